@@ -1,0 +1,216 @@
+//! A host: a Linux server with an agent. Its capacity is what its agent reported.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use virtflow_types::{AccountKey, Limit, ObjectId, Timestamp};
+
+use crate::print::{dimension, key, space};
+use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+
+/// A host.
+#[derive(Debug)]
+pub enum Baremetal {}
+
+/// What an administrator decided about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HostState {
+    /// Takes VMs.
+    #[default]
+    Active,
+    /// Keeps its VMs, takes no new ones.
+    Cordoned,
+    /// Takes no new ones; its VMs are being moved away.
+    Draining,
+    /// Taken out for work.
+    Maintenance,
+    /// Gone for good.
+    Decommissioned,
+}
+
+/// What was seen of it. Edges only: heartbeats do not come here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Liveness {
+    /// Registered; its agent was never heard.
+    #[default]
+    Never,
+    /// Its agent speaks.
+    Online,
+    /// Its lease ran out.
+    Offline,
+    /// Two boots under one key at once: nothing it says is believed until an operator decides.
+    Quarantined,
+}
+
+/// Machine type.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MachineType {
+    /// A server.
+    #[default]
+    CpuServer,
+    /// One of a farm of PCs.
+    PcFarm,
+    /// A server with GPUs.
+    GpuServer,
+}
+
+/// How it is rented.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Rental {
+    /// Many tenants.
+    #[default]
+    Shared,
+    /// One instance has it all.
+    Exclusive,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BaremetalSpec {
+    /// Identity of the machine, unique.
+    pub serial_number: String,
+    /// Its group.
+    pub group_id: ObjectId,
+    /// Its rack.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rack_id: Option<ObjectId>,
+    /// Where it is managed, unique within the data centre.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub management_address: Option<String>,
+    /// Administrative state.
+    #[serde(default)]
+    pub state: HostState,
+    /// Machine type.
+    #[serde(default)]
+    pub machine_type: MachineType,
+    /// How it is rented.
+    #[serde(default)]
+    pub rental: Rental,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// What its agent reported and the leader judged.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct BaremetalStatus {
+    /// Alive or not.
+    pub liveness: Liveness,
+    /// When that last changed.
+    #[serde(default)]
+    pub liveness_since: Timestamp,
+    /// Grows at each grant after loss, reboot or re-enrolment.
+    #[serde(default)]
+    pub host_epoch: u64,
+    /// The boot that was granted.
+    #[serde(default)]
+    pub boot_id: String,
+    /// SHA-256 of its public key, hexadecimal: what its certificate is worth hangs on this.
+    #[serde(default)]
+    pub key_fingerprint: String,
+    /// Schedulable CPU before overcommit, thousandths.
+    #[serde(default)]
+    pub cpu_milli: u64,
+    /// Schedulable memory before overcommit, MiB.
+    #[serde(default)]
+    pub memory_mib: u64,
+    /// Schedulable storage before overcommit, GiB.
+    #[serde(default)]
+    pub storage_gib: u64,
+    /// The same after the group's overcommit: the limits of its accounts.
+    #[serde(default)]
+    pub schedulable_cpu_milli: u64,
+    /// MiB, after overcommit.
+    #[serde(default)]
+    pub schedulable_memory_mib: u64,
+    /// GiB, after overcommit.
+    #[serde(default)]
+    pub schedulable_storage_gib: u64,
+    /// The rest of the inventory, as reported: JSON of facts that nothing decides by.
+    #[serde(default)]
+    pub inventory: serde_json::Value,
+    /// Version of its agent.
+    #[serde(default)]
+    pub agent_version: String,
+}
+
+impl Resource for Baremetal {
+    const KIND: Kind = Kind::Baremetal;
+    const SCOPE: Scope = Scope::System;
+    type Spec = BaremetalSpec;
+    type Status = BaremetalStatus;
+
+    fn example() -> BaremetalSpec {
+        BaremetalSpec {
+            serial_number: "CZ3412ABCD".into(),
+            group_id: ObjectId::from_u128(1),
+            rack_id: None,
+            management_address: Some("10.0.0.11".into()),
+            state: HostState::Active,
+            machine_type: MachineType::CpuServer,
+            rental: Rental::Shared,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    fn validate(spec: &BaremetalSpec) -> Result<(), Invalid> {
+        if spec.serial_number.trim().is_empty() {
+            return Err(Invalid::new("serial_number", "must not be empty"));
+        }
+        Invalid::text("serial_number", &spec.serial_number, 128)?;
+        Invalid::text(
+            "management_address",
+            spec.management_address.as_deref().unwrap_or_default(),
+            255,
+        )?;
+        super::virtual_machine::validate_labels(&spec.labels)
+    }
+
+    fn validate_update(old: &BaremetalSpec, new: &BaremetalSpec) -> Result<(), Invalid> {
+        if old.serial_number != new.serial_number {
+            return Err(Invalid::new("serial_number", "is the machine's identity and does not change"));
+        }
+        if old.group_id != new.group_id {
+            return Err(Invalid::new("group_id", "a host does not change its group; remove and register it"));
+        }
+        Self::validate(new)
+    }
+
+    fn name_space(_meta: &Meta) -> String {
+        space::names(Kind::Baremetal, None)
+    }
+
+    /// Its accounts lie under its group's, and what it has is supplied to the group: the group's
+    /// totals and what is allocated in it need no adding up. Liveness moves neither.
+    fn print(_: &Meta, spec: &BaremetalSpec, status: &BaremetalStatus, print: &mut Print) {
+        print.claim(space::SERIAL_NUMBER, &spec.serial_number);
+        if let Some(address) = &spec.management_address {
+            print.claim("management_address", address);
+        }
+        if !status.key_fingerprint.is_empty() {
+            print.claim(space::PUBLIC_KEY, &status.key_fingerprint);
+        }
+        print
+            .link(spec.group_id)
+            .link(spec.rack_id)
+            .key(key::HOST_GROUP, spec.group_id.to_string());
+        for (label, value) in &spec.labels {
+            print.key(key::LABEL, format!("{}/{label}={value}", Kind::Baremetal.name()));
+        }
+        for (dimension, amount) in [
+            (dimension::CPU_MILLI, status.schedulable_cpu_milli),
+            (dimension::MEMORY_MIB, status.schedulable_memory_mib),
+            (dimension::STORAGE_GIB, status.schedulable_storage_gib),
+        ] {
+            let group = AccountKey::new(spec.group_id, dimension);
+            print.account(dimension, Limit::Fixed(amount), Some(group));
+            print.supply(spec.group_id, dimension, amount);
+        }
+    }
+}
+

@@ -1,0 +1,65 @@
+//! A data centre.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+
+/// A data centre. Its totals are derived from its hosts.
+#[derive(Debug)]
+pub enum DataCenter {}
+
+/// What an administrator decided about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DataCenterState {
+    /// In use.
+    #[default]
+    Active,
+    /// No new VMs.
+    Maintenance,
+    /// Switched off.
+    Offline,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataCenterSpec {
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// Region it lies in.
+    #[serde(default)]
+    pub region: String,
+    /// Where it stands.
+    #[serde(default)]
+    pub location: String,
+    /// Administrative state.
+    #[serde(default)]
+    pub state: DataCenterState,
+}
+
+/// Nothing is observed of it directly.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DataCenterStatus {}
+
+impl Resource for DataCenter {
+    const KIND: Kind = Kind::DataCenter;
+    const SCOPE: Scope = Scope::System;
+    type Spec = DataCenterSpec;
+    type Status = DataCenterStatus;
+
+    fn example() -> DataCenterSpec {
+        DataCenterSpec {
+            region: "eu-north".into(),
+            location: "Lulea".into(),
+            ..DataCenterSpec::default()
+        }
+    }
+    fn validate(spec: &DataCenterSpec) -> Result<(), Invalid> {
+        Invalid::text("description", &spec.description, 1024)?;
+        Invalid::text("region", &spec.region, 128)?;
+        Invalid::text("location", &spec.location, 256)
+    }
+    fn print(_: &Meta, _: &DataCenterSpec, _: &DataCenterStatus, _: &mut Print) {}
+}

@@ -1,0 +1,63 @@
+//! A login: what a short access token names, and what a refresh rotates.
+
+use serde::{Deserialize, Serialize};
+use virtflow_types::{ObjectId, Timestamp};
+
+use crate::print::key;
+use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+
+/// A session. Its parent is its user.
+#[derive(Debug)]
+pub enum Session {}
+
+/// What the login said of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SessionSpec {
+    /// The device's own name for itself.
+    #[serde(default)]
+    pub device: String,
+    /// The address it came from.
+    #[serde(default)]
+    pub address: String,
+    /// When it ends, whatever happens.
+    pub expires_at: Timestamp,
+}
+
+/// What rotates.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct SessionStatus {
+    /// Hash of the refresh secret in force, hexadecimal; never returned.
+    #[serde(default)]
+    pub refresh_hash: String,
+    /// How often it was rotated.
+    #[serde(default)]
+    pub rotations: u64,
+}
+
+impl Resource for Session {
+    const KIND: Kind = Kind::Session;
+    const SCOPE: Scope = Scope::Either;
+    const NAMED: bool = false;
+    type Spec = SessionSpec;
+    type Status = SessionStatus;
+
+    fn example() -> SessionSpec {
+        SessionSpec {
+            device: "virtflow on laptop".into(),
+            address: "192.0.2.7".into(),
+            expires_at: Timestamp::from_ms(1_795_456_800_000),
+        }
+    }
+
+    fn validate(spec: &SessionSpec) -> Result<(), Invalid> {
+        Invalid::text("device", &spec.device, 256)?;
+        Invalid::text("address", &spec.address, 64)
+    }
+
+    fn print(meta: &Meta, spec: &SessionSpec, _: &SessionStatus, print: &mut Print) {
+        let user = meta.parent.unwrap_or(ObjectId::NIL);
+        print.key(key::CREDENTIAL_USER, user.to_string());
+        print.expires(spec.expires_at);
+    }
+}

@@ -1,0 +1,306 @@
+//! A virtual machine: what a tenant wants to run, where it is bound, and what was seen of it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use virtflow_types::{ObjectId, Text, Timestamp};
+
+use crate::print::{dimension, key};
+use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+
+/// A VM.
+#[derive(Debug)]
+pub enum VirtualMachine {}
+
+/// Whether it should run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Power {
+    /// It should run.
+    #[default]
+    Running,
+    /// It should not.
+    Stopped,
+}
+
+/// What its agent does when the guest ends by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RestartPolicy {
+    /// Leave it.
+    #[default]
+    Never,
+    /// Start it again if it crashed.
+    OnFailure,
+    /// Start it again however it ended.
+    Always,
+}
+
+/// What it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VmType {
+    /// Control plane of a cluster.
+    ControlPlane,
+    /// Worker of a cluster.
+    Worker,
+    /// Management.
+    Management,
+    /// Anything else.
+    #[default]
+    Other,
+}
+
+/// What is asked for. Sizes are written out when the VM is made from a specification.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VirtualMachineSpec {
+    /// The specification its size came from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub specification_id: Option<ObjectId>,
+    /// Whole vCPUs.
+    #[serde(default)]
+    pub cpu_cores: u32,
+    /// MiB.
+    #[serde(default)]
+    pub memory_mib: u64,
+    /// GiB.
+    #[serde(default)]
+    pub storage_gib: u64,
+    /// The only group of hosts it may run in; absent: any that the tenant has a quota in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<ObjectId>,
+    /// Whether it should run.
+    #[serde(default)]
+    pub power: Power,
+    /// What happens when the guest ends by itself.
+    #[serde(default)]
+    pub restart_policy: RestartPolicy,
+    /// Seconds a guest is given to shut down before it is switched off.
+    #[serde(default = "grace")]
+    pub grace_s: u32,
+    /// What it is for.
+    #[serde(default, rename = "type")]
+    pub vm_type: VmType,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+fn grace() -> u32 {
+    30
+}
+
+/// Where it is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VmPhase {
+    /// Not bound to a host yet.
+    #[default]
+    Pending,
+    /// Bound; its host makes it.
+    Creating,
+    /// Its host starts it.
+    Starting,
+    /// Runs.
+    Running,
+    /// Its host stops it.
+    Stopping,
+    /// Does not run.
+    Stopped,
+    /// Its host restarts it.
+    Restarting,
+    /// Is being removed.
+    Deleting,
+    /// Failed; the reason says how.
+    Error,
+    /// Its host is silent.
+    Unknown,
+}
+
+impl VmPhase {
+    /// The word.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Creating => "creating",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+            Self::Stopped => "stopped",
+            Self::Restarting => "restarting",
+            Self::Deleting => "deleting",
+            Self::Error => "error",
+            Self::Unknown => "unknown",
+        }
+    }
+    /// True for phases that must end: they have a deadline.
+    pub const fn is_transitional(self) -> bool {
+        matches!(
+            self,
+            Self::Creating | Self::Starting | Self::Stopping | Self::Restarting | Self::Deleting
+        )
+    }
+}
+
+/// Where it is bound.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Placement {
+    /// The host.
+    pub host_id: ObjectId,
+    /// The host's group.
+    pub group_id: ObjectId,
+    /// The (group, tenant) quota that is charged.
+    pub quota_id: ObjectId,
+    /// When it was bound.
+    pub placed_at: Timestamp,
+}
+
+/// What the system decided and saw.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VirtualMachineStatus {
+    /// Where it is in its life.
+    pub phase: VmPhase,
+    /// Since when.
+    #[serde(default)]
+    pub phase_since: Timestamp,
+    /// When a transitional phase counts as stuck.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub deadline: Option<Timestamp>,
+    /// One snake_case word: why it is in this phase.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// One sentence for people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub message: String,
+    /// Where it is bound.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub placement: Option<Placement>,
+    /// Grows at each binding.
+    #[serde(default)]
+    pub placement_epoch: u64,
+    /// Grows at each start, stop and reboot that is asked for.
+    #[serde(default)]
+    pub power_serial: u64,
+    /// What that act was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub power_act: Option<PowerAct>,
+    /// Whose user quota is charged.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charged_user_id: Option<ObjectId>,
+    /// Restarts by its agent.
+    #[serde(default)]
+    pub restarts: u64,
+    /// Process id of QEMU on the host, when it runs.
+    #[serde(default)]
+    pub pid: u32,
+    /// Generation that its host last carried out.
+    #[serde(default)]
+    pub observed_generation: u64,
+}
+
+/// The last act on its power that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PowerAct {
+    /// Start.
+    Start,
+    /// Graceful stop, then hard.
+    Stop,
+    /// Hard stop.
+    ForceStop,
+    /// Graceful reboot, then hard.
+    Reboot,
+    /// Hard reboot.
+    ForceReboot,
+}
+
+/// Smallest and largest VM that is accepted.
+pub(crate) fn validate_size(cpu: u32, memory_mib: u64, storage_gib: u64) -> Result<(), Invalid> {
+    Invalid::outside("cpu_cores", u64::from(cpu), 1, 1024)?;
+    Invalid::outside("memory_mib", memory_mib, 16, 64 * 1024 * 1024)?;
+    Invalid::outside("storage_gib", storage_gib, 0, 1024 * 1024)
+}
+
+/// Labels: few, short, printable.
+pub(crate) fn validate_labels(labels: &BTreeMap<String, String>) -> Result<(), Invalid> {
+    if labels.len() > 64 {
+        return Err(Invalid::new("labels", "at most 64 are allowed"));
+    }
+    for (label, value) in labels {
+        if label.is_empty() || label.contains('=') || label.contains('/') {
+            return Err(Invalid::new("labels", format!("`{label}` is no label: `=` and `/` are not allowed")));
+        }
+        Invalid::text("labels", label, 63)?;
+        Invalid::text("labels", value, 63)?;
+    }
+    Ok(())
+}
+
+impl Resource for VirtualMachine {
+    const KIND: Kind = Kind::VirtualMachine;
+    const SCOPE: Scope = Scope::Tenant;
+    type Spec = VirtualMachineSpec;
+    type Status = VirtualMachineStatus;
+
+    fn example() -> VirtualMachineSpec {
+        VirtualMachineSpec {
+            cpu_cores: 2,
+            memory_mib: 2048,
+            storage_gib: 20,
+            grace_s: grace(),
+            ..VirtualMachineSpec::default()
+        }
+    }
+
+    fn validate(spec: &VirtualMachineSpec) -> Result<(), Invalid> {
+        validate_size(spec.cpu_cores, spec.memory_mib, spec.storage_gib)?;
+        Invalid::outside("grace_s", u64::from(spec.grace_s), 0, 3600)?;
+        validate_labels(&spec.labels)
+    }
+
+    fn validate_update(old: &VirtualMachineSpec, new: &VirtualMachineSpec) -> Result<(), Invalid> {
+        let size = |s: &VirtualMachineSpec| (s.cpu_cores, s.memory_mib, s.storage_gib);
+        if size(old) != size(new) || old.specification_id != new.specification_id {
+            return Err(Invalid::new("cpu_cores", "resizing a VM is not available yet"));
+        }
+        if old.group_id != new.group_id {
+            return Err(Invalid::new("group_id", "a VM does not change its group"));
+        }
+        Self::validate(new)
+    }
+
+    /// The tenant and the user are charged from creation on, the host and the (group, tenant) quota
+    /// from the binding on.
+    fn print(meta: &Meta, spec: &VirtualMachineSpec, status: &VirtualMachineStatus, print: &mut Print) {
+        let size = [
+            (dimension::MEMORY_MIB, spec.memory_mib),
+            (dimension::STORAGE_GIB, spec.storage_gib),
+        ];
+        for owner in [meta.tenant, status.charged_user_id].into_iter().flatten() {
+            print
+                .charge(owner, dimension::CPU_CORES, u64::from(spec.cpu_cores))
+                .charge(owner, dimension::VMS, 1);
+            for (dimension, amount) in size {
+                print.charge(owner, dimension, amount);
+            }
+        }
+        print.link(status.charged_user_id);
+        print.link(spec.specification_id);
+        print.link(spec.group_id);
+        if let Some(placement) = &status.placement {
+            print.link(placement.host_id).link(placement.quota_id);
+            print.key(key::VM_HOST, placement.host_id.to_string());
+            for owner in [placement.host_id, placement.quota_id] {
+                print.charge(owner, dimension::CPU_MILLI, u64::from(spec.cpu_cores) * 1000);
+                for (dimension, amount) in size {
+                    print.charge(owner, dimension, amount);
+                }
+            }
+        }
+        print.key(key::VM_PHASE, Text::new_static(status.phase.name()));
+        for (label, value) in &spec.labels {
+            print.key(key::LABEL, format!("virtual_machine/{label}={value}"));
+        }
+    }
+}

@@ -1,0 +1,23 @@
+//! The kinds of object: what a person asks for (spec), what the system saw (status), and what an
+//! object of that kind holds of the shared (footprint).
+//!
+//! A kind is one file under `kinds/` and one line in the list below; storage, API, permissions,
+//! audit and watching are written once, for all of them. Verbs that are more than create, read,
+//! update and delete live in `virtflow-logic`, one file each.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod invalid;
+pub mod kinds;
+mod meta;
+mod permission;
+mod print;
+mod resource;
+mod sizes;
+
+pub use invalid::Invalid;
+pub use kinds::Kind;
+pub use meta::{Meta, Stamps, StoredStatus};
+pub use permission::{Action, Permission};
+pub use print::{Print, dimension, key, space};
+pub use resource::{PerKind, Resource, Scope};
+pub use sizes::Amounts;

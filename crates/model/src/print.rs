@@ -1,0 +1,177 @@
+//! Building a footprint, and the names of the spaces, dimensions and index keys that kinds share.
+
+use virtflow_types::{
+    AccountDef, AccountKey, Charge, Claim, Footprint, IndexKey, Limit, ObjectId, Supply, Text,
+};
+
+/// Spaces of claims.
+pub mod space {
+    use virtflow_types::ObjectId;
+
+    use crate::Kind;
+
+    /// Names of a kind within a parent or tenant; `None` is the system's own scope.
+    pub fn names(kind: Kind, within: Option<ObjectId>) -> String {
+        match within {
+            Some(id) => format!("name/{}/{id}", kind.name()),
+            None => format!("name/{}", kind.name()),
+        }
+    }
+    /// Serial numbers of hosts.
+    pub const SERIAL_NUMBER: &str = "serial_number";
+    /// Public keys of certificates, by fingerprint.
+    pub const PUBLIC_KEY: &str = "public_key";
+    /// MAC addresses.
+    pub const MAC: &str = "mac";
+    /// Node ids of controllers: never given twice.
+    pub const NODE_ID: &str = "node_id";
+    /// VLANs of tenants.
+    pub const VLAN: &str = "vlan";
+    /// E-mail addresses of users.
+    pub const EMAIL: &str = "email";
+    /// Pairs that may exist once: (group, tenant), (subject, role, scope).
+    pub const PAIR: &str = "pair";
+    /// Idempotency keys of one principal.
+    pub fn idempotency(principal: ObjectId) -> String {
+        format!("idempotency/{principal}")
+    }
+}
+
+/// Dimensions of accounts, with their units.
+pub mod dimension {
+    /// Thousandths of a schedulable CPU, on hosts and in groups.
+    pub const CPU_MILLI: &str = "cpu_milli";
+    /// Whole vCPUs, in quotas of tenants and users.
+    pub const CPU_CORES: &str = "cpu_cores";
+    /// MiB of memory.
+    pub const MEMORY_MIB: &str = "memory_mib";
+    /// GiB of storage.
+    pub const STORAGE_GIB: &str = "storage_gib";
+    /// Number of VMs.
+    pub const VMS: &str = "vms";
+    /// Number of idempotency keys of a principal.
+    pub const IDEMPOTENCY_KEYS: &str = "idempotency_keys";
+}
+
+/// Index keys, by what lists and loops look for.
+pub mod key {
+    /// VMs by the host they are bound to.
+    pub const VM_HOST: &str = "virtual_machine.host";
+    /// VMs by phase.
+    pub const VM_PHASE: &str = "virtual_machine.phase";
+    /// Objects of a tenant, by `kind/tenant`.
+    pub const TENANT: &str = "tenant";
+    /// Hosts by group.
+    pub const HOST_GROUP: &str = "baremetal.group";
+    /// Objects by name within any parent, `kind/name`.
+    pub const NAME: &str = "name";
+    /// Labels, by `kind/label=value`.
+    pub const LABEL: &str = "label";
+    /// Operations by state: `pending`, `running` … those unfinished are looked at by loops.
+    pub const OPERATION_STATE: &str = "operation.state";
+    /// Operations by the object they are about.
+    pub const OPERATION_TARGET: &str = "operation.target";
+    /// Bindings by subject.
+    pub const BINDING_SUBJECT: &str = "role_binding.subject";
+    /// Tokens and sessions by user.
+    pub const CREDENTIAL_USER: &str = "credential.user";
+    /// Residues by host.
+    pub const RESIDUE_HOST: &str = "residue.host";
+    /// What may be retired after a time, by zero-padded milliseconds.
+    pub const EXPIRES: &str = "expires";
+}
+
+/// Collects a footprint.
+#[derive(Debug, Default)]
+pub struct Print {
+    claims: Vec<Claim>,
+    links: Vec<ObjectId>,
+    supplies: Vec<Supply>,
+    charges: Vec<Charge>,
+    accounts: Vec<AccountDef>,
+    keys: Vec<IndexKey>,
+}
+
+impl Print {
+    /// An empty one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+    /// Claims a point.
+    pub fn claim(&mut self, space: impl Into<Text>, value: impl AsRef<[u8]>) -> &mut Self {
+        self.claims.push(Claim::point(space, value));
+        self
+    }
+    /// Links to what must not go away; nothing if `None`.
+    pub fn link(&mut self, target: impl Into<Option<ObjectId>>) -> &mut Self {
+        if let Some(target) = target.into()
+            && !self.links.contains(&target)
+        {
+            self.links.push(target);
+        }
+        self
+    }
+    /// Adds to an account's limit.
+    pub fn supply(&mut self, owner: ObjectId, dimension: &str, amount: u64) -> &mut Self {
+        if amount > 0 {
+            self.supplies.push(Supply {
+                account: AccountKey::new(owner, dimension),
+                amount,
+            });
+        }
+        self
+    }
+    /// Takes from an account; nothing if the amount is zero.
+    pub fn charge(&mut self, owner: ObjectId, dimension: &str, amount: u64) -> &mut Self {
+        if amount > 0 {
+            self.charges.push(Charge {
+                account: AccountKey::new(owner, dimension),
+                amount,
+            });
+        }
+        self
+    }
+    /// Opens an account.
+    pub fn account(
+        &mut self,
+        dimension: &str,
+        limit: Limit,
+        parent: Option<AccountKey>,
+    ) -> &mut Self {
+        self.accounts.push(AccountDef {
+            dimension: dimension.into(),
+            parent,
+            limit,
+        });
+        self
+    }
+    /// An index entry.
+    pub fn key(&mut self, name: &str, value: impl Into<Text>) -> &mut Self {
+        self.keys.push(IndexKey {
+            name: name.into(),
+            value: value.into(),
+        });
+        self
+    }
+    /// An index entry by time, so that it sorts by it.
+    pub fn expires(&mut self, at: virtflow_types::Timestamp) -> &mut Self {
+        self.key(key::EXPIRES, format!("{:015}", at.ms()))
+    }
+    /// The footprint, in canonical order.
+    pub fn finish(mut self) -> Footprint {
+        self.claims.sort();
+        self.links.sort();
+        self.supplies.sort();
+        self.charges.sort();
+        self.accounts.sort();
+        self.keys.sort();
+        Footprint {
+            claims: self.claims.into(),
+            links: self.links.into(),
+            supplies: self.supplies.into(),
+            charges: self.charges.into(),
+            accounts: self.accounts.into(),
+            keys: self.keys.into(),
+        }
+    }
+}

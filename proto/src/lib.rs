@@ -1,0 +1,31 @@
+//! The wire between VirtFlow's parts, generated from the `.proto` files beside this crate.
+//!
+//! Packages are versioned; a field's meaning never changes once released.
+
+/// Agents and controllers.
+pub mod agent {
+    /// Version 1.
+    #[expect(
+        missing_debug_implementations,
+        clippy::all,
+        clippy::cast_lossless,
+        reason = "generated code"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("virtflow.agent.v1");
+    }
+}
+
+/// Controllers among themselves.
+pub mod raft {
+    /// Version 1.
+    #[expect(
+        missing_debug_implementations,
+        clippy::all,
+        clippy::cast_lossless,
+        reason = "generated code"
+    )]
+    pub mod v1 {
+        tonic::include_proto!("virtflow.raft.v1");
+    }
+}
