@@ -39,12 +39,23 @@ struct Plan {
 impl State {
     /// Makes all the changes of `changeset`, or none and says why.
     pub fn apply(&mut self, changeset: &Changeset) -> Result<Applied, Refused> {
+        let (plan, accounts) = self.judge(changeset)?;
+        Ok(self.commit(changeset, plan, accounts))
+    }
+
+    /// What [`State::apply`] would say, without changing anything: so that whoever decides can tell a
+    /// refusal in the words of the request.
+    pub fn check(&self, changeset: &Changeset) -> Result<(), Refused> {
+        self.judge(changeset).map(drop)
+    }
+
+    fn judge(&self, changeset: &Changeset) -> Result<(Plan, AccountOverlay), Refused> {
         let plan = self.plan(changeset)?;
         self.check_claims(&plan)?;
         self.check_links(&plan)?;
         let accounts = self.check_accounts(&plan)?;
         self.check_cluster_version(&plan)?;
-        Ok(self.commit(changeset, plan, accounts))
+        Ok((plan, accounts))
     }
 
     /// Expectations and versions; nothing else reads the ops one by one.

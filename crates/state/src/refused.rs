@@ -1,3 +1,5 @@
+//! Why a changeset was refused.
+
 use virtflow_types::{AccountKey, ObjectId};
 
 /// Why a changeset changed nothing: a normal result, the same on every replica.
