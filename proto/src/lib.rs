@@ -6,7 +6,6 @@
 pub mod agent {
     /// Version 1.
     #[expect(
-        missing_debug_implementations,
         clippy::all,
         clippy::cast_lossless,
         reason = "generated code"
@@ -20,7 +19,6 @@ pub mod agent {
 pub mod raft {
     /// Version 1.
     #[expect(
-        missing_debug_implementations,
         clippy::all,
         clippy::cast_lossless,
         reason = "generated code"
