@@ -1,0 +1,152 @@
+use openraft::vote::RaftLeaderId;
+use virtflow_state::{FORMAT, Op, wire};
+use virtflow_types::{Incarnation, ObjectId, RequestId, Timestamp};
+
+use super::*;
+use crate::log::tests::shadow::TestShadow;
+use crate::types::{EntryBytes, log_id};
+
+fn machine(dir: &std::path::Path) -> (Machine, Arc<Published>) {
+    let (shadow, loaded) = TestShadow::open(dir);
+    let published = Published::new(
+        &loaded.state,
+        Applied::default(),
+        16,
+        Arc::default(),
+        Arc::default(),
+    );
+    let machine = Machine::new(
+        loaded,
+        shadow,
+        &crate::config::RaftLimits::default(),
+        published.clone(),
+    )
+    .unwrap();
+    (machine, published)
+}
+
+fn genesis() -> Changeset {
+    let mut changeset = Changeset::new(RequestId::generate(), Timestamp::now(), "test");
+    changeset
+        .ops
+        .push(Op::Genesis(Incarnation::generate(), ObjectId::from_u128(1)));
+    changeset
+}
+
+fn batch(changesets: Vec<Bytes>) -> Bytes {
+    Batch { changesets }.encode()
+}
+
+fn entry(term: u64, index: u64, bytes: Bytes) -> Entry {
+    Entry {
+        log_id: log_id(term, index),
+        payload: Payload::Normal(EntryBytes(bytes)),
+    }
+}
+
+async fn apply(machine: &mut Machine, entry: Entry) -> io::Result<()> {
+    machine
+        .apply(futures::stream::iter([Ok((entry, None))]))
+        .await
+}
+
+#[tokio::test]
+async fn bytes_that_cannot_be_read_stop_the_node() {
+    let newer = wire::Changeset {
+        format: FORMAT + 1,
+        request_id: Bytes::copy_from_slice(RequestId::generate().as_bytes()),
+        ..wire::Changeset::default()
+    };
+    let cases = [
+        (Bytes::from_static(b"\xff\xff\xff"), "cannot be applied"),
+        (
+            batch(vec![Bytes::from_static(b"\xff")]),
+            "cannot be applied",
+        ),
+        (batch(vec![newer.encode_to_vec().into()]), "upgrade"),
+    ];
+    for (bytes, words) in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut machine, published) = machine(dir.path());
+        assert!(apply(&mut machine, entry(1, 1, bytes)).await.is_err());
+        let reason = published.fatal.reason().unwrap();
+        assert!(reason.contains(words), "{reason}");
+        assert_eq!(published.image().index(), 0, "nothing of it is shown");
+    }
+}
+
+#[tokio::test]
+async fn an_entry_of_an_own_term_must_be_as_it_was_predicted() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut machine, published) = machine(dir.path());
+    let changeset = genesis();
+    let bytes = batch(vec![changeset.encode()]);
+    let mut head = State::empty();
+    head.apply(&changeset).unwrap();
+    published.lead(5);
+    let prediction = |bytes: &Bytes, digest| Prediction {
+        entry: bytes.clone(),
+        digest,
+    };
+    // One that never reached the log is passed over.
+    published.predict(5, prediction(&Bytes::from_static(b"never appended"), 1));
+    published.predict(5, prediction(&bytes, head.digest()));
+    apply(&mut machine, entry(5, 1, bytes.clone()))
+        .await
+        .unwrap();
+    assert_eq!(published.fatal.reason(), None);
+    assert_eq!(published.digest_at(1), Some(head.digest()));
+
+    // The same once more is refused by the state, which its leader would have seen.
+    published.predict(5, prediction(&bytes, head.digest()));
+    assert!(apply(&mut machine, entry(5, 2, bytes)).await.is_err());
+    assert!(published.fatal.reason().unwrap().contains("refused"));
+}
+
+#[tokio::test]
+async fn another_state_than_predicted_stops_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut machine, published) = machine(dir.path());
+    let bytes = batch(vec![genesis().encode()]);
+    published.lead(5);
+    published.predict(
+        5,
+        Prediction {
+            entry: bytes.clone(),
+            digest: 4711,
+        },
+    );
+    assert!(apply(&mut machine, entry(5, 1, bytes)).await.is_err());
+    assert!(published.fatal.reason().unwrap().contains("another state"));
+}
+
+#[tokio::test]
+async fn an_entry_nobody_here_proposed_in_an_own_term_stops_the_node() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut machine, published) = machine(dir.path());
+    published.lead(5);
+    let bytes = batch(vec![genesis().encode()]);
+    assert!(apply(&mut machine, entry(5, 1, bytes)).await.is_err());
+    assert!(published.fatal.reason().unwrap().contains("never proposed"));
+}
+
+#[tokio::test]
+async fn other_leaders_entries_need_no_prediction() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut machine, published) = machine(dir.path());
+    published.lead(5);
+    let changeset = genesis();
+    let bytes = batch(vec![changeset.encode()]);
+    apply(&mut machine, entry(6, 1, bytes.clone()))
+        .await
+        .unwrap();
+    // A refusal is a normal result there.
+    apply(&mut machine, entry(6, 2, bytes)).await.unwrap();
+    assert_eq!(published.fatal.reason(), None);
+    assert_eq!(published.image().index(), 2);
+    let leader = <openraft::impls::leader_id_std::LeaderId<u64, u64> as RaftLeaderId>::new(6, 1);
+    assert_eq!(
+        machine.last.map(|id| id.leader_id),
+        Some(leader.to_committed())
+    );
+}
