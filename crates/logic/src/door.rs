@@ -1,0 +1,345 @@
+//! The door that every read and write goes through: who asks is checked on the state at hand, and
+//! every object that is touched or named is looked at with the asker's eyes.
+
+use std::sync::Arc;
+
+use virtflow_model::kinds::{Baremetal, tenant::TenantState};
+use virtflow_model::kinds::{
+    BaremetalGroupTenantQuota, JoinToken, Residue, Role, RoleBinding, Tenant, User, VirtualMachine,
+};
+use virtflow_model::{Action, Kind, Permission, key, space};
+use virtflow_policy::{Decision, Grant, PermissionSet, Rights, Target, authorize};
+use virtflow_state::{Object, State};
+use virtflow_types::{Error, ErrorCode, ObjectId};
+
+use crate::cx::{Cx, Principal, Via, check_principal};
+use crate::typed::{decoded, kind_of};
+
+/// Bindings of one user that are looked at; the rest gives nothing.
+const BINDINGS_MAX: usize = 1000;
+/// How deep objects lie within one another.
+const DEPTH_MAX: usize = 8;
+
+/// A state seen with somebody's rights.
+#[derive(Debug)]
+pub(crate) struct Door<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) cx: &'a Cx,
+    pub(crate) rights: Rights,
+}
+
+impl<'a> Door<'a> {
+    /// Checks who asks and gathers what they may do.
+    pub(crate) fn open(state: &'a State, cx: &'a Cx) -> Result<Self, Error> {
+        check_principal(state, cx.now, &cx.principal)?;
+        let rights = match &cx.principal {
+            Principal::System => Rights::system(),
+            Principal::User { user_id, via } => {
+                let mut rights = rights_of(state, *user_id);
+                if let Via::Token(id) = via {
+                    rights.narrowed = narrowing(state, *id)?;
+                }
+                rights
+            }
+        };
+        Ok(Self { state, cx, rights })
+    }
+
+    /// The one place where a verb is let in. What may not be seen is answered by `unseen`, which must
+    /// read the same as for what does not exist.
+    pub(crate) fn admit(
+        &self,
+        permission: Permission,
+        target: &Target,
+        unseen: impl FnOnce() -> Error,
+    ) -> Result<(), Error> {
+        match authorize(&self.rights, permission, target) {
+            Decision::Allowed => Ok(()),
+            Decision::Forbidden { missing } => Err(forbidden(missing)),
+            Decision::Invisible => Err(unseen()),
+        }
+    }
+
+    /// True if the object exists for the asker.
+    pub(crate) fn sees(&self, object: &Object) -> bool {
+        let Some(kind) = kind_of(object) else {
+            return false;
+        };
+        let read = Permission::new(kind, Action::Read);
+        authorize(&self.rights, read, &self.target_of(object)) == Decision::Allowed
+    }
+
+    /// An object by id or name, if it exists for the asker; within `tenant` if one is named.
+    pub(crate) fn find(
+        &self,
+        kind: Kind,
+        text: &str,
+        tenant: Option<ObjectId>,
+    ) -> Result<Arc<Object>, Error> {
+        let missing = || Error::not_found(kind.name(), text);
+        let within = |object: &Object| tenant.is_none() || object.tenant == tenant;
+        if let Ok(id) = text.parse::<ObjectId>() {
+            return self
+                .state
+                .get(id)
+                .filter(|object| object.kind == kind.name() && within(object) && self.sees(object))
+                .cloned()
+                .ok_or_else(missing);
+        }
+        let value = format!("{}/{text}", kind.name());
+        let mut found: Option<&Arc<Object>> = None;
+        for object in self.state.by_key(key::NAME, &value, None) {
+            if !within(object) || !self.sees(object) {
+                continue;
+            }
+            if found.is_some() {
+                return Err(Error::new(
+                    ErrorCode::Conflict,
+                    format!("`{text}` names more than one {}", kind.name()),
+                )
+                .advise("name the tenant too, or use the id"));
+            }
+            found = Some(object);
+        }
+        found.cloned().ok_or_else(missing)
+    }
+
+    /// The tenant that a request names, or the asker's own; `None` for the system's users who name none.
+    pub(crate) fn tenant(&self, named: Option<&str>) -> Result<Option<ObjectId>, Error> {
+        match named {
+            Some(text) => Ok(Some(self.find(Kind::Tenant, text, None)?.id)),
+            None => Ok(None),
+        }
+    }
+
+    /// Everything an object lies within, itself first.
+    pub(crate) fn scopes(&self, object: &Object) -> Vec<ObjectId> {
+        let mut scopes = Vec::with_capacity(4);
+        self.add_scopes(object, &mut scopes, DEPTH_MAX);
+        scopes
+    }
+
+    /// Everything that `id` lies within, itself first, whether it exists or not.
+    pub(crate) fn chain(&self, id: ObjectId) -> Vec<ObjectId> {
+        match self.state.get(id) {
+            Some(object) => self.scopes(object),
+            None => vec![id],
+        }
+    }
+
+    fn add_scopes(&self, object: &Object, scopes: &mut Vec<ObjectId>, depth: usize) {
+        if depth == 0 || scopes.contains(&object.id) {
+            return;
+        }
+        scopes.push(object.id);
+        let mut within: Vec<ObjectId> = object.parent.into_iter().collect();
+        match kind_of(object) {
+            Some(Kind::VirtualMachine) => {
+                if let Ok(vm) = decoded::<VirtualMachine>(object) {
+                    within.extend(vm.status.placement.as_ref().map(|at| at.group_id));
+                }
+            }
+            Some(Kind::Baremetal) => {
+                if let Ok(host) = decoded::<Baremetal>(object) {
+                    within.push(host.spec.group_id);
+                }
+            }
+            Some(Kind::BaremetalGroupTenantQuota) => {
+                if let Ok(quota) = decoded::<BaremetalGroupTenantQuota>(object) {
+                    within.push(quota.spec.group_id);
+                }
+            }
+            Some(Kind::JoinToken) => {
+                if let Ok(token) = decoded::<JoinToken>(object) {
+                    within.extend(token.spec.group_id);
+                }
+            }
+            Some(Kind::Residue) => {
+                if let Ok(residue) = decoded::<Residue>(object) {
+                    within.push(residue.spec.host_id);
+                }
+            }
+            Some(Kind::RoleBinding) => {
+                if let Ok(binding) = decoded::<RoleBinding>(object) {
+                    within.extend(binding.spec.scope_id);
+                }
+            }
+            _ => {}
+        }
+        if let Some(tenant) = object.tenant
+            && !scopes.contains(&tenant)
+        {
+            scopes.push(tenant);
+        }
+        for id in within {
+            match self.state.get(id) {
+                Some(outer) => self.add_scopes(outer, scopes, depth - 1),
+                None => scopes.push(id),
+            }
+        }
+    }
+
+    /// What an object is to the rules of access.
+    pub(crate) fn target_of(&self, object: &Object) -> Target {
+        let kind = kind_of(object).unwrap_or(Kind::IdempotencyKey);
+        let mut target = Target::new(kind, self.scopes(object));
+        match kind {
+            Kind::User => target.owner = Some(object.id),
+            Kind::Session | Kind::ApiToken | Kind::IdempotencyKey => target.owner = object.parent,
+            Kind::VirtualMachineSpecification | Kind::Role | Kind::DataCenter => {
+                target.shared = true;
+            }
+            Kind::RoleBinding => {
+                if let Ok(binding) = decoded::<RoleBinding>(object) {
+                    target.owner = Some(binding.spec.subject_id);
+                }
+            }
+            Kind::Operation => {
+                if let Ok(operation) = decoded::<virtflow_model::kinds::Operation>(object) {
+                    target.owner = operation.stamps.created_by.parse().ok();
+                }
+            }
+            Kind::BaremetalGroupTenantQuota => {
+                if let Ok(quota) = decoded::<BaremetalGroupTenantQuota>(object) {
+                    target.read_scopes.push(quota.spec.tenant_id);
+                }
+            }
+            // A group is there for the tenants that have a quota in it. Looked up from the asker's
+            // side: a group may have thousands of tenants, an asker has few scopes.
+            Kind::BaremetalGroup => {
+                let scopes = self.rights.grants.iter().filter_map(|grant| grant.scope);
+                for scope in scopes {
+                    if quota_of(self.state, object.id, scope).is_some() {
+                        target.read_scopes.push(scope);
+                    }
+                }
+            }
+            Kind::Tenant
+            | Kind::Rack
+            | Kind::Baremetal
+            | Kind::VirtualMachine
+            | Kind::JoinToken
+            | Kind::Controller
+            | Kind::Residue => {}
+        }
+        target
+    }
+
+    /// Refuses what would give more than the asker has: permissions over a scope.
+    pub(crate) fn may_give(
+        &self,
+        permissions: &PermissionSet,
+        scope: Option<ObjectId>,
+    ) -> Result<(), Error> {
+        let scopes = scope.map_or_else(Vec::new, |scope| self.chain(scope));
+        match self.rights.over(&scopes).first_beyond(permissions) {
+            None => Ok(()),
+            Some(missing) => Err(Error::new(
+                ErrorCode::Forbidden,
+                format!("nobody gives what they do not have: you lack `{missing}` over that scope"),
+            )
+            .advise("ask somebody who holds the whole role there")),
+        }
+    }
+
+    /// Refuses to take over a user who may do more than the asker: by password or by token.
+    pub(crate) fn may_act_as(&self, user: ObjectId) -> Result<(), Error> {
+        if self.rights.subject.is_none() || self.rights.subject == Some(user) {
+            return Ok(());
+        }
+        if self
+            .rights
+            .cover(&rights_of(self.state, user), |scope| self.chain(scope))
+        {
+            return Ok(());
+        }
+        Err(Error::new(
+            ErrorCode::Forbidden,
+            "that user may do things that you may not; you cannot set their credentials",
+        )
+        .advise("ask somebody who holds all of that user's roles"))
+    }
+
+    /// Suspended and inactive tenants are read only, for their users and for what is theirs.
+    pub(crate) fn refuse_if_read_only(&self, tenant: Option<ObjectId>) -> Result<(), Error> {
+        let own = self
+            .cx
+            .user_id()
+            .and_then(|user| self.state.get(user))
+            .and_then(|user| user.tenant);
+        for tenant in [tenant, own].into_iter().flatten() {
+            let Some(object) = self.state.get(tenant) else {
+                continue;
+            };
+            let typed = decoded::<Tenant>(object)?;
+            let word = match typed.spec.state {
+                _ if typed.status.deleting => "being deleted",
+                TenantState::Active => continue,
+                TenantState::Inactive => "inactive",
+                TenantState::Suspended => "suspended",
+            };
+            return Err(Error::new(
+                ErrorCode::Conflict,
+                format!(
+                    "tenant `{}` is {word}: it can be read, not changed",
+                    object.name
+                ),
+            )
+            .advise("ask an operator to make the tenant active"));
+        }
+        Ok(())
+    }
+}
+
+/// The quota of a tenant in a group.
+pub(crate) fn quota_of(state: &State, group: ObjectId, tenant: ObjectId) -> Option<&Arc<Object>> {
+    state.holder(space::PAIR, format!("quota/{group}/{tenant}").as_bytes())
+}
+
+/// What a user's bindings give.
+pub(crate) fn rights_of(state: &State, user_id: ObjectId) -> Rights {
+    let user = state.get(user_id);
+    let mut rights = Rights {
+        subject: Some(user_id),
+        home: user.and_then(|user| user.tenant),
+        grants: Vec::new(),
+        narrowed: None,
+    };
+    if !user.is_some_and(|user| decoded::<User>(user).is_ok()) {
+        return rights;
+    }
+    let bindings = state.by_key(key::BINDING_SUBJECT, &user_id.to_string(), None);
+    for binding in bindings.take(BINDINGS_MAX) {
+        let Ok(binding) = decoded::<RoleBinding>(binding) else {
+            continue;
+        };
+        let role = state
+            .get(binding.spec.role_id)
+            .and_then(|role| decoded::<Role>(role).ok());
+        if let Some(role) = role.filter(|role| role.spec.active) {
+            rights.grants.push(Grant {
+                permissions: PermissionSet::of(&role.spec.permissions),
+                scope: binding.spec.scope_id,
+            });
+        }
+    }
+    rights
+}
+
+fn narrowing(state: &State, token: ObjectId) -> Result<Option<PermissionSet>, Error> {
+    let Some(token) = state.get(token) else {
+        return Ok(Some(PermissionSet::EMPTY));
+    };
+    let token = decoded::<virtflow_model::kinds::ApiToken>(token)?;
+    let entries = &token.spec.permissions;
+    Ok((!entries.is_empty()).then(|| PermissionSet::of(entries)))
+}
+
+pub(crate) fn forbidden(missing: Permission) -> Error {
+    Error::new(
+        ErrorCode::Forbidden,
+        format!("not allowed: this needs the permission `{missing}`"),
+    )
+    .advise("ask an administrator for a role that has it; `virtflow whoami` shows yours")
+    .with_details(format!("{{\"missing\":\"{missing}\"}}"))
+}

@@ -1,0 +1,213 @@
+//! What the state refused, told in the words of whoever asked.
+
+use serde_json::json;
+use virtflow_model::{Kind, dimension, space};
+use virtflow_state::{Changeset, Object, Op, Refused, State};
+use virtflow_types::{AccountKey, Error, ErrorCode, ObjectId};
+
+/// The error for a changeset that the state refused.
+pub fn explain(state: &State, refused: &Refused) -> Error {
+    Explainer {
+        state,
+        changeset: None,
+    }
+    .error(refused)
+}
+
+/// The same, for a changeset at hand: what it would have made can be called by name.
+pub(crate) fn explain_changeset(state: &State, changeset: &Changeset, refused: &Refused) -> Error {
+    Explainer {
+        state,
+        changeset: Some(changeset),
+    }
+    .error(refused)
+}
+
+struct Explainer<'a> {
+    state: &'a State,
+    changeset: Option<&'a Changeset>,
+}
+
+impl Explainer<'_> {
+    fn error(&self, refused: &Refused) -> Error {
+        match refused {
+            Refused::Claimed {
+                object,
+                space,
+                lo,
+                holder,
+            } => self.claimed(*object, space, lo, *holder),
+            Refused::LinkMissing { target, .. } => Error::new(
+                ErrorCode::Conflict,
+                format!("{} does not exist any more", self.call(*target)),
+            )
+            .advise("name another one"),
+            Refused::LinkClosed { object, target } => Error::new(
+                ErrorCode::Conflict,
+                format!(
+                    "{} takes nothing new now, so {} cannot refer to it",
+                    self.call(*target),
+                    self.call(*object)
+                ),
+            )
+            .advise("it is suspended, cordoned, deprecated or being deleted; make it active or name another"),
+            Refused::StillLinked { object, by } => Error::new(
+                ErrorCode::InUse,
+                format!("{} is still needed by {}", self.call(*object), self.call(*by)),
+            )
+            .advise(format!("remove {} first", self.call(*by)))
+            .with_details(json!({"object": object, "needed_by": by}).to_string()),
+            Refused::AccountInUse { account } => Error::new(
+                ErrorCode::InUse,
+                format!("{} still has {} allocated", self.call(account.owner), account.dimension),
+            )
+            .advise("delete what takes it first"),
+            Refused::OverLimit {
+                account,
+                limit,
+                used,
+                asked,
+            } => over_limit(self.state, account, *limit, *used, *asked),
+            Refused::Version { object, .. } | Refused::Expectation { object, .. } => Error::new(
+                ErrorCode::Conflict,
+                format!("{} changed at the same moment", self.call(*object)),
+            )
+            .advise("read it again and repeat the request"),
+            Refused::ClusterVersion { asked, why } => Error::new(
+                ErrorCode::Conflict,
+                format!("the cluster version cannot become {asked}: {why}"),
+            )
+            .advise("upgrade every controller first"),
+            Refused::Malformed(_) | Refused::Unconditional | Refused::AccountMissing { .. } => {
+                Error::new(ErrorCode::Internal, format!("the decision was unsound: {refused}"))
+                    .advise("nothing was changed; please report it with the request id")
+            }
+        }
+    }
+
+    fn claimed(&self, object: ObjectId, space: &str, lo: &[u8], holder: ObjectId) -> Error {
+        let value = String::from_utf8_lossy(lo).into_owned();
+        let (message, advice) = if space.starts_with("name/") {
+            let kind = self.find(object).map_or("object", |o| kind_word(&o));
+            (
+                format!("a {kind} named `{value}` exists already"),
+                "choose another name, or use the one that is there",
+            )
+        } else if space.starts_with("idempotency/") {
+            (
+                format!("the idempotency key `{value}` is in use by a request of the same moment"),
+                "repeat the request with the same key to get its answer",
+            )
+        } else {
+            match space {
+                space::SERIAL_NUMBER => (
+                    format!("a host with the serial number `{value}` is registered already"),
+                    "remove that host first, or make an invitation bound to this serial number",
+                ),
+                space::PUBLIC_KEY => (
+                    "that key belongs to another host or controller already".to_owned(),
+                    "make a new key: remove the identity folder and join again",
+                ),
+                space::EMAIL => (
+                    format!("the e-mail address `{value}` is taken"),
+                    "choose another address",
+                ),
+                space::VLAN => {
+                    let vlan = lo.iter().fold(0u32, |n, byte| n << 8 | u32::from(*byte));
+                    (
+                        format!("VLAN {vlan} is another tenant's"),
+                        "choose another VLAN",
+                    )
+                }
+                space::PAIR => (
+                    "there is one already for this pair".to_owned(),
+                    "change or delete the one that is there",
+                ),
+                _ => (
+                    format!("`{value}` is taken in `{space}`"),
+                    "choose another value",
+                ),
+            }
+        };
+        let mut error = Error::new(ErrorCode::AlreadyExists, message).advise(advice);
+        // Only within one tenant is the holder's id no news.
+        let tenant_of = |id| self.find(id).and_then(|object| object.tenant);
+        if tenant_of(object).is_some() && tenant_of(object) == tenant_of(holder) {
+            error = error.with_details(json!({"holder": holder}).to_string());
+        }
+        error
+    }
+
+    fn find(&self, id: ObjectId) -> Option<Object> {
+        if let Some(object) = self.state.get(id) {
+            return Some((**object).clone());
+        }
+        self.changeset?.ops.iter().find_map(|op| match op {
+            Op::Put(object) if object.id == id => Some((**object).clone()),
+            _ => None,
+        })
+    }
+
+    fn call(&self, id: ObjectId) -> String {
+        match self.find(id) {
+            Some(object) => call(&object),
+            None => format!("object {id}"),
+        }
+    }
+}
+
+/// `virtual_machine web-1`, or the id where there is no name.
+pub(crate) fn call(object: &Object) -> String {
+    if object.name.is_empty() {
+        format!("{} {}", object.kind, object.id)
+    } else {
+        format!("{} `{}`", object.kind, object.name)
+    }
+}
+
+fn kind_word(object: &Object) -> &'static str {
+    Kind::parse(&object.kind).map_or("object", Kind::name)
+}
+
+/// A quota or a capacity that does not suffice: limit, used and asked, and whose it is.
+pub(crate) fn over_limit(
+    state: &State,
+    account: &AccountKey,
+    limit: u64,
+    used: u64,
+    asked: u64,
+) -> Error {
+    let owner = state.get(account.owner);
+    let kind = owner.and_then(|owner| Kind::parse(&owner.kind));
+    let whose = owner.map_or_else(|| format!("object {}", account.owner), |owner| call(owner));
+    let figures = format!("limit {limit}, used {used}, asked {asked}");
+    let dimension = &account.dimension;
+    let details = json!({
+        "level": kind.map_or("unknown", Kind::name),
+        "dimension": dimension.as_str(),
+        "limit": limit,
+        "used": used,
+        "asked": asked,
+        "account": account.to_string(),
+        "owner": owner.map_or("", |owner| owner.name.as_str()),
+    })
+    .to_string();
+    let error = match kind {
+        Some(Kind::Baremetal | Kind::BaremetalGroup) => Error::new(
+            ErrorCode::NoCapacity,
+            format!("{whose} has not enough {dimension}: {figures}"),
+        )
+        .advise("ask for less, or wait until something is deleted"),
+        _ if dimension == dimension::IDEMPOTENCY_KEYS => Error::new(
+            ErrorCode::LimitExceeded,
+            format!("too many idempotency keys at once: {figures}"),
+        )
+        .advise("wait until older keys expire, or send requests without one"),
+        _ => Error::new(
+            ErrorCode::QuotaExceeded,
+            format!("the quota of {whose} is exceeded in {dimension}: {figures}"),
+        )
+        .advise("delete what is not needed, or ask for a larger quota"),
+    };
+    error.with_details(details)
+}

@@ -1,0 +1,65 @@
+//! What VirtFlow decides: every verb, every observation and every loop, as pure functions from a state to
+//! a changeset.
+//!
+//! Nothing here does I/O, reads a clock or waits. Time, ids of secrets and who asks come as arguments; a
+//! decision is a changeset whose conditions make it harmless if the state has moved on. People's requests
+//! come in by one function, [`decide`]: it checks who asks on the very state it decides on, lets the verb
+//! in or not, writes the audit record and the idempotency key into the same changeset. What leaders do by
+//! themselves is under [`loops`], what hosts report comes in by [`observed`] and its neighbours, reads are
+//! answered on an unmoving image with the asker's eyes.
+//!
+//! Not here: agreement (`virtflow-raft`), what is shown on the wire (the controller's API), passwords and
+//! keys (hashes come in ready-made).
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod accounts;
+mod audit;
+mod cx;
+mod decide;
+mod desired;
+mod door;
+mod draft;
+mod enrol;
+mod explain;
+mod genesis;
+pub mod limits;
+pub mod loops;
+mod observe;
+mod operations;
+mod read;
+mod request;
+mod typed;
+mod verbs;
+mod verify;
+mod views;
+mod vm;
+
+pub use accounts::lock_user;
+pub use audit::{AUDIT_STREAM, REFUSALS_MAX, Refusal, refusals_summary};
+pub use cx::{
+    Cx, Idempotency, LoginCandidate, Principal, Via, authenticate_certificate,
+    authenticate_session, authenticate_token, login_candidate,
+};
+pub use decide::decide;
+pub use desired::{Desired, DesiredVm, desired_of, hosts_touched};
+pub use enrol::{Announce, Enrol, Enrolled, controller_announce, controller_removed, enrol};
+pub use explain::explain;
+pub use genesis::{Genesis, genesis};
+pub use limits::Limits;
+pub use loops::{Placer, overdue, wakes_placer};
+pub use observe::{
+    HostHello, HostInventory, ObservedPhase, ObservedReport, ObservedVm, controller_admitted,
+    host_admitted, host_of_key, host_offline, host_online, host_quarantine, inventory_changed,
+    observed,
+};
+pub use read::{
+    ConsoleTarget, ListQuery, Page, audit_scope, authorize_only, can_i, capacity, cluster_view,
+    console_of, get, list, operation_state, placement, public, usage, verify_report, whoami,
+};
+pub use request::{
+    ControllerVerb, Create, Delete, HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply,
+    Request, SetPassword, Update,
+};
+pub use typed::{Typed, decoded, kind_of};
+pub use verify::{FootprintDivergence, verify_footprints};
+pub use views::{KindView, ViewColumn, ViewPart, views};

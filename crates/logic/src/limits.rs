@@ -1,0 +1,66 @@
+//! Deadlines, retentions and batch sizes, each with its name.
+
+use std::time::Duration;
+
+/// What loops and verbs are bounded by.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// VMs that one pass of the placer looks at.
+    pub placements_per_pass: usize,
+    /// Objects that one changeset of a loop changes.
+    pub objects_per_changeset: usize,
+    /// Changesets of one pass of a loop.
+    pub changesets_per_pass: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            placements_per_pass: 256,
+            objects_per_changeset: 100,
+            changesets_per_pass: 64,
+        }
+    }
+}
+
+/// How long a host may take to make a VM.
+pub const CREATING_MAX: Duration = Duration::from_secs(300);
+/// How long a host may take to start a VM.
+pub const STARTING_MAX: Duration = Duration::from_secs(180);
+/// How long a host may take to stop a VM, beyond the guest's grace time.
+pub const STOPPING_MAX: Duration = Duration::from_secs(60);
+/// How long a host may take to confirm that a VM is gone.
+pub const DELETING_MAX: Duration = Duration::from_secs(120);
+/// How long an operation may wait for its VM beyond what the VM's own deadline allows: for a placement,
+/// for a silent host.
+pub const OPERATION_MAX: Duration = Duration::from_secs(600);
+/// How long the deletion of a tenant may take.
+pub const TENANT_DELETION_MAX: Duration = Duration::from_secs(3600);
+/// How long an idempotency key is kept.
+pub const IDEMPOTENCY_KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// How long a finished operation can be looked up: longer than any key can name it.
+pub const OPERATION_KEPT: Duration = Duration::from_secs(25 * 3600);
+/// Longest life of a join token.
+pub const JOIN_TOKEN_LIFE_MAX: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Life of a join token that names none.
+pub const JOIN_TOKEN_LIFE_DEFAULT: Duration = Duration::from_secs(15 * 60);
+/// How long a used-up or expired join token is kept, so that the key that used it may come again.
+pub const JOIN_TOKEN_KEPT: Duration = Duration::from_secs(24 * 3600);
+/// Sessions of one user; a login beyond them ends the oldest.
+pub const SESSIONS_PER_USER_MAX: usize = 50;
+/// API tokens of one user.
+pub const API_TOKENS_PER_USER_MAX: usize = 100;
+/// Role bindings of one user.
+pub const BINDINGS_PER_USER_MAX: usize = 200;
+/// Objects that a deletion takes along in its own changeset; what holds more is emptied by a loop.
+pub const CASCADE_MAX: usize = 200;
+/// Objects that one list call looks at; a filter that matches less often yields a short page and a cursor.
+pub const LIST_SCAN_MAX: usize = 10_000;
+/// Hosts named in the message of a VM that fits nowhere; the rest is counted.
+pub const REFUSALS_TOLD_MAX: usize = 8;
+/// Longest reason that an agent may give, in bytes.
+pub const REASON_BYTES_MAX: usize = 64;
+/// Longest message that an agent may give, in bytes.
+pub const MESSAGE_BYTES_MAX: usize = 512;
+/// Largest inventory facts that an agent may report, in bytes of JSON.
+pub const FACTS_BYTES_MAX: usize = 64 * 1024;

@@ -1,0 +1,98 @@
+//! What a leader does without being asked: pure passes over an image.
+//!
+//! Each gives changesets to be proposed one by one. They are idempotent and rest on nothing but the
+//! image: one that is refused, because the state moved on, is dropped, and the next pass sees why.
+
+mod dangling;
+mod deadlines;
+mod lost_hosts;
+mod overcommit;
+mod placer;
+mod retire;
+mod tenants;
+mod users;
+
+use virtflow_state::{Changeset, State};
+use virtflow_types::{Error, RequestId, Timestamp};
+
+use crate::cx::Cx;
+use crate::draft::Draft;
+use crate::limits::Limits;
+
+pub use dangling::dangling;
+pub(crate) use deadlines::DEADLINE_EXCEEDED;
+pub use deadlines::{deadlines, overdue};
+pub use lost_hosts::lost_hosts;
+pub(crate) use lost_hosts::{lose_vm, unsettled};
+pub use overcommit::overcommit;
+pub use placer::{Placer, place, wakes_placer};
+pub(crate) use placer::{demand_of, nowhere, rooms};
+pub use retire::retire;
+pub use tenants::tenant_deletions;
+pub(crate) use users::empty_user;
+pub use users::user_deletions;
+
+/// One pass of a loop.
+pub type Pass = fn(&State, Timestamp, &Limits) -> Vec<Changeset>;
+
+/// Every loop but the placer, which keeps an inventory of its own.
+pub const ALL: &[(&str, Pass)] = &[
+    ("deadlines", deadlines),
+    ("lost_hosts", lost_hosts),
+    ("overcommit", overcommit),
+    ("tenant_deletions", tenant_deletions),
+    ("user_deletions", user_deletions),
+    ("dangling", dangling),
+    ("retire", retire),
+];
+
+/// Runs `step` in a changeset of its own for each item, up to the limits; what fails is left for the next
+/// pass and told in the changeset of nobody: an error here is a damaged object, which `verify` reports.
+pub(crate) fn each<T>(
+    state: &State,
+    now: Timestamp,
+    limits: &Limits,
+    items: impl IntoIterator<Item = T>,
+    mut step: impl FnMut(&mut Draft<'_>, T) -> Result<(), Error>,
+) -> Vec<Changeset> {
+    let mut changesets = Vec::new();
+    for item in items {
+        if changesets.len() >= limits.changesets_per_pass {
+            break;
+        }
+        let cx = Cx::system(RequestId::generate(), now);
+        let mut draft = Draft::new(state, &cx);
+        if step(&mut draft, item).is_ok() && !draft.is_empty() {
+            changesets.push(draft.finish());
+        }
+    }
+    changesets
+}
+
+/// Packs small independent changes into changesets of a bounded number of objects.
+pub(crate) fn packed<T>(
+    state: &State,
+    now: Timestamp,
+    limits: &Limits,
+    items: impl IntoIterator<Item = T>,
+    mut step: impl FnMut(&mut Draft<'_>, T) -> Result<(), Error>,
+) -> Vec<Changeset> {
+    let cx = Cx::system(RequestId::generate(), now);
+    let mut changesets = Vec::new();
+    let mut draft = Draft::new(state, &cx);
+    for item in items {
+        if draft.len() >= limits.objects_per_changeset {
+            let full = std::mem::replace(&mut draft, Draft::new(state, &cx));
+            changesets.push(full.finish_as(Some(RequestId::generate())));
+            if changesets.len() >= limits.changesets_per_pass {
+                return changesets;
+            }
+        }
+        // A step that fails has written nothing yet: steps look before they write.
+        let _ = step(&mut draft, item);
+    }
+    if !draft.is_empty() {
+        changesets.push(draft.finish_as(Some(RequestId::generate())));
+    }
+    changesets
+}

@@ -1,0 +1,521 @@
+//! Gives pending VMs a host.
+//!
+//! The inventory is kept between passes and follows the changes that are applied; what one pass decides
+//! is booked at once, so that the next VM of the same pass sees it. A binding that the state refuses
+//! (a host cordoned meanwhile, a quota cut) costs nothing: the change that caused it is absorbed, and
+//! the VM is still pending.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+use virtflow_model::kinds::baremetal::{HostState, Liveness};
+use virtflow_model::kinds::baremetal_group::GroupState;
+use virtflow_model::kinds::operation::OperationState;
+use virtflow_model::kinds::virtual_machine::{Placement, VirtualMachineSpec, VmPhase};
+use virtflow_model::kinds::{Baremetal, BaremetalGroup, VirtualMachine};
+use virtflow_model::{Kind, key};
+use virtflow_scheduler::{
+    Amounts, DIMENSIONS, Group, Host, Inventory, Refusal, Request, Room, Standing, Why,
+    explain as refusals_of, place as choose,
+};
+use virtflow_state::{AccountKey, Change, Changeset, Object, State};
+use virtflow_types::{Error, ErrorCode, ObjectId, RequestId, Timestamp};
+
+use crate::audit::Entry;
+use crate::cx::Cx;
+use crate::door::quota_of;
+use crate::draft::Draft;
+use crate::explain::over_limit;
+use crate::limits::{Limits, REFUSALS_TOLD_MAX};
+use crate::operations::unfinished;
+use crate::typed::decoded;
+use crate::vm::{allowed, enter};
+
+/// The placer of a leader.
+#[derive(Debug)]
+pub struct Placer {
+    inventory: Inventory,
+    /// Pending VMs are looked at in turn: the pass goes on after this one.
+    after: Option<ObjectId>,
+}
+
+/// One pass with an inventory made for it.
+pub fn place(state: &State, now: Timestamp, limits: &Limits) -> Vec<Changeset> {
+    Placer::new(state).pass(state, now, limits)
+}
+
+/// True if a change may give a pending VM a place, or brings one.
+pub fn wakes_placer(change: &Change) -> bool {
+    let Some(object) = change.after.as_ref().or(change.before.as_ref()) else {
+        return false;
+    };
+    match Kind::parse(&object.kind) {
+        Some(Kind::VirtualMachine) => {
+            let pending = |object: &Arc<Object>| {
+                decoded::<VirtualMachine>(object)
+                    .is_ok_and(|vm| vm.status.phase == VmPhase::Pending)
+            };
+            let was_pending = change.before.as_ref().is_some_and(pending);
+            match &change.after {
+                Some(after) => pending(after) && !was_pending,
+                None => true,
+            }
+        }
+        Some(
+            Kind::Baremetal | Kind::BaremetalGroup | Kind::BaremetalGroupTenantQuota | Kind::Tenant,
+        ) => true,
+        Some(Kind::Residue) => change.after.is_none(),
+        _ => false,
+    }
+}
+
+impl Placer {
+    /// A placer that knows the hosts of this image.
+    pub fn new(state: &State) -> Self {
+        let mut placer = Self {
+            inventory: Inventory::new(),
+            after: None,
+        };
+        for group in state.of_kind(Kind::BaremetalGroup.name(), None) {
+            placer.refresh_group(group);
+        }
+        for host in state.of_kind(Kind::Baremetal.name(), None) {
+            placer.refresh_host(state, host);
+        }
+        placer
+    }
+
+    /// Follows what was applied; `state` is the image after it.
+    pub fn absorb(&mut self, state: &State, changes: &[Change]) {
+        let mut touched: Vec<ObjectId> = Vec::new();
+        for change in changes {
+            let sides = [change.before.as_ref(), change.after.as_ref()];
+            for object in sides.into_iter().flatten() {
+                match Kind::parse(&object.kind) {
+                    Some(Kind::Baremetal) => touched.push(object.id),
+                    Some(Kind::BaremetalGroup) => {
+                        self.refresh_group(object);
+                        let members = state.by_key(key::HOST_GROUP, &object.id.to_string(), None);
+                        touched.extend(members.map(|host| host.id));
+                    }
+                    Some(Kind::VirtualMachine | Kind::Residue) => {
+                        touched.extend(crate::desired::host_of(object));
+                    }
+                    _ => {}
+                }
+            }
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        for id in touched {
+            match state.get(id) {
+                Some(host) => self.refresh_host(state, host),
+                None => self.inventory.remove_host(id),
+            }
+        }
+    }
+
+    /// Notes what a host's heartbeat said: unused memory in MiB and CPU in use in parts per million.
+    pub fn set_load(&mut self, host: ObjectId, unused_memory_mib: u64, busy_ppm: u32) {
+        self.inventory.set_load(host, unused_memory_mib, busy_ppm);
+    }
+
+    /// Hosts it knows.
+    pub fn hosts(&self) -> usize {
+        self.inventory.hosts().len()
+    }
+
+    /// Decides for pending VMs, at most `placements_per_pass` of them, going on where the last pass ended.
+    pub fn pass(&mut self, state: &State, now: Timestamp, limits: &Limits) -> Vec<Changeset> {
+        let most = limits.placements_per_pass;
+        let pending = |after| state.by_key(key::VM_PHASE, VmPhase::Pending.name(), after);
+        let mut vms: Vec<&Arc<Object>> = pending(self.after).take(most).collect();
+        if vms.len() < most && self.after.is_some() {
+            let seen = self.after;
+            let left = most - vms.len();
+            vms.extend(
+                pending(None)
+                    .take_while(|vm| Some(vm.id) <= seen)
+                    .take(left),
+            );
+        }
+        self.after = vms.last().map(|vm| vm.id);
+        // What this pass took of quotas, which the image does not show yet.
+        let mut taken: BTreeMap<ObjectId, Amounts> = BTreeMap::new();
+        let mut changesets = Vec::new();
+        for vm in vms {
+            let cx = Cx::system(RequestId::generate(), now);
+            let mut draft = Draft::new(state, &cx);
+            if self.decide(&mut draft, vm, &mut taken).is_ok() && !draft.is_empty() {
+                changesets.push(draft.finish());
+            }
+        }
+        changesets
+    }
+
+    fn decide(
+        &mut self,
+        draft: &mut Draft<'_>,
+        vm: &Arc<Object>,
+        taken: &mut BTreeMap<ObjectId, Amounts>,
+    ) -> Result<(), Error> {
+        let typed = decoded::<VirtualMachine>(vm)?;
+        let demand = demand_of(&typed.spec);
+        let rooms = rooms(draft.state, &self.inventory, vm, &typed.spec, taken);
+        let request = Request {
+            demand,
+            rooms: &rooms,
+        };
+        let open = vm
+            .tenant
+            .and_then(|tenant| draft.state.get(tenant))
+            .is_some_and(|tenant| !tenant.closed);
+        let chosen = if open {
+            choose(&self.inventory, &request)
+        } else {
+            None
+        };
+        let Some(host_id) = chosen else {
+            let nowhere = if open {
+                nowhere(draft.state, &self.inventory, vm, &typed.spec, &request)
+            } else {
+                not_active(vm)
+            };
+            return stay_pending(draft, vm, &nowhere);
+        };
+        let (host, group) = match self.inventory.host(host_id) {
+            Some(host) => (host_id, self.inventory.groups()[host.group].id),
+            None => return Ok(()),
+        };
+        let tenant = vm.tenant.unwrap_or(ObjectId::NIL);
+        let Some(quota) = quota_of(draft.state, group, tenant).map(|quota| quota.id) else {
+            return Ok(());
+        };
+        bind(draft, vm, host, group, quota)?;
+        self.inventory.take(host, demand);
+        let sum = taken.entry(quota).or_default();
+        for (sum, amount) in sum.iter_mut().zip(demand) {
+            *sum += amount;
+        }
+        Ok(())
+    }
+
+    fn refresh_group(&mut self, group: &Object) {
+        if let Ok(typed) = decoded::<BaremetalGroup>(group) {
+            self.inventory.put_group(Group {
+                id: group.id,
+                policy: typed.spec.scheduling_policy,
+            });
+        }
+    }
+
+    fn refresh_host(&mut self, state: &State, host: &Object) {
+        let Ok(typed) = decoded::<Baremetal>(host) else {
+            return;
+        };
+        let group_id = typed.spec.group_id;
+        let group = state
+            .get(group_id)
+            .and_then(|group| decoded::<BaremetalGroup>(group).ok());
+        let Some(group) = group else { return };
+        let at = self.inventory.put_group(Group {
+            id: group_id,
+            policy: group.spec.scheduling_policy,
+        });
+        let mut total = [0; DIMENSIONS.len()];
+        let mut free = total;
+        for (at, dimension) in DIMENSIONS.iter().enumerate() {
+            let key = AccountKey::new(host.id, *dimension);
+            total[at] = state.limit_of(&key).unwrap_or(0);
+            let used = state.account(&key).map_or(0, |account| account.used);
+            free[at] = total[at].saturating_sub(used);
+        }
+        let standing = match (typed.spec.state, typed.status.liveness, group.spec.state) {
+            (HostState::Cordoned, _, _) => Standing::Cordoned,
+            (HostState::Draining, _, _) => Standing::Draining,
+            (HostState::Maintenance, _, _) => Standing::Maintenance,
+            (HostState::Decommissioned, _, _) => Standing::Decommissioned,
+            (HostState::Active, Liveness::Never, _) => Standing::NeverSeen,
+            (HostState::Active, Liveness::Offline, _) => Standing::Offline,
+            (HostState::Active, Liveness::Quarantined, _) => Standing::Quarantined,
+            (HostState::Active, Liveness::Online, GroupState::Active) => Standing::Ready,
+            (HostState::Active, Liveness::Online, _) => Standing::GroupClosed,
+        };
+        self.inventory.put_host(Host {
+            id: host.id,
+            group: at,
+            standing,
+            total,
+            free,
+            unused_memory_mib: u64::MAX,
+            busy_ppm: 0,
+        });
+    }
+
+    pub(crate) fn inventory(&self) -> &Inventory {
+        &self.inventory
+    }
+}
+
+/// What a VM takes of a host.
+pub(crate) fn demand_of(spec: &VirtualMachineSpec) -> Amounts {
+    [
+        u64::from(spec.cpu_cores) * 1000,
+        spec.memory_mib,
+        spec.storage_gib,
+    ]
+}
+
+/// What the VM's tenant has left of each group's quota.
+pub(crate) fn rooms(
+    state: &State,
+    inventory: &Inventory,
+    vm: &Object,
+    spec: &VirtualMachineSpec,
+    taken: &BTreeMap<ObjectId, Amounts>,
+) -> Vec<Room> {
+    let tenant = vm.tenant.unwrap_or(ObjectId::NIL);
+    inventory
+        .groups()
+        .iter()
+        .map(|group| {
+            if spec.group_id.is_some_and(|only| only != group.id) {
+                return Room::Closed;
+            }
+            let Some(quota) = quota_of(state, group.id, tenant) else {
+                return Room::Closed;
+            };
+            let taken = taken.get(&quota.id).copied().unwrap_or_default();
+            let mut left = [0; DIMENSIONS.len()];
+            for (at, dimension) in DIMENSIONS.iter().enumerate() {
+                let key = AccountKey::new(quota.id, *dimension);
+                let limit = state.limit_of(&key).unwrap_or(0);
+                let used = state.account(&key).map_or(0, |account| account.used);
+                left[at] = limit.saturating_sub(used).saturating_sub(taken[at]);
+            }
+            Room::Left(left)
+        })
+        .collect()
+}
+
+/// Binds a VM to a host: charges, links and the next placement epoch follow from the status.
+fn bind(
+    draft: &mut Draft<'_>,
+    vm: &Arc<Object>,
+    host: ObjectId,
+    group: ObjectId,
+    quota: ObjectId,
+) -> Result<(), Error> {
+    let now = draft.cx.now;
+    let bound = draft.update::<VirtualMachine>(vm.id, |spec, status| {
+        status.placement = Some(Placement {
+            host_id: host,
+            group_id: group,
+            quota_id: quota,
+            placed_at: now,
+        });
+        status.placement_epoch += 1;
+        let deadline = allowed(VmPhase::Creating, spec.grace_s);
+        enter(status, VmPhase::Creating, now, deadline, "", "");
+    })?;
+    let name = draft
+        .state
+        .get(host)
+        .map_or_else(|| host.to_string(), |host| host.name.to_string());
+    let message = format!("placed on host `{name}`, which makes it");
+    for operation in unfinished(draft.state, vm.id) {
+        draft.advance(operation.id, OperationState::Running, 30, &message, None)?;
+    }
+    draft.audit(&Entry {
+        action: "virtual_machine.place",
+        object: &bound,
+        before: None,
+        note: &message,
+    });
+    Ok(())
+}
+
+/// Why a VM has no host: a word, a sentence, and an error for whoever waits for it.
+#[derive(Debug, Clone)]
+pub(crate) struct Nowhere {
+    pub(crate) reason: &'static str,
+    pub(crate) error: Error,
+    pub(crate) hosts: Vec<Value>,
+}
+
+fn not_active(vm: &Object) -> Nowhere {
+    Nowhere {
+        reason: "tenant_not_active",
+        error: Error::new(
+            ErrorCode::Conflict,
+            format!("VM `{}` waits: its tenant is not active", vm.name),
+        ),
+        hosts: Vec::new(),
+    }
+}
+
+/// Tells why no host took the request.
+pub(crate) fn nowhere(
+    state: &State,
+    inventory: &Inventory,
+    vm: &Object,
+    spec: &VirtualMachineSpec,
+    request: &Request<'_>,
+) -> Nowhere {
+    let mut refusals = refusals_of(inventory, request);
+    refusals.retain(|refusal| refusal.why != Why::NoQuota);
+    let name = |id: ObjectId| {
+        state
+            .get(id)
+            .map_or_else(|| id.to_string(), |object| object.name.to_string())
+    };
+    if !request.rooms.iter().any(|room| *room != Room::Closed) {
+        let tenant = name(vm.tenant.unwrap_or(ObjectId::NIL));
+        let place = match spec.group_id {
+            Some(group) => format!("the group `{}`", name(group)),
+            None => "any group of hosts".into(),
+        };
+        return Nowhere {
+            reason: "no_quota",
+            error: Error::new(
+                ErrorCode::QuotaExceeded,
+                format!("tenant `{tenant}` has no quota in {place}"),
+            )
+            .advise("ask an operator for a quota: `virtflow quota create`"),
+            hosts: Vec::new(),
+        };
+    }
+    let hosts: Vec<Value> = refusals
+        .iter()
+        .map(|refusal| told(refusal, &name(refusal.host)))
+        .collect();
+    let only_quota = !refusals.is_empty()
+        && refusals
+            .iter()
+            .all(|refusal| matches!(refusal.why, Why::OverQuota(_)));
+    if only_quota && let Some(error) = group_quota_error(state, inventory, vm, request) {
+        return Nowhere {
+            reason: "quota_exceeded",
+            error,
+            hosts,
+        };
+    }
+    let mut lines: Vec<String> = refusals
+        .iter()
+        .take(REFUSALS_TOLD_MAX)
+        .map(|refusal| format!("`{}` {}", name(refusal.host), sentence(refusal.why)))
+        .collect();
+    if refusals.len() > REFUSALS_TOLD_MAX {
+        lines.push(format!("{} more hosts", refusals.len() - REFUSALS_TOLD_MAX));
+    }
+    let message = if lines.is_empty() {
+        "no host has room: there is no host in the groups that may be used".to_owned()
+    } else {
+        format!("no host has room: {}", lines.join("; "))
+    };
+    let [cpu_milli, memory_mib, storage_gib] = request.demand;
+    let told: Vec<&Value> = hosts.iter().take(REFUSALS_TOLD_MAX).collect();
+    let details = json!({
+        "asked": {"cpu_milli": cpu_milli, "memory_mib": memory_mib, "storage_gib": storage_gib},
+        "hosts": told,
+        "host_count": hosts.len(),
+    });
+    Nowhere {
+        reason: "no_capacity",
+        error: Error::new(ErrorCode::NoCapacity, message)
+            .advise("it is placed as soon as a host has room; add a host, delete something, or delete it and ask for less")
+            .with_details(details.to_string()),
+        hosts,
+    }
+}
+
+/// The first quota in a group that is too small, with its figures.
+fn group_quota_error(
+    state: &State,
+    inventory: &Inventory,
+    vm: &Object,
+    request: &Request<'_>,
+) -> Option<Error> {
+    for (group, room) in inventory.groups().iter().zip(request.rooms) {
+        let Room::Left(left) = room else { continue };
+        let quota = quota_of(state, group.id, vm.tenant?)?;
+        for (at, dimension) in DIMENSIONS.iter().enumerate() {
+            if request.demand[at] > left[at] {
+                let key = AccountKey::new(quota.id, *dimension);
+                let limit = state.limit_of(&key).unwrap_or(0);
+                let used = state.account(&key).map_or(0, |account| account.used);
+                let mut error = over_limit(state, &key, limit, used, request.demand[at]);
+                let name = |id| state.get(id).map_or("", |object| object.name.as_str());
+                error.message = format!(
+                    "the quota of tenant `{}` in the group `{}` is exceeded in {dimension}: limit {limit}, used {used}, asked {}",
+                    name(vm.tenant?),
+                    name(group.id),
+                    request.demand[at],
+                );
+                return Some(error);
+            }
+        }
+    }
+    None
+}
+
+fn told(refusal: &Refusal, host: &str) -> Value {
+    let short_by = |amounts: &Amounts| -> Value {
+        DIMENSIONS
+            .iter()
+            .zip(amounts)
+            .filter(|(_, amount)| **amount > 0)
+            .map(|(dimension, amount)| ((*dimension).to_owned(), json!(amount)))
+            .collect::<serde_json::Map<_, _>>()
+            .into()
+    };
+    let (refused_by, short) = match &refusal.why {
+        Why::Standing(standing) => (standing.name(), json!({})),
+        Why::NoQuota => ("no_quota", json!({})),
+        Why::OverQuota(short) => ("quota", short_by(short)),
+        Why::Short(short) => ("capacity", short_by(short)),
+        Why::Busy(short) => ("load", json!({"memory_mib": short})),
+    };
+    json!({"host_id": refusal.host, "host": host, "refused_by": refused_by, "short_by": short})
+}
+
+fn sentence(why: Why) -> String {
+    let short = |amounts: Amounts| {
+        DIMENSIONS
+            .iter()
+            .zip(amounts)
+            .filter(|(_, amount)| *amount > 0)
+            .map(|(dimension, amount)| format!("{dimension} by {amount}"))
+            .collect::<Vec<_>>()
+            .join(" and ")
+    };
+    match why {
+        Why::Standing(standing) => format!("is {}", standing.name().replace('_', " ")),
+        Why::NoQuota => "is in a group without quota".into(),
+        Why::OverQuota(amounts) => format!(
+            "is barred by the quota in its group, short of {}",
+            short(amounts)
+        ),
+        Why::Short(amounts) => format!("is short of {}", short(amounts)),
+        Why::Busy(memory_mib) => format!("is busy: unused memory_mib is short by {memory_mib}"),
+    }
+}
+
+/// Notes the reason on the VM and on who waits for it, if it is news.
+fn stay_pending(draft: &mut Draft<'_>, vm: &Arc<Object>, nowhere: &Nowhere) -> Result<(), Error> {
+    draft.update::<VirtualMachine>(vm.id, |_, status| {
+        nowhere.reason.clone_into(&mut status.reason);
+        status.message.clone_from(&nowhere.error.message);
+    })?;
+    for operation in unfinished(draft.state, vm.id) {
+        draft.advance(
+            operation.id,
+            OperationState::Pending,
+            0,
+            &nowhere.error.message,
+            Some(nowhere.error.clone()),
+        )?;
+    }
+    Ok(())
+}

@@ -1,0 +1,98 @@
+use virtflow_model::Kind;
+use virtflow_model::key;
+use virtflow_model::kinds::virtual_machine::VmPhase;
+use virtflow_model::kinds::{Operation, Tenant, VirtualMachine};
+use virtflow_state::{Changeset, Object, State};
+use virtflow_types::{Error, ObjectId, Timestamp};
+
+use super::each;
+use super::users::empty_user;
+use crate::audit::Entry;
+use crate::draft::Draft;
+use crate::limits::Limits;
+use crate::operations::{End, unfinished};
+use crate::typed::decoded;
+use crate::verbs::delete_vm;
+
+/// Tenants that are worked on in one pass.
+const TENANTS_PER_PASS: usize = 16;
+
+/// Removes what is left of tenants whose deletion was asked for, one bounded step a pass: VMs first, then
+/// bindings, quotas and users, then the tenant itself.
+pub fn tenant_deletions(state: &State, now: Timestamp, limits: &Limits) -> Vec<Changeset> {
+    let leaving: Vec<ObjectId> = state
+        .of_kind(Kind::Tenant.name(), None)
+        .filter(|tenant| {
+            tenant.closed && decoded::<Tenant>(tenant).is_ok_and(|t| t.status.deleting)
+        })
+        .map(|tenant| tenant.id)
+        .take(TENANTS_PER_PASS)
+        .collect();
+    each(state, now, limits, leaving, |draft, tenant| {
+        step(draft, tenant, limits.objects_per_changeset)
+    })
+}
+
+fn step(draft: &mut Draft<'_>, tenant: ObjectId, most: usize) -> Result<(), Error> {
+    let state = draft.state;
+    let of = |kind: Kind| {
+        state
+            .by_key(key::TENANT, &format!("{}/{tenant}", kind.name()), None)
+            .take(most)
+    };
+    let vms: Vec<_> = of(Kind::VirtualMachine).collect();
+    if !vms.is_empty() {
+        for vm in vms {
+            let typed = decoded::<VirtualMachine>(vm)?;
+            if typed.status.phase != VmPhase::Deleting {
+                delete_vm(draft, vm, None)?;
+            }
+        }
+        return Ok(());
+    }
+    // Everything that refers to the tenant, whatever its kind; users last, as bindings name them.
+    let linked: Vec<&Object> = state
+        .linking_to(tenant)
+        .filter_map(|id| state.get(id))
+        .filter(|object| object.kind != Kind::User.name())
+        .take(most)
+        .map(|object| &**object)
+        .collect();
+    if !linked.is_empty() {
+        for object in linked {
+            if object.kind == Kind::Operation.name() {
+                // An operation can be looked up until its time is over, so it outlives its tenant.
+                draft.rewrite::<Operation>(object.id, |row, _, _| row.tenant = None)?;
+            } else {
+                draft.delete(object.id);
+            }
+        }
+        return Ok(());
+    }
+    let users: Vec<_> = of(Kind::User).collect();
+    if !users.is_empty() {
+        for user in users {
+            let room = most.saturating_sub(draft.len());
+            if room == 0 {
+                break;
+            }
+            empty_user(draft, user.id, room)?;
+        }
+        return Ok(());
+    }
+    let Some(object) = draft.get(tenant) else {
+        return Ok(());
+    };
+    draft.delete(tenant);
+    draft.audit(&Entry {
+        action: "tenant.deleted",
+        object: &object,
+        before: None,
+        note: "nothing of it is left",
+    });
+    for operation in unfinished(state, tenant) {
+        let done = End::Completed(format!("tenant `{}` and all it had is gone", object.name));
+        draft.end(operation.id, &done)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,11 @@
+//! What was seen, brought into the state: edges only, and only from who owns what they speak of.
+
+mod host;
+mod vm;
+
+pub use host::{
+    HostHello, HostInventory, controller_admitted, host_admitted, host_of_key, host_offline,
+    host_online, host_quarantine, inventory_changed,
+};
+pub(crate) use host::{checked, schedulable};
+pub use vm::{ObservedPhase, ObservedReport, ObservedVm, observed};

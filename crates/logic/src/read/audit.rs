@@ -1,0 +1,29 @@
+use virtflow_model::Kind;
+use virtflow_policy::{AUDIT_READ, Decision, Target, authorize};
+use virtflow_state::State;
+use virtflow_types::{Error, ObjectId};
+
+use crate::cx::Cx;
+use crate::door::{Door, forbidden};
+
+/// Which tenant's audit records the asker may read: `None` for all of them. Who may read only their
+/// own tenant's is confined to it without naming it.
+pub fn audit_scope(
+    state: &State,
+    cx: &Cx,
+    tenant: Option<&str>,
+) -> Result<Option<ObjectId>, Error> {
+    let door = Door::open(state, cx)?;
+    let may = |scopes: Vec<ObjectId>| {
+        authorize(&door.rights, AUDIT_READ, &Target::new(Kind::Tenant, scopes)) == Decision::Allowed
+    };
+    let tenant = match tenant {
+        Some(text) => Some(door.find(Kind::Tenant, text, None)?.id),
+        None if may(Vec::new()) => return Ok(None),
+        None => door.rights.home,
+    };
+    match tenant {
+        Some(tenant) if may(vec![tenant]) => Ok(Some(tenant)),
+        _ => Err(forbidden(AUDIT_READ)),
+    }
+}

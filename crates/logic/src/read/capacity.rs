@@ -1,0 +1,127 @@
+use serde_json::{Map, Value, json};
+use virtflow_model::kinds::Baremetal;
+use virtflow_model::{Kind, key};
+use virtflow_scheduler::DIMENSIONS;
+use virtflow_state::{AccountKey, State};
+use virtflow_types::{Error, ObjectId};
+
+use crate::cx::Cx;
+use crate::door::Door;
+use crate::typed::decoded;
+
+/// Groups, and hosts of one group, that are told.
+const TOLD_MAX: usize = 10_000;
+
+/// Limits and use of a tenant and of its quotas in groups, from the ledgers; `limit` is null where there
+/// is none.
+pub fn usage(state: &State, cx: &Cx, tenant: &str) -> Result<Value, Error> {
+    let door = Door::open(state, cx)?;
+    let tenant = door.find(Kind::Tenant, tenant, None)?;
+    let mut quotas = Vec::new();
+    for source in state.linking_to(tenant.id).take(TOLD_MAX) {
+        let Some(object) = state.get(source) else {
+            continue;
+        };
+        let is_quota = object.kind == Kind::BaremetalGroupTenantQuota.name();
+        if is_quota && door.sees(object) {
+            let spec: Value = serde_json::from_str(&object.spec).unwrap_or_default();
+            let group = spec["group_id"].as_str().and_then(|id| id.parse().ok());
+            let group = group.and_then(|id: ObjectId| state.get(id));
+            quotas.push(json!({
+                "id": object.id,
+                "group_id": spec["group_id"],
+                "group": group.map_or("", |group| group.name.as_str()),
+                "accounts": accounts(state, object.id),
+            }));
+        }
+    }
+    Ok(json!({
+        "tenant_id": tenant.id,
+        "tenant": tenant.name.as_str(),
+        "accounts": accounts(state, tenant.id),
+        "quotas": quotas,
+    }))
+}
+
+/// What groups and hosts have, hand out and have left, overcommit included.
+pub fn capacity(state: &State, cx: &Cx) -> Result<Value, Error> {
+    let door = Door::open(state, cx)?;
+    let mut groups = Vec::new();
+    for group in state
+        .of_kind(Kind::BaremetalGroup.name(), None)
+        .take(TOLD_MAX)
+    {
+        if !door.sees(group) {
+            continue;
+        }
+        let mut hosts = Vec::new();
+        let members = state.by_key(key::HOST_GROUP, &group.id.to_string(), None);
+        for host in members.take(TOLD_MAX) {
+            if !door.sees(host) {
+                continue;
+            }
+            let typed = decoded::<Baremetal>(host)?;
+            let mut entry = balance(state, host.id);
+            entry.insert("id".into(), json!(host.id));
+            entry.insert("name".into(), host.name.as_str().into());
+            entry.insert("liveness".into(), json!(typed.status.liveness));
+            entry.insert("state".into(), json!(typed.spec.state));
+            entry.insert(
+                "vms".into(),
+                state
+                    .by_key(key::VM_HOST, &host.id.to_string(), None)
+                    .count()
+                    .into(),
+            );
+            hosts.push(Value::Object(entry));
+        }
+        // Sums over a whole group are its operators' business; a tenant sees its own quota by `usage`.
+        let whole = door
+            .rights
+            .over(&[group.id])
+            .contains(virtflow_model::Permission::new(
+                Kind::BaremetalGroup,
+                virtflow_model::Action::Read,
+            ));
+        let mut entry = if whole {
+            balance(state, group.id)
+        } else {
+            Map::new()
+        };
+        entry.insert("id".into(), json!(group.id));
+        entry.insert("name".into(), group.name.as_str().into());
+        entry.insert("hosts".into(), hosts.into());
+        groups.push(Value::Object(entry));
+    }
+    Ok(json!({ "groups": groups }))
+}
+
+fn accounts(state: &State, owner: ObjectId) -> Map<String, Value> {
+    state
+        .accounts_of(owner)
+        .map(|(key, account)| {
+            let limit = state.limit_of(key).filter(|limit| *limit != u64::MAX);
+            let entry = json!({"limit": limit, "used": account.used});
+            (key.dimension.to_string(), entry)
+        })
+        .collect()
+}
+
+fn balance(state: &State, owner: ObjectId) -> Map<String, Value> {
+    let mut total = Map::new();
+    let mut allocated = Map::new();
+    let mut available = Map::new();
+    for dimension in DIMENSIONS {
+        let key = AccountKey::new(owner, dimension);
+        let limit = state.limit_of(&key).unwrap_or(0);
+        let used = state.account(&key).map_or(0, |account| account.used);
+        total.insert(dimension.into(), limit.into());
+        allocated.insert(dimension.into(), used.into());
+        available.insert(dimension.into(), limit.saturating_sub(used).into());
+    }
+    let mut entry = Map::new();
+    entry.insert("total".into(), total.into());
+    entry.insert("allocated".into(), allocated.into());
+    entry.insert("available".into(), available.into());
+    entry
+}

@@ -1,0 +1,45 @@
+//! Cursors: where a list goes on, tied to the question it belongs to.
+//!
+//! A cursor is no secret and grants nothing: what a page shows is decided anew for each. The tie to the
+//! question only keeps a cursor from being used with another filter, where it would skip silently.
+
+use virtflow_types::{Error, ObjectId};
+
+const TIE_BYTES: usize = 8;
+
+/// Sixteen bytes of the last object looked at and eight of the question, hexadecimal.
+pub(crate) fn write(last: ObjectId, question: &str) -> String {
+    let mut text = String::with_capacity(2 * (16 + TIE_BYTES));
+    for byte in last.as_bytes().iter().chain(&tie(question)) {
+        text.push_str(&format!("{byte:02x}"));
+    }
+    text
+}
+
+/// The object after which the list goes on.
+pub(crate) fn read(text: &str, question: &str) -> Result<ObjectId, Error> {
+    let refused = || {
+        Error::invalid(
+            "cursor",
+            "is not one that this list gave; begin again without a cursor",
+        )
+    };
+    if text.len() != 2 * (16 + TIE_BYTES) || !text.is_ascii() {
+        return Err(refused());
+    }
+    let mut bytes = Vec::with_capacity(text.len() / 2);
+    for at in (0..text.len()).step_by(2) {
+        bytes.push(u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| refused())?);
+    }
+    let (id, tied) = bytes.split_at(16);
+    if tied != tie(question) {
+        return Err(refused());
+    }
+    ObjectId::from_slice(id).ok_or_else(refused)
+}
+
+fn tie(question: &str) -> [u8; TIE_BYTES] {
+    let mut tie = [0; TIE_BYTES];
+    tie.copy_from_slice(&blake3::hash(question.as_bytes()).as_bytes()[..TIE_BYTES]);
+    tie
+}

@@ -1,0 +1,147 @@
+//! The typed value beside an object's JSON, and back.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use virtflow_model::kinds::baremetal::{BaremetalSpec, HostState};
+use virtflow_model::kinds::baremetal_group::{BaremetalGroupSpec, GroupState};
+use virtflow_model::kinds::tenant::{TenantSpec, TenantState, TenantStatus};
+use virtflow_model::kinds::user::UserStatus;
+use virtflow_model::kinds::virtual_machine_specification::{
+    SpecificationState, VirtualMachineSpecificationSpec,
+};
+use virtflow_model::{Kind, Meta, Resource, Stamps, StoredStatus};
+use virtflow_state::Object;
+use virtflow_types::{Error, ErrorCode, Footprint};
+
+/// An object's spec, status and stamps, decoded once and cached beside it.
+#[derive(Debug)]
+pub struct Typed<R: Resource> {
+    /// What was asked for.
+    pub spec: R::Spec,
+    /// What was seen.
+    pub status: R::Status,
+    /// Who and when.
+    pub stamps: Stamps,
+}
+
+// By hand: derived, they would ask the same of the kind itself.
+impl<R: Resource> Clone for Typed<R> {
+    fn clone(&self) -> Self {
+        Self {
+            spec: self.spec.clone(),
+            status: self.status.clone(),
+            stamps: self.stamps.clone(),
+        }
+    }
+}
+impl<R: Resource> PartialEq for Typed<R> {
+    fn eq(&self, other: &Self) -> bool {
+        self.spec == other.spec && self.status == other.status && self.stamps == other.stamps
+    }
+}
+
+/// The typed value of an object.
+///
+/// Fails with [`ErrorCode::Internal`] if the object is of another kind or its JSON is not what the kind
+/// stores, which only a damaged store or a newer version's object can be.
+pub fn decoded<R: Resource>(object: &Object) -> Result<Arc<Typed<R>>, Error> {
+    if object.kind != R::KIND.name() {
+        return Err(broken(object, &format!("is no {}", R::KIND.name())));
+    }
+    let cached = object.decoded(|object| decode::<R>(object).map(Arc::new));
+    match cached.as_deref() {
+        Some(Ok(typed)) => Ok(typed.clone()),
+        Some(Err(error)) => Err(error.clone()),
+        None => Err(broken(object, "was decoded as another kind")),
+    }
+}
+
+fn decode<R: Resource>(object: &Object) -> Result<Typed<R>, Error> {
+    let spec = serde_json::from_str(&object.spec)
+        .map_err(|error| broken(object, &format!("spec: {error}")))?;
+    let stored: StoredStatus<R::Status> = serde_json::from_str(&object.status)
+        .map_err(|error| broken(object, &format!("status: {error}")))?;
+    Ok(Typed {
+        spec,
+        status: stored.status,
+        stamps: stored.stamps,
+    })
+}
+
+fn broken(object: &Object, what: &str) -> Error {
+    Error::new(
+        ErrorCode::Internal,
+        format!("stored {} {}: {what}", object.kind, object.id),
+    )
+    .advise("run `virtflow verify` and see the controllers' logs")
+}
+
+/// The kind of an object; `None` for one that a newer version made.
+pub fn kind_of(object: &Object) -> Option<Kind> {
+    Kind::parse(&object.kind)
+}
+
+/// What the footprint is computed from.
+pub(crate) fn meta_of(object: &Object, stamps: Stamps) -> Meta {
+    Meta {
+        id: object.id,
+        name: object.name.clone(),
+        tenant: object.tenant,
+        parent: object.parent,
+        generation: object.generation,
+        version: object.version,
+        closed: object.closed,
+        stamps,
+    }
+}
+
+/// Writes the typed value into the object, with the footprint that follows from it.
+pub(crate) fn compose<R: Resource>(object: &mut Object, typed: &Typed<R>) -> Result<(), Error> {
+    let text = |value: serde_json::Result<String>| {
+        value
+            .map(Into::into)
+            .map_err(|error| broken(object, &format!("cannot be written: {error}")))
+    };
+    let spec: Box<str> = text(serde_json::to_string(&typed.spec))?;
+    let status: Box<str> = text(serde_json::to_string(&StoredStatus {
+        stamps: typed.stamps.clone(),
+        status: typed.status.clone(),
+    }))?;
+    object.spec = spec;
+    object.status = status;
+    object.closed = is_closed::<R>(&typed.spec, &typed.status);
+    object.footprint = footprint_of::<R>(object, typed);
+    Ok(())
+}
+
+pub(crate) fn footprint_of<R: Resource>(object: &Object, typed: &Typed<R>) -> Footprint {
+    let meta = meta_of(object, typed.stamps.clone());
+    R::footprint(&meta, &typed.spec, &typed.status)
+}
+
+/// Whether an object takes no new links: the one place that says which decision of an administrator
+/// shuts which kind.
+fn is_closed<R: Resource>(spec: &R::Spec, status: &R::Status) -> bool {
+    let spec: &dyn Any = spec;
+    let status: &dyn Any = status;
+    if let Some(tenant) = spec.downcast_ref::<TenantSpec>() {
+        let deleting = status
+            .downcast_ref::<TenantStatus>()
+            .is_some_and(|status| status.deleting);
+        return deleting || tenant.state != TenantState::Active;
+    }
+    if let Some(user) = status.downcast_ref::<UserStatus>() {
+        return user.deleting;
+    }
+    if let Some(host) = spec.downcast_ref::<BaremetalSpec>() {
+        return host.state != HostState::Active;
+    }
+    if let Some(group) = spec.downcast_ref::<BaremetalGroupSpec>() {
+        return group.state == GroupState::Disabled;
+    }
+    if let Some(size) = spec.downcast_ref::<VirtualMachineSpecificationSpec>() {
+        return size.state == SpecificationState::Deprecated;
+    }
+    false
+}

@@ -1,0 +1,146 @@
+//! References by name: `"group": "g1"` becomes `"group_id": "…"`, seen with the asker's eyes.
+
+use serde_json::{Map, Value};
+use virtflow_model::Kind;
+use virtflow_types::{Error, ObjectId};
+
+use crate::door::Door;
+
+/// The references of a kind's spec: the field for names, and what it names. The field for ids is the same
+/// with `_id` behind it.
+fn references(kind: Kind) -> &'static [(&'static str, Kind)] {
+    match kind {
+        Kind::VirtualMachine => &[
+            ("specification", Kind::VirtualMachineSpecification),
+            ("group", Kind::BaremetalGroup),
+        ],
+        Kind::Baremetal | Kind::JoinToken => {
+            &[("group", Kind::BaremetalGroup), ("rack", Kind::Rack)]
+        }
+        Kind::BaremetalGroupTenantQuota => {
+            &[("group", Kind::BaremetalGroup), ("tenant", Kind::Tenant)]
+        }
+        Kind::BaremetalGroup | Kind::Rack => &[("data_center", Kind::DataCenter)],
+        Kind::RoleBinding => &[("subject", Kind::User), ("role", Kind::Role)],
+        Kind::Tenant => &[("admin_user", Kind::User)],
+        Kind::User
+        | Kind::Role
+        | Kind::ApiToken
+        | Kind::Session
+        | Kind::DataCenter
+        | Kind::VirtualMachineSpecification
+        | Kind::Operation
+        | Kind::Controller
+        | Kind::Residue
+        | Kind::IdempotencyKey => &[],
+    }
+}
+
+/// Resolves names to ids and checks that every id names something that the asker may see. What `old`
+/// already refers to is left alone: it was checked when it was written.
+pub(crate) fn resolve(
+    door: &Door<'_>,
+    kind: Kind,
+    spec: &mut Value,
+    old: Option<&Value>,
+    tenant: Option<ObjectId>,
+) -> Result<(), Error> {
+    let Value::Object(fields) = spec else {
+        return Err(Error::invalid("spec", "must be an object"));
+    };
+    for (name, target) in references(kind) {
+        let id_field = format!("{name}_id");
+        if let Some(value) = fields.remove(*name) {
+            if fields.contains_key(&id_field) && !value.is_null() {
+                return Err(Error::invalid(
+                    format!("spec.{name}"),
+                    format!("is given twice, as `{name}` and as `{id_field}`"),
+                ));
+            }
+            let id = match &value {
+                Value::Null => Value::Null,
+                Value::String(text) => {
+                    let within = tenant.filter(|_| *target == Kind::User);
+                    let found = door
+                        .find(*target, text, within)
+                        .or_else(|_| door.find(*target, text, None))?;
+                    found.id.to_string().into()
+                }
+                _ => {
+                    return Err(Error::invalid(
+                        format!("spec.{name}"),
+                        "must be a name or an id",
+                    ));
+                }
+            };
+            fields.insert(id_field.clone(), id);
+        }
+        check_id(door, fields, &id_field, *target, old)?;
+    }
+    if kind == Kind::RoleBinding {
+        resolve_scope(door, fields)?;
+    }
+    Ok(())
+}
+
+fn check_id(
+    door: &Door<'_>,
+    fields: &Map<String, Value>,
+    id_field: &str,
+    target: Kind,
+    old: Option<&Value>,
+) -> Result<(), Error> {
+    let Some(Value::String(text)) = fields.get(id_field) else {
+        return Ok(());
+    };
+    if old.is_some_and(|old| old[id_field] == **text) {
+        return Ok(());
+    }
+    if text.parse::<ObjectId>().is_err() {
+        return Err(Error::invalid(
+            format!("spec.{id_field}"),
+            format!("`{text}` is not an id"),
+        ));
+    }
+    door.find(target, text, None).map(drop)
+}
+
+/// `"scope": "tenant/acme"`, `"system"`, or an id of any object.
+fn resolve_scope(door: &Door<'_>, fields: &mut Map<String, Value>) -> Result<(), Error> {
+    let invalid = || {
+        Error::invalid(
+            "spec.scope",
+            "must be `system`, `kind/name` such as `tenant/acme`, or an id",
+        )
+    };
+    if let Some(scope) = fields.remove("scope") {
+        if fields.contains_key("scope_id") {
+            return Err(Error::invalid(
+                "spec.scope",
+                "is given twice, as `scope` and as `scope_id`",
+            ));
+        }
+        let text = scope.as_str().ok_or_else(invalid)?;
+        if text == "system" {
+            return Ok(());
+        }
+        let id = match text.split_once('/') {
+            Some((kind, name)) => {
+                let kind = Kind::parse(kind).ok_or_else(invalid)?;
+                door.find(kind, name, None)?.id.to_string()
+            }
+            None => text.parse::<ObjectId>().map_err(|_| invalid())?.to_string(),
+        };
+        fields.insert("scope_id".into(), id.into());
+    }
+    if let Some(Value::String(text)) = fields.get("scope_id") {
+        let id: ObjectId = text
+            .parse()
+            .map_err(|_| Error::invalid("spec.scope_id", format!("`{text}` is not an id")))?;
+        let seen = door.state.get(id).is_some_and(|object| door.sees(object));
+        if !seen {
+            return Err(Error::not_found("scope", text));
+        }
+    }
+    Ok(())
+}

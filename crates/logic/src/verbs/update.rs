@@ -1,0 +1,112 @@
+//! Changing the spec of an object of any kind whose spec people write.
+
+use serde_json::Value;
+use virtflow_model::kinds::{Role, VirtualMachine};
+use virtflow_model::{Action, Kind, PerKind, Permission, Resource};
+use virtflow_types::{Error, ErrorCode};
+
+use super::create::to_value;
+use super::{Done, Outcome, credentials, parse_spec, references};
+use crate::door::Door;
+use crate::request::Update;
+use crate::typed::decoded;
+
+pub(crate) fn run<'a>(door: &Door<'a>, update: &Update) -> Done<'a> {
+    match update.kind {
+        Kind::Tenant
+        | Kind::User
+        | Kind::Role
+        | Kind::DataCenter
+        | Kind::Rack
+        | Kind::BaremetalGroup
+        | Kind::Baremetal
+        | Kind::BaremetalGroupTenantQuota
+        | Kind::VirtualMachineSpecification
+        | Kind::VirtualMachine => update.kind.dispatch(Change { door, update }),
+        Kind::RoleBinding
+        | Kind::ApiToken
+        | Kind::Session
+        | Kind::Operation
+        | Kind::JoinToken
+        | Kind::Controller
+        | Kind::Residue
+        | Kind::IdempotencyKey => Err(Error::new(
+            ErrorCode::Invalid,
+            format!("a {} does not change", update.kind.name()),
+        )
+        .advise("delete it and make another")),
+    }
+}
+
+struct Change<'d, 'a> {
+    door: &'d Door<'a>,
+    update: &'d Update,
+}
+
+impl<'a> PerKind for Change<'_, 'a> {
+    type Out = Done<'a>;
+
+    fn run<R: Resource>(self) -> Done<'a> {
+        let Change { door, update } = self;
+        let tenant = door.tenant(update.tenant.as_deref())?;
+        let before = door.find(R::KIND, &update.target, tenant)?;
+        let permission = Permission::new(R::KIND, Action::Update);
+        let mut draft = door.draft_for(permission, &before)?;
+        if R::KIND == Kind::VirtualMachine {
+            door.refuse_if_read_only(before.tenant)?;
+        }
+        door.check_generation(&before)?;
+        let old = decoded::<R>(&before)?;
+        let old_value = to_value(&old.spec);
+        let mut value = update.spec.clone();
+        references::resolve(door, R::KIND, &mut value, Some(&old_value), before.tenant)?;
+        if update.merge {
+            let mut merged = old_value.clone();
+            merge(&mut merged, &value);
+            value = merged;
+        }
+        let spec: R::Spec = parse_spec(&value)?;
+        R::validate_update(&old.spec, &spec)?;
+        refuse_special(door, R::KIND, &old_value, &to_value(&spec))?;
+        let after = draft.update::<R>(before.id, |current, _| *current = spec)?;
+        let action = format!("{}.update", R::KIND.name());
+        Ok((draft, Outcome::new(action, 200, after).before(before)))
+    }
+}
+
+/// What a kind's own validation cannot see.
+fn refuse_special(door: &Door<'_>, kind: Kind, old: &Value, new: &Value) -> Result<(), Error> {
+    match kind {
+        VirtualMachine::KIND if old["power"] != new["power"] => Err(Error::invalid(
+            "spec.power",
+            "is changed by start and stop, which begin an operation",
+        )),
+        Role::KIND if old["built_in"] == true => Err(Error::new(
+            ErrorCode::Conflict,
+            "built-in roles do not change",
+        )
+        .advise("make a role of your own with the permissions you want")),
+        Role::KIND => credentials::check_role(door, new),
+        _ => Ok(()),
+    }
+}
+
+/// RFC 7386: objects are merged, null removes, anything else replaces.
+fn merge(target: &mut Value, patch: &Value) {
+    let Value::Object(patch) = patch else {
+        *target = patch.clone();
+        return;
+    };
+    if !target.is_object() {
+        *target = Value::Object(serde_json::Map::new());
+    }
+    if let Value::Object(fields) = target {
+        for (name, value) in patch {
+            if value.is_null() {
+                fields.remove(name);
+            } else {
+                merge(fields.entry(name.clone()).or_insert(Value::Null), value);
+            }
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Making a VM: its size, its name, and what it takes of its tenant's and its user's quota, at once; its
+//! host later, by the placer.
+
+use serde_json::{Value, json};
+use virtflow_model::kinds::virtual_machine::{VirtualMachineSpec, VirtualMachineStatus};
+use virtflow_model::kinds::{VirtualMachine, VirtualMachineSpecification};
+use virtflow_model::{Action, Kind, Permission, Resource};
+use virtflow_policy::Target;
+use virtflow_scheduler::DIMENSIONS;
+use virtflow_state::AccountKey;
+use virtflow_types::{Error, ErrorCode, ObjectId};
+
+use super::create::{id_in, place};
+use super::{Done, Outcome, parse_spec, references};
+use crate::door::{Door, quota_of};
+use crate::explain::over_limit;
+use crate::limits::OPERATION_MAX;
+use crate::loops::demand_of;
+use crate::operations::verb;
+use crate::request::Create;
+use crate::typed::decoded;
+
+pub(crate) fn run<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
+    let place = place::<VirtualMachine>(door, create)?;
+    let tenant = place.tenant.unwrap_or(ObjectId::NIL);
+    let permission = Permission::new(Kind::VirtualMachine, Action::Create);
+    let mut draft = door.draft(
+        permission,
+        &Target::new(Kind::VirtualMachine, vec![tenant]),
+        || crate::door::forbidden(permission),
+    )?;
+    door.refuse_if_read_only(place.tenant)?;
+    let mut spec = create.spec.clone();
+    references::resolve(door, Kind::VirtualMachine, &mut spec, None, place.tenant)?;
+    fill_size(door, &mut spec)?;
+    let spec = parse_spec::<VirtualMachineSpec>(&spec)?;
+    VirtualMachine::validate(&spec)?;
+    if let Some(group) = spec.group_id {
+        check_group(door, group, tenant, &spec)?;
+    }
+    let status = VirtualMachineStatus {
+        phase_since: door.cx.now,
+        charged_user_id: door.cx.user_id(),
+        ..VirtualMachineStatus::default()
+    };
+    let vm = draft.create::<VirtualMachine>(place, spec, status)?;
+    let action = verb::<VirtualMachine>("create");
+    let operation = draft.begin(&action, &vm, 0, "waits for a host", OPERATION_MAX)?;
+    Ok((draft, Outcome::new(action, 202, vm).operation(operation)))
+}
+
+/// A specification gives the sizes; then no others may be given.
+fn fill_size(door: &Door<'_>, spec: &mut Value) -> Result<(), Error> {
+    let Some(id) = id_in(spec, "specification_id") else {
+        return Ok(());
+    };
+    let object = door
+        .state
+        .get(id)
+        .ok_or_else(|| Error::not_found("virtual_machine_specification", &id.to_string()))?;
+    let size = &decoded::<VirtualMachineSpecification>(object)?.spec;
+    let sizes = [
+        ("cpu_cores", json!(size.cpu_cores)),
+        ("memory_mib", json!(size.memory_mib)),
+        ("storage_gib", json!(size.storage_gib)),
+    ];
+    for (field, value) in sizes {
+        let given = spec.get(field).filter(|given| !given.is_null());
+        if given.is_some_and(|given| *given != value) {
+            return Err(Error::invalid(
+                format!("spec.{field}"),
+                format!(
+                    "the specification `{}` says {value}; leave it out, or leave out the specification",
+                    object.name
+                ),
+            ));
+        }
+        spec[field] = value;
+    }
+    Ok(())
+}
+
+/// A group that is named must have a quota for the tenant with room in it: what can be told now is not
+/// left to the placer. The binding checks it again.
+fn check_group(
+    door: &Door<'_>,
+    group: ObjectId,
+    tenant: ObjectId,
+    spec: &VirtualMachineSpec,
+) -> Result<(), Error> {
+    let name = |id| door.state.get(id).map_or("", |object| object.name.as_str());
+    let Some(quota) = quota_of(door.state, group, tenant) else {
+        return Err(Error::new(
+            ErrorCode::QuotaExceeded,
+            format!(
+                "tenant `{}` has no quota in the group `{}`",
+                name(tenant),
+                name(group)
+            ),
+        )
+        .advise("name another group, or ask an operator for a quota there")
+        .with_details(
+            json!({"level": "baremetal_group_tenant_quota", "limit": 0, "used": 0}).to_string(),
+        ));
+    };
+    for (dimension, asked) in DIMENSIONS.iter().zip(demand_of(spec)) {
+        let key = AccountKey::new(quota.id, *dimension);
+        let limit = door.state.limit_of(&key).unwrap_or(0);
+        let used = door.state.account(&key).map_or(0, |account| account.used);
+        if asked > limit.saturating_sub(used) {
+            let mut error = over_limit(door.state, &key, limit, used, asked);
+            error.message = format!(
+                "the quota of tenant `{}` in the group `{}` is exceeded in {dimension}: limit {limit}, used {used}, asked {asked}",
+                name(tenant),
+                name(group),
+            );
+            return Err(error);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+//! The rules as stories over a state in memory.
+#![allow(clippy::unwrap_used)]
+
+mod access;
+mod credentials;
+mod hosts;
+mod placing;
+mod random;
+mod reading;
+mod requests;
+mod tenants;
+mod vms;
+mod world;

@@ -1,0 +1,119 @@
+//! The end of a tenant.
+
+use serde_json::json;
+use virtflow_logic::{Create, Delete, Power, Request};
+use virtflow_model::Kind;
+use virtflow_model::kinds::virtual_machine::PowerAct;
+use virtflow_types::ErrorCode;
+
+use crate::world::World;
+
+#[test]
+fn refused_while_it_runs_then_everything_of_it_goes() {
+    let (mut world, host) = World::furnished();
+    world.tenant("globex", "bob");
+    let alice = world.named(Kind::User, "alice").id;
+    let acme = world.named(Kind::Tenant, "acme").id;
+    world
+        .vm(alice, "web-1", json!({"specification": "small"}))
+        .unwrap();
+    world.place();
+    world.settle(&host);
+    let delete = Request::Delete(Delete {
+        kind: Kind::Tenant,
+        target: "acme".into(),
+        tenant: None,
+        force: false,
+    });
+    let error = world.ask(world.admin, &delete).unwrap_err();
+    assert_eq!(error.code, ErrorCode::InUse);
+    assert_eq!(
+        error.message,
+        "tenant `acme` still has virtual_machine `web-1`, which is running"
+    );
+
+    let stop = Power {
+        target: "web-1".into(),
+        tenant: None,
+        act: PowerAct::Stop,
+    };
+    let stop = world.ask(alice, &Request::Power(stop)).unwrap();
+    let error = world.ask(world.admin, &delete).unwrap_err();
+    assert_eq!(error.code, ErrorCode::InUse, "still stopping");
+    world.settle(&host);
+
+    let reply = world.ask(world.admin, &delete).unwrap();
+    assert_eq!(reply.http_status, 202);
+    let again = world.ask(world.admin, &delete).unwrap();
+    assert_eq!(
+        again.operation_id, None,
+        "the one that runs is told, not begun anew"
+    );
+    assert_eq!(again.operation.unwrap()["id"], json!(reply.operation_id));
+    let refused = world
+        .vm(alice, "web-2", json!({"specification": "small"}))
+        .unwrap_err();
+    assert_eq!(
+        refused.message,
+        "tenant `acme` is being deleted: it can be read, not changed"
+    );
+
+    world.loops();
+    assert!(world.state.get(acme).is_some(), "its VM is still on a host");
+    world.settle(&host);
+    world.loops();
+    assert!(world.state.get(acme).is_none());
+    assert!(world.state.get(alice).is_none());
+    assert_eq!(world.operation(reply.operation_id.unwrap()).0, "completed");
+    assert_eq!(
+        world.operation(stop.operation_id.unwrap()).0,
+        "completed",
+        "its operations can still be looked up"
+    );
+    assert_eq!(
+        world
+            .state
+            .of_kind(Kind::BaremetalGroupTenantQuota.name(), None)
+            .count(),
+        1
+    );
+    assert_eq!(
+        world.named(Kind::User, "bob").name,
+        "bob",
+        "the neighbour is untouched"
+    );
+    world.assert_ledgers_zero();
+    let mut create = Create::new(Kind::Tenant, "acme", json!({}));
+    create.tenant = None;
+    world.ask(world.admin, &Request::Create(create)).unwrap();
+}
+
+#[test]
+fn a_tenant_whose_host_is_silent_ends_too() {
+    let (mut world, host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    world
+        .vm(alice, "web-1", json!({"specification": "small"}))
+        .unwrap();
+    world.place();
+    world.settle(&host);
+    let stop = Power {
+        target: "web-1".into(),
+        tenant: None,
+        act: PowerAct::Stop,
+    };
+    world.ask(alice, &Request::Power(stop)).unwrap();
+    world.settle(&host);
+    let delete = Request::Delete(Delete {
+        kind: Kind::Tenant,
+        target: "acme".into(),
+        tenant: None,
+        force: false,
+    });
+    world.ask(world.admin, &delete).unwrap();
+    world.offline(&host);
+    world.loops();
+    assert_eq!(world.state.of_kind(Kind::Tenant.name(), None).count(), 0);
+    assert_eq!(world.state.of_kind(Kind::Residue.name(), None).count(), 1);
+    assert_eq!(world.used(host.id, "memory_mib"), 128);
+}

@@ -1,0 +1,141 @@
+use virtflow_model::kinds::baremetal_group::SchedulingPolicy;
+use virtflow_types::ObjectId;
+
+use crate::inventory::{Amounts, Host, Inventory, Standing};
+
+/// What a tenant may still take of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Nothing: it has no quota there, or the request names another group.
+    Closed,
+    /// This much.
+    Left(Amounts),
+}
+
+/// One VM that looks for a host.
+#[derive(Debug, Clone)]
+pub struct Request<'a> {
+    /// What it takes.
+    pub demand: Amounts,
+    /// What its tenant may take of each group, in the order of [`Inventory::groups`]; a group beyond
+    /// the end is closed.
+    pub rooms: &'a [Room],
+}
+
+/// Why a host did not take it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Why {
+    /// The host takes no VMs now.
+    Standing(Standing),
+    /// The tenant has no quota in its group, or the request names another group.
+    NoQuota,
+    /// The tenant's quota in its group is short by this much.
+    OverQuota(Amounts),
+    /// The host is short by this much.
+    Short(Amounts),
+    /// There is room in the books, but its last heartbeat saw this much too little unused memory, MiB.
+    Busy(u64),
+}
+
+/// A host and why it did not take the request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Refusal {
+    /// The host.
+    pub host: ObjectId,
+    /// Why.
+    pub why: Why,
+}
+
+/// One full scale of a score: a host with nothing on it.
+const SCALE: u64 = 1 << 16;
+
+/// The best host for the request, or `None` if none has room.
+///
+/// Spread takes the host that is left emptiest in its fullest dimension, pack the one left fullest; a
+/// busy host counts as fuller by up to a quarter. Equal hosts are told apart by their ids, so the same
+/// inventory always gives the same answer.
+pub fn place(inventory: &Inventory, request: &Request<'_>) -> Option<ObjectId> {
+    let mut best: Option<(u64, ObjectId)> = None;
+    for host in inventory.hosts() {
+        if host.standing != Standing::Ready || !fits(&host.free, &request.demand) {
+            continue;
+        }
+        let Some(Room::Left(room)) = request.rooms.get(host.group) else {
+            continue;
+        };
+        if !fits(room, &request.demand) || host.unused_memory_mib < request.demand[1] {
+            continue;
+        }
+        let emptiness = emptiness(host, &request.demand);
+        let score = match inventory.groups()[host.group].policy {
+            SchedulingPolicy::Spread => emptiness,
+            SchedulingPolicy::Pack => SCALE - emptiness,
+        };
+        let better = match best {
+            None => true,
+            Some((most, id)) => score > most || (score == most && host.id < id),
+        };
+        if better {
+            best = Some((score, host.id));
+        }
+    }
+    best.map(|(_, id)| id)
+}
+
+/// Why each host refused the request, in the order of their ids; a host that would take it is left out.
+pub fn explain(inventory: &Inventory, request: &Request<'_>) -> Vec<Refusal> {
+    let mut refusals: Vec<Refusal> = inventory
+        .hosts()
+        .iter()
+        .filter_map(|host| why(host, request).map(|why| Refusal { host: host.id, why }))
+        .collect();
+    refusals.sort_unstable_by_key(|refusal| refusal.host);
+    refusals
+}
+
+fn why(host: &Host, request: &Request<'_>) -> Option<Why> {
+    let room = match request.rooms.get(host.group) {
+        Some(Room::Left(room)) => room,
+        Some(Room::Closed) | None => return Some(Why::NoQuota),
+    };
+    if host.standing != Standing::Ready {
+        return Some(Why::Standing(host.standing));
+    }
+    if !fits(&host.free, &request.demand) {
+        return Some(Why::Short(short(&host.free, &request.demand)));
+    }
+    if !fits(room, &request.demand) {
+        return Some(Why::OverQuota(short(room, &request.demand)));
+    }
+    if host.unused_memory_mib < request.demand[1] {
+        return Some(Why::Busy(request.demand[1] - host.unused_memory_mib));
+    }
+    None
+}
+
+fn fits(free: &Amounts, demand: &Amounts) -> bool {
+    free.iter().zip(demand).all(|(free, asked)| asked <= free)
+}
+
+fn short(free: &Amounts, demand: &Amounts) -> Amounts {
+    let mut short = [0; 3];
+    for (short, (free, asked)) in short.iter_mut().zip(free.iter().zip(demand)) {
+        *short = asked.saturating_sub(*free);
+    }
+    short
+}
+
+/// How empty the host would be in its fullest dimension, 0 to [`SCALE`].
+fn emptiness(host: &Host, demand: &Amounts) -> u64 {
+    let mut least = SCALE;
+    for at in 0..demand.len() {
+        if host.total[at] == 0 {
+            continue;
+        }
+        let left = u128::from(host.free[at] - demand[at]);
+        let share = left * u128::from(SCALE) / u128::from(host.total[at]);
+        least = least.min(u64::try_from(share).unwrap_or(SCALE));
+    }
+    let busy = u64::from(host.busy_ppm.min(1_000_000)) * (SCALE / 4) / 1_000_000;
+    least.saturating_sub(busy)
+}
