@@ -1,0 +1,274 @@
+//! The agent put together: guests, meters, session, status.
+
+use std::fs::File;
+use std::future::Future;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use virtflow_proto::agent::v1;
+
+use crate::config::{Config, HypervisorChoice};
+use crate::hypervisor::Hypervisor;
+use crate::hypervisor::libvirt::Libvirt;
+use crate::hypervisor::simulated::SimulatedMachine;
+use crate::identity::HostIdentity;
+use crate::inventory::{self, LoadMeter};
+use crate::local::LocalStore;
+use crate::metrics::Metrics;
+use crate::reconcile::{Reconciler, SURVEY_INTERVAL};
+use crate::session::{self, SessionContext};
+use crate::status;
+
+/// How often load is measured.
+const LOAD_INTERVAL: Duration = Duration::from_secs(2);
+/// How often the machine is looked at for changes.
+const INVENTORY_INTERVAL: Duration = Duration::from_secs(60);
+/// The same while the hypervisor can't be reached: its facts are still missing.
+const INVENTORY_RETRY: Duration = Duration::from_secs(2);
+/// How long the start waits for the hypervisor to say what it can.
+const CAPABILITIES_WAIT: Duration = Duration::from_secs(3);
+/// Surveys that may be missed before the agent is thought to hang.
+const SURVEYS_MISSED_MAX: u32 = 15;
+
+/// A running agent. Dropping it ends it as a crash would; guests go on either way.
+#[derive(Debug)]
+pub struct Agent {
+    context: Arc<SessionContext>,
+    status_address: SocketAddr,
+    tasks: JoinSet<()>,
+    started: Instant,
+    /// Locked as long as the agent runs; the kernel unlocks it however the agent ends.
+    _lock: File,
+}
+
+impl Agent {
+    /// Starts an agent with the hypervisor that its configuration names.
+    ///
+    /// # Errors
+    /// If the host hasn't joined, its identity can't be used, or the status address is taken.
+    pub async fn start(config: Config) -> anyhow::Result<Self> {
+        let hypervisor: Arc<dyn Hypervisor> = match config.hypervisor {
+            HypervisorChoice::Simulated => SimulatedMachine::new().hypervisor(),
+            HypervisorChoice::Auto | HypervisorChoice::Kvm | HypervisorChoice::Qemu => {
+                Arc::new(Libvirt::new(&config.libvirt_uri, &config.libvirt_pid_dir))
+            }
+        };
+        Self::start_with(config, hypervisor).await
+    }
+
+    /// Starts an agent with this hypervisor.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_with(
+        config: Config,
+        hypervisor: Arc<dyn Hypervisor>,
+    ) -> anyhow::Result<Self> {
+        let Some(identity) = HostIdentity::load(&config)? else {
+            anyhow::bail!(
+                "this host has not joined a cluster (nothing in {}); run `virtflow-agent join`",
+                config.identity_dir().display()
+            );
+        };
+        let lock = lock_folder(&config.data_dir)?;
+        let metrics = Arc::new(Metrics::default());
+        let store = LocalStore::open(&config.data_dir);
+        let settings = config.guests.clone();
+        let reconciler = Reconciler::start(hypervisor, store, settings, Arc::clone(&metrics));
+
+        let listener = tokio::net::TcpListener::bind(config.status.listen)
+            .await
+            .with_context(|| format!("cannot listen for status on {}", config.status.listen))?;
+        let status_address = listener.local_addr()?;
+
+        let mut tasks = JoinSet::new();
+        let (load_sender, load) = watch::channel(v1::Load::default());
+        tasks.spawn(measure_load(
+            config.clone(),
+            reconciler.clone(),
+            load_sender,
+        ));
+        // Worth a moment: the first hello then tells the hypervisor too.
+        let capabilities = timeout(CAPABILITIES_WAIT, reconciler.capabilities()).await;
+        let capabilities = capabilities.ok().and_then(Result::ok);
+        let first = inventory::collect(
+            &config.guests,
+            config.capacity,
+            config.reserve,
+            capabilities.as_ref(),
+        )?;
+        let (inventory_sender, inventory) = watch::channel(first);
+        tasks.spawn(take_inventory(
+            config.clone(),
+            reconciler.clone(),
+            inventory_sender,
+        ));
+        let context = Arc::new(SessionContext::new(
+            config, identity, reconciler, load, inventory, metrics,
+        ));
+        tasks.spawn(session::run(Arc::clone(&context)));
+        tasks.spawn(status::serve(listener, Arc::clone(&context)));
+        Ok(Self {
+            context,
+            status_address,
+            tasks,
+            started: Instant::now(),
+            _lock: lock,
+        })
+    }
+
+    /// Where the status is told.
+    #[must_use]
+    pub fn status_address(&self) -> SocketAddr {
+        self.status_address
+    }
+
+    /// What the agent works with.
+    #[must_use]
+    pub fn context(&self) -> &Arc<SessionContext> {
+        &self.context
+    }
+
+    /// Whether surveys are still attempted and every part still runs; what a watchdog wants to know.
+    /// A hypervisor that doesn't answer doesn't count: restarting the agent wouldn't mend it.
+    #[must_use]
+    pub fn is_alive(&mut self) -> bool {
+        if self.tasks.try_join_next().is_some() {
+            return false;
+        }
+        let last = self
+            .context
+            .reconciler
+            .last_attempt()
+            .unwrap_or(self.started);
+        last.elapsed() <= SURVEY_INTERVAL * SURVEYS_MISSED_MAX
+    }
+
+    /// Runs until `end`, or until a part of the agent fails, telling systemd meanwhile.
+    ///
+    /// # Errors
+    /// If a part of the agent failed.
+    pub async fn run_until(mut self, end: impl Future<Output = ()>) -> anyhow::Result<()> {
+        let watchdog = sd_notify::watchdog_enabled();
+        notify(&[sd_notify::NotifyState::Ready]);
+        let every = watchdog.map_or(Duration::from_secs(5), |limit| limit / 3);
+        let mut tick = interval(every.max(Duration::from_millis(100)));
+        tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        tokio::pin!(end);
+        loop {
+            tokio::select! {
+                () = &mut end => break,
+                _ = tick.tick() => {
+                    anyhow::ensure!(self.is_alive(), "a part of the agent hangs or has failed");
+                    let state = self.context.state();
+                    let text = match (&state.controller, state.number) {
+                        (Some(controller), Some(_)) => format!("connected to {controller}"),
+                        _ => "no controller; guests go on".to_owned(),
+                    };
+                    notify(&[
+                        sd_notify::NotifyState::Watchdog,
+                        sd_notify::NotifyState::Status(&text),
+                    ]);
+                }
+            }
+        }
+        notify(&[sd_notify::NotifyState::Stopping]);
+        tracing::info!("the agent ends; guests go on");
+        Ok(())
+    }
+}
+
+/// Two agents over one folder would undo each other's work.
+fn lock_folder(data_dir: &Path) -> anyhow::Result<File> {
+    let path = data_dir.join("lock");
+    let opened = File::options()
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .open(&path);
+    let file = opened.with_context(|| format!("cannot open {}", path.display()))?;
+    rustix::fs::flock(&file, rustix::fs::FlockOperation::NonBlockingLockExclusive)
+        .with_context(|| format!("another agent runs with {} already", data_dir.display()))?;
+    Ok(file)
+}
+
+/// Without systemd there is nobody to tell, which is fine.
+fn notify(state: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        tracing::debug!(%error, "can't notify systemd");
+    }
+}
+
+async fn measure_load(config: Config, reconciler: Reconciler, load: watch::Sender<v1::Load>) {
+    let mut meter = LoadMeter::new(&config.guests.guests_dir);
+    let mut tick = interval(LOAD_INTERVAL);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let survey = reconciler.last_survey();
+        // A filesystem that hangs must hang this thread and not the agent.
+        let measured = tokio::task::spawn_blocking(move || {
+            let now = meter.measure(survey.as_ref());
+            (meter, now)
+        });
+        match measured.await {
+            Ok((returned, now)) => {
+                meter = returned;
+                load.send_replace(now);
+            }
+            Err(error) => {
+                tracing::warn!(%error, "load can't be measured");
+                meter = LoadMeter::new(&config.guests.guests_dir);
+            }
+        }
+    }
+}
+
+async fn take_inventory(
+    config: Config,
+    reconciler: Reconciler,
+    inventory: watch::Sender<v1::Inventory>,
+) {
+    loop {
+        let capabilities = reconciler.capabilities().await.ok();
+        let pause = match capabilities {
+            Some(_) => INVENTORY_INTERVAL,
+            None => INVENTORY_RETRY,
+        };
+        let guests = config.guests.clone();
+        let (capacity, reserve) = (config.capacity, config.reserve);
+        let collect = tokio::task::spawn_blocking(move || {
+            inventory::collect(&guests, capacity, reserve, capabilities.as_ref())
+        });
+        match collect.await {
+            Ok(Ok(now)) => {
+                inventory.send_if_modified(|known| {
+                    let news = lasting(known) != lasting(&now);
+                    *known = now;
+                    news
+                });
+            }
+            Ok(Err(error)) => tracing::warn!(%error, "the inventory can't be taken"),
+            Err(error) => tracing::warn!(%error, "the inventory can't be taken"),
+        }
+        sleep(pause).await;
+    }
+}
+
+/// The inventory without what changes all the time; that is in the load.
+fn lasting(inventory: &v1::Inventory) -> v1::Inventory {
+    let mut lasting = inventory.clone();
+    for filesystem in &mut lasting.filesystems {
+        filesystem.available_mib = 0;
+    }
+    for pages in &mut lasting.hugepages {
+        pages.free = 0;
+    }
+    lasting
+}

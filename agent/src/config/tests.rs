@@ -1,0 +1,222 @@
+use super::read::{KEYS, read, variable_of};
+use super::*;
+
+const FILE: &str = "/etc/virtflow/agent.toml";
+const EXAMPLE: &str = include_str!("../../../systemd/agent.example.toml");
+
+fn load(text: &str, variables: &[(&str, &str)]) -> Result<Config, String> {
+    let variables = variables
+        .iter()
+        .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+    read(Path::new(FILE), text, variables).map_err(|error| error.to_string())
+}
+
+fn refused(text: &str, variables: &[(&str, &str)]) -> String {
+    load(text, variables).expect_err(text)
+}
+
+#[test]
+fn nothing_written_means_the_defaults() {
+    let config = load("", &[]).unwrap();
+    assert_eq!(config.data_dir, Path::new("/var/lib/virtflow/agent"));
+    assert_eq!(
+        config.guests.guests_dir,
+        Path::new("/var/lib/virtflow/guests")
+    );
+    assert_eq!(config.status.listen.to_string(), "127.0.0.1:9441");
+    assert_eq!(config.hypervisor, HypervisorChoice::Auto);
+    assert_eq!(config.guests.kernel, None);
+}
+
+#[test]
+fn the_example_documents_every_key_and_says_the_defaults() {
+    for (section, key) in KEYS {
+        let line = EXAMPLE.lines().any(|line| {
+            let line = line.trim_start_matches(['#', ' ']);
+            line.strip_prefix(key)
+                .is_some_and(|rest| rest.trim_start().starts_with('='))
+        });
+        assert!(line, "{section}.{key} is not in the example");
+    }
+    assert_eq!(
+        load(EXAMPLE, &[]),
+        load("", &[]),
+        "as it stands it changes nothing"
+    );
+    // With every key taken out of its comment it is still a configuration.
+    let all: Vec<_> = EXAMPLE
+        .lines()
+        .map(|line| match line.strip_prefix("#") {
+            Some(rest) if !rest.starts_with([' ', '#']) => rest,
+            _ => line,
+        })
+        .collect();
+    let config = load(&all.join("\n"), &[]).unwrap();
+    assert!(config.guests.kernel.is_some() && config.serial.is_some());
+}
+
+#[test]
+fn errors_name_file_line_and_key() {
+    let cases = [
+        ("colour = 1\n", ":1: `colour`: unknown field `colour`"),
+        (
+            "\n[reserve]\ncpu = 1\n",
+            ":3: `reserve.cpu`: unknown field `cpu`",
+        ),
+        (
+            "hypervisor = \"xen\"\n",
+            ":1: `hypervisor`: unknown variant `xen`",
+        ),
+        (
+            "[reserve]\nmemory_mib = \"much\"\n",
+            ":2: `reserve.memory_mib`: invalid type",
+        ),
+        (
+            "[reserve]\nmemory_mib = -1\n",
+            ":2: `reserve.memory_mib`: invalid value",
+        ),
+        (
+            "data_dir = \"a\"\ndata_dir = \"b\"\n",
+            ":2: `data_dir`: duplicate key",
+        ),
+        (
+            "data_dir = \"relative\"\n",
+            ":1: `data_dir`: path `relative` is not absolute",
+        ),
+        (
+            "\ncontrollers = [\"10.0.0.1\"]\n",
+            ":2: `controllers`: `10.0.0.1` is not `host:port`",
+        ),
+        ("serial = \"\"\n", ":1: `serial`: must be 1 to 64 printable"),
+        (
+            "bridge = \"a/b\"\n",
+            ":1: `bridge`: bridge `a/b` contains '/'",
+        ),
+        (
+            "[status]\nlisten = \"0.0.0.0:9441\"\n",
+            ":2: `status.listen`: the agent tells",
+        ),
+        ("[log]\nlevel = \"shout=loud\"\n", ":2: `log.level`: "),
+        (
+            "[boot]\ninitrd = \"/a\"\n",
+            ":2: `boot.initrd`: is given without `boot.kernel`",
+        ),
+        (
+            "[boot]\ncmdline = \"a\"\n",
+            ":2: `boot.cmdline`: is given without `boot.kernel`",
+        ),
+        (
+            "[boot]\nkernel = \"/a\"\ncmdline = \"a<b\"\n",
+            ":3: `boot.cmdline`: kernel arguments",
+        ),
+        (
+            "[capacity]\ncpu_milli = 1\n[reserve]\ncpu_milli = 2\n",
+            ":4: `reserve.cpu_milli`: 2 is more than the capacity, 1",
+        ),
+        (
+            "data_dir = \"/a\"\nguests_dir = \"/a/guests\"\n",
+            ":2: `guests_dir`: lies in `data_dir`",
+        ),
+        ("controllers = ", ":1: `controllers`: "),
+        ("= 1", ":1"),
+        ("\u{feff}\0", ":1"),
+    ];
+    for (text, expected) in cases {
+        let error = refused(text, &[]);
+        let expected = [FILE, expected].concat();
+        assert!(
+            error.starts_with(&expected),
+            "{text:?}: {error}\nexpected {expected}"
+        );
+        assert!(!error.contains('\n'), "{error}");
+    }
+}
+
+#[test]
+fn the_environment_overrides_the_file() {
+    let text = "serial = \"file\"\n[reserve]\nmemory_mib = 1\ncpu_milli = 7\n";
+    let config = load(
+        text,
+        &[
+            ("VIRTFLOW_AGENT_SERIAL", "environment"),
+            ("VIRTFLOW_AGENT_RESERVE_MEMORY_MIB", "2048"),
+            (
+                "VIRTFLOW_AGENT_CONTROLLERS",
+                "10.0.0.1:8444, [fd00::1]:8444",
+            ),
+            ("VIRTFLOW_AGENT_LOG_FORMAT", "json"),
+            ("VIRTFLOW_OTHER", "is none of ours"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.serial.as_deref(), Some("environment"));
+    assert_eq!(config.reserve.memory_mib, Some(2048));
+    assert_eq!(config.reserve.cpu_milli, Some(7));
+    assert_eq!(config.controllers, ["10.0.0.1:8444", "[fd00::1]:8444"]);
+    assert_eq!(config.log.format, LogFormat::Json);
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let cases = [
+        ("VIRTFLOW_AGENT_COLOUR", "red", "names no key"),
+        (
+            "VIRTFLOW_AGENT_RESERVE_MEMORY_MIB",
+            "much",
+            "`much` is not a whole number",
+        ),
+        ("VIRTFLOW_AGENT_HYPERVISOR", "xen", "unknown variant `xen`"),
+        ("VIRTFLOW_AGENT_RESERVE_CPU_MILLI", "-1", "invalid value"),
+    ];
+    for (variable, value, expected) in cases {
+        let error = refused("", &[(variable, value)]);
+        let begin = ["environment variable ", variable, ": "].concat();
+        assert!(
+            error.starts_with(&begin) && error.contains(expected),
+            "{error}"
+        );
+    }
+    let names: Vec<_> = KEYS
+        .iter()
+        .map(|(section, key)| variable_of(section, key))
+        .collect();
+    for (index, name) in names.iter().enumerate() {
+        assert!(!names[..index].contains(name), "{name} names two keys");
+    }
+}
+
+#[test]
+fn files_that_are_no_files_of_text() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agent.toml");
+    let problem = || Config::load(&path).unwrap_err().to_string();
+    assert!(problem().contains("No such file"), "{}", problem());
+    std::fs::create_dir(&path).unwrap();
+    assert!(problem().contains("directory"), "{}", problem());
+    std::fs::remove_dir(&path).unwrap();
+    std::fs::write(&path, [0xff, 0xfe]).unwrap();
+    assert!(problem().contains("not UTF-8"), "{}", problem());
+    std::fs::write(&path, vec![b'#'; 1024 * 1024 + 1]).unwrap();
+    assert!(problem().contains("larger than"), "{}", problem());
+}
+
+#[test]
+fn host_and_port() {
+    for good in ["10.0.0.1:8444", "[::1]:1", "controller-1.example:65535"] {
+        assert!(is_host_port(good), "{good}");
+    }
+    for bad in [
+        "",
+        ":1",
+        "a",
+        "a:",
+        "a:0",
+        "a:65536",
+        "::1:1",
+        "[a]:1",
+        "a b:1",
+        "http://a:1",
+    ] {
+        assert!(!is_host_port(bad), "{bad}");
+    }
+}

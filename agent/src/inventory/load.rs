@@ -1,0 +1,85 @@
+//! How busy the machine is, once an interval.
+
+use std::path::{Path, PathBuf};
+
+use sysinfo::System;
+use virtflow_proto::agent::v1;
+
+use super::storage;
+use crate::reconcile::LastSurvey;
+
+/// Measures load between one call and the next.
+#[derive(Debug)]
+pub struct LoadMeter {
+    system: Option<System>,
+    guests_dir: PathBuf,
+}
+
+impl LoadMeter {
+    /// A meter; the first measurement is of the time from here to it.
+    #[must_use]
+    pub fn new(guests_dir: &Path) -> Self {
+        let mut system = System::new().ok();
+        if let Some(system) = &mut system {
+            system.refresh_cpu_usage();
+        }
+        Self {
+            system,
+            guests_dir: guests_dir.to_owned(),
+        }
+    }
+
+    /// The load now. What the kernel doesn't tell is 0.
+    pub fn measure(&mut self, survey: Option<&LastSurvey>) -> v1::Load {
+        let mut load = v1::Load::default();
+        if let Some(system) = &mut self.system {
+            system.refresh_cpu_usage();
+            system.refresh_memory();
+            load.cpu_used_ppm = to_u32(f64::from(system.global_cpu_usage()) * 10_000.0);
+            let used = system
+                .total_memory()
+                .saturating_sub(system.available_memory());
+            load.memory_used_mib = used >> 20;
+        }
+        if let Ok(sizes) = storage::sizes(&self.guests_dir) {
+            load.storage_used_mib = sizes.used_mib;
+            load.storage_available_mib = sizes.available_mib;
+        }
+        load.load1_milli = System::load_average().map_or(0, |average| to_u32(average.one * 1000.0));
+        load.uptime_s = System::uptime().unwrap_or(0);
+        if let Some(last) = survey {
+            let share = |id| last.cpu_ppm.get(&id).copied().unwrap_or(0);
+            let ours = last.survey.domains.iter();
+            load.guests = ours
+                .filter(|(domain, _)| domain.power.is_active())
+                .map(|(domain, usage)| v1::GuestLoad {
+                    vm_id: domain.vm_id.as_bytes().to_vec(),
+                    cpu_used_ppm: share(domain.vm_id),
+                    memory_used_mib: usage.memory_rss_kib >> 10,
+                    disk_read_bytes: 0,
+                    disk_write_bytes: 0,
+                })
+                .collect();
+            let foreign = &last.survey.foreign;
+            load.foreign_domains = u32::try_from(foreign.len()).unwrap_or(u32::MAX);
+            load.foreign_memory_mib = foreign
+                .iter()
+                .map(|(_, usage)| usage.memory_rss_kib >> 10)
+                .sum();
+            let shares = foreign.iter().map(|(id, _)| u64::from(share(*id)));
+            load.foreign_cpu_milli = shares.sum::<u64>() / 1000;
+        }
+        load
+    }
+}
+
+/// A share or an average; what is no number counts as 0.
+fn to_u32(value: f64) -> u32 {
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "the value is clamped to the range of the type first"
+    )]
+    let number = value.round().clamp(0.0, f64::from(u32::MAX)) as u32;
+    number
+}

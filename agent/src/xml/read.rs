@@ -1,0 +1,207 @@
+//! XML to facts: what a definition says, whether we wrote it or libvirt gave it back.
+
+use virtflow_types::{Incarnation, Name, ObjectId};
+
+use super::{Boot, DomainSpec, DomainStamp, Element, NAMESPACE, XmlError};
+
+/// Our mark on a domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mark {
+    /// The VM's name.
+    pub vm_name: Name,
+    /// What ordered the domain.
+    pub stamp: DomainStamp,
+}
+
+/// What a definition says, as far as the agent cares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DomainFacts {
+    /// The domain's UUID.
+    pub domain_id: ObjectId,
+    /// The domain's name.
+    pub domain_name: String,
+    /// Our mark; `None` if the domain isn't ours: no mark, an unreadable one, or that of another
+    /// domain (a definition copied by hand).
+    pub mark: Option<Mark>,
+    /// `kvm`, `qemu` …
+    pub domain_type: String,
+    /// The board; libvirt makes a version of it (`pc-q35-10.0`).
+    pub machine: String,
+    /// The emulator.
+    pub emulator: Option<String>,
+    /// Virtual processors.
+    pub vcpus: u32,
+    /// Memory, rounded down.
+    pub memory_mib: u64,
+    /// Directly loaded kernel, its RAM disk and arguments.
+    pub kernel: [Option<String>; 3],
+    /// Disks: image and format.
+    pub disks: Vec<(String, String)>,
+    /// Network cards: bridge and address.
+    pub nics: Vec<(String, String)>,
+    /// Files that serial ports write to.
+    pub consoles: Vec<String>,
+    /// Whether the guest goes without a security label.
+    pub unlabelled: bool,
+    /// Names of all elements among the devices, in order.
+    pub devices: Vec<String>,
+}
+
+impl DomainFacts {
+    /// What the XML of `spec` must say.
+    #[must_use]
+    pub(super) fn of(spec: &DomainSpec) -> Self {
+        let kernel = match &spec.boot {
+            Boot::Disk => [None, None, None],
+            Boot::Kernel {
+                kernel,
+                initrd,
+                arguments,
+            } => [
+                Some(kernel.as_str().to_owned()),
+                initrd.as_ref().map(|path| path.as_str().to_owned()),
+                Some(arguments.as_str().to_owned()),
+            ],
+        };
+        let devices = spec
+            .emulator
+            .iter()
+            .map(|_| "emulator")
+            .chain(spec.disks.iter().map(|_| "disk"))
+            .chain(spec.nics.iter().map(|_| "interface"))
+            .chain(["serial", "controller", "memballoon", "rng"]);
+        Self {
+            domain_id: spec.vm_id,
+            domain_name: spec.domain_name(),
+            mark: Some(Mark {
+                vm_name: spec.vm_name.clone(),
+                stamp: spec.stamp,
+            }),
+            domain_type: spec.acceleration.domain_type().to_owned(),
+            machine: spec.machine.as_str().to_owned(),
+            emulator: spec.emulator.as_ref().map(|path| path.as_str().to_owned()),
+            vcpus: spec.vcpus,
+            memory_mib: spec.memory_mib,
+            kernel,
+            disks: spec
+                .disks
+                .iter()
+                .map(|disk| (disk.path.as_str().into(), disk.format.as_str().into()))
+                .collect(),
+            nics: spec
+                .nics
+                .iter()
+                .map(|nic| (nic.bridge.as_str().into(), nic.mac.to_string()))
+                .collect(),
+            consoles: vec![spec.console.as_str().to_owned()],
+            unlabelled: spec.unlabelled,
+            devices: devices.map(str::to_owned).collect(),
+        }
+    }
+}
+
+/// Reads a definition.
+///
+/// # Errors
+/// If it is not well-formed, or lacks what every definition has.
+pub fn read_domain(xml: &str) -> Result<DomainFacts, XmlError> {
+    let root = Element::parse(xml)?;
+    if root.name != "domain" {
+        return Err(XmlError::Missing("domain"));
+    }
+    let domain_id = root
+        .child_text("uuid")
+        .and_then(|text| text.trim().parse().ok())
+        .ok_or(XmlError::Missing("uuid"))?;
+    let devices = root.child("devices").ok_or(XmlError::Missing("devices"))?;
+    let os = root.child("os");
+    let kernel = |part| os.and_then(|os| os.child_text(part)).map(str::to_owned);
+    Ok(DomainFacts {
+        domain_id,
+        domain_name: root
+            .child_text("name")
+            .ok_or(XmlError::Missing("name"))?
+            .to_owned(),
+        mark: root.child("metadata").and_then(|m| mark(m, domain_id)),
+        domain_type: root.attribute("type").unwrap_or_default().to_owned(),
+        machine: os
+            .and_then(|os| os.child("type"))
+            .and_then(|kind| kind.attribute("machine"))
+            .unwrap_or_default()
+            .to_owned(),
+        emulator: devices.child_text("emulator").map(str::to_owned),
+        vcpus: root
+            .child_text("vcpu")
+            .and_then(|text| text.trim().parse().ok())
+            .ok_or(XmlError::Missing("vcpu"))?,
+        memory_mib: root
+            .child("memory")
+            .and_then(memory_mib)
+            .ok_or(XmlError::Missing("memory"))?,
+        kernel: [kernel("kernel"), kernel("initrd"), kernel("cmdline")],
+        disks: devices
+            .children("disk")
+            .map(|disk| {
+                (
+                    within(disk, "source", "file"),
+                    within(disk, "driver", "type"),
+                )
+            })
+            .collect(),
+        nics: devices
+            .children("interface")
+            .map(|nic| {
+                (
+                    within(nic, "source", "bridge"),
+                    within(nic, "mac", "address"),
+                )
+            })
+            .collect(),
+        consoles: devices
+            .children("serial")
+            .map(|serial| within(serial, "source", "path"))
+            .collect(),
+        unlabelled: root
+            .children("seclabel")
+            .any(|label| label.attribute("type") == Some("none")),
+        devices: devices.children.iter().map(|d| d.name.clone()).collect(),
+    })
+}
+
+fn within(element: &Element, child: &str, attribute: &str) -> String {
+    element
+        .child(child)
+        .and_then(|child| child.attribute(attribute))
+        .unwrap_or_default()
+        .to_owned()
+}
+
+fn mark(metadata: &Element, domain_id: ObjectId) -> Option<Mark> {
+    let vm = metadata.child("virtflow:vm")?;
+    if vm.attribute("xmlns:virtflow") != Some(NAMESPACE) {
+        return None;
+    }
+    let vm_id: ObjectId = vm.attribute("id")?.parse().ok()?;
+    if vm_id != domain_id {
+        return None;
+    }
+    Some(Mark {
+        vm_name: Name::new(vm.attribute("name")?).ok()?,
+        stamp: DomainStamp {
+            placement_epoch: vm.attribute("placement_epoch")?.parse().ok()?,
+            incarnation: vm.attribute("incarnation")?.parse::<Incarnation>().ok()?,
+            index: vm.attribute("index")?.parse().ok()?,
+        },
+    })
+}
+
+fn memory_mib(memory: &Element) -> Option<u64> {
+    let amount: u64 = memory.text.trim().parse().ok()?;
+    match memory.attribute("unit").unwrap_or("KiB") {
+        "b" | "bytes" => Some(amount >> 20),
+        "KiB" | "k" => Some(amount >> 10),
+        "MiB" | "M" => Some(amount),
+        "GiB" | "G" => amount.checked_mul(1024),
+        _ => None,
+    }
+}

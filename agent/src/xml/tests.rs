@@ -1,0 +1,306 @@
+use std::path::Path;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn spec() -> DomainSpec {
+    DomainSpec {
+        vm_id: "0190d3b2-7c1e-7e6a-b1a1-5b0e3f4d2c11".parse().unwrap(),
+        vm_name: Name::new("web-1").unwrap(),
+        stamp: DomainStamp {
+            placement_epoch: 3,
+            incarnation: "6f1c7c2e-8a50-4a55-9d5e-4a8a2f1f0b11".parse().unwrap(),
+            index: 41_734,
+        },
+        acceleration: Acceleration::Qemu,
+        machine: Machine::Q35,
+        emulator: None,
+        vcpus: 2,
+        memory_mib: 512,
+        boot: Boot::Kernel {
+            kernel: path("/boot/vmlinuz"),
+            initrd: Some(path("/boot/initrd.img")),
+            arguments: KernelArguments::new("console=ttyS0 virtflow.vm=web-1").unwrap(),
+        },
+        disks: vec![Disk {
+            path: path("/var/lib/virtflow/guests/x/disk.raw"),
+            format: DiskFormat::Raw,
+        }],
+        nics: vec![Nic {
+            bridge: BridgeName::new("br0").unwrap(),
+            mac: MacAddress::new("52:54:00:12:34:56").unwrap(),
+        }],
+        console: path("/var/lib/virtflow/guests/x/console.log"),
+        unlabelled: false,
+    }
+}
+
+fn path(text: &str) -> HostPath {
+    HostPath::new(Path::new(text)).unwrap()
+}
+
+#[test]
+fn a_definition_reads_like_this() {
+    let expected = r#"<domain type="qemu">
+  <name>web-1-5b0e3f4d2c11</name>
+  <uuid>0190d3b2-7c1e-7e6a-b1a1-5b0e3f4d2c11</uuid>
+  <title>web-1</title>
+  <metadata>
+    <virtflow:vm xmlns:virtflow="https://virtflow.example/xmlns/domain/1" id="0190d3b2-7c1e-7e6a-b1a1-5b0e3f4d2c11" name="web-1" placement_epoch="3" incarnation="6f1c7c2e-8a50-4a55-9d5e-4a8a2f1f0b11" index="41734"/>
+  </metadata>
+  <memory unit="MiB">512</memory>
+  <vcpu placement="static">2</vcpu>
+  <os>
+    <type arch="x86_64" machine="q35">hvm</type>
+    <kernel>/boot/vmlinuz</kernel>
+    <initrd>/boot/initrd.img</initrd>
+    <cmdline>console=ttyS0 virtflow.vm=web-1</cmdline>
+  </os>
+  <features>
+    <acpi/>
+    <apic/>
+  </features>
+  <clock offset="utc"/>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <on_crash>destroy</on_crash>
+  <devices>
+    <disk type="file" device="disk">
+      <driver name="qemu" type="raw" discard="unmap"/>
+      <source file="/var/lib/virtflow/guests/x/disk.raw"/>
+      <target dev="vda" bus="virtio"/>
+    </disk>
+    <interface type="bridge">
+      <mac address="52:54:00:12:34:56"/>
+      <source bridge="br0"/>
+      <model type="virtio"/>
+    </interface>
+    <serial type="file">
+      <source path="/var/lib/virtflow/guests/x/console.log" append="on"/>
+      <target port="0"/>
+    </serial>
+    <controller type="usb" model="none"/>
+    <memballoon model="none"/>
+    <rng model="virtio">
+      <backend model="random">/dev/urandom</backend>
+    </rng>
+  </devices>
+</domain>"#;
+    let written = spec().to_xml().unwrap();
+    assert_eq!(
+        written,
+        expected.replace("x86_64", std::env::consts::ARCH),
+        "{written}"
+    );
+}
+
+#[test]
+fn kvm_passes_the_processor_on_and_no_driver_means_no_label() {
+    let mut kvm = spec();
+    kvm.acceleration = Acceleration::Kvm;
+    kvm.unlabelled = true;
+    kvm.boot = Boot::Disk;
+    let xml = kvm.to_xml().unwrap();
+    for part in [
+        r#"<domain type="kvm">"#,
+        r#"<cpu mode="host-model"/>"#,
+        r#"<seclabel type="none"/>"#,
+        r#"<boot dev="hd"/>"#,
+    ] {
+        assert!(xml.contains(part), "{part} is missing in {xml}");
+    }
+}
+
+#[test]
+fn whose_domain_it_is() {
+    let xml = spec().to_xml().unwrap();
+    let mark = read_domain(&xml).unwrap().mark.unwrap();
+    assert_eq!(mark.vm_name.as_str(), "web-1");
+    assert_eq!(mark.stamp, spec().stamp);
+
+    let foreign = [
+        // Copied by hand: another UUID over our mark.
+        xml.replace("<uuid>0190d3b2", "<uuid>1190d3b2"),
+        xml.replace("domain/1\"", "domain/2\""),
+        xml.replace("placement_epoch=\"3\"", "placement_epoch=\"-3\""),
+        xml.replace("placement_epoch=\"3\"", ""),
+        xml.replace("incarnation=\"6f1c7c2e", "incarnation=\"zzzzzzzz"),
+        xml.replace("name=\"web-1\"", "name=\"Web 1\""),
+        xml.replace("virtflow:vm", "other:vm"),
+    ];
+    for xml in foreign {
+        assert_eq!(read_domain(&xml).unwrap().mark, None, "{xml}");
+    }
+}
+
+#[test]
+fn memory_units_as_libvirt_prints_them() {
+    let xml = spec().to_xml().unwrap();
+    let memory = |written: &str| {
+        read_domain(&xml.replace("<memory unit=\"MiB\">512</memory>", written))
+            .map(|facts| facts.memory_mib)
+            .ok()
+    };
+    assert_eq!(memory("<memory unit='KiB'>524288</memory>"), Some(512));
+    assert_eq!(memory("<memory>524288</memory>"), Some(512));
+    assert_eq!(memory("<memory unit='GiB'>2</memory>"), Some(2048));
+    assert_eq!(memory("<memory unit='bytes'>1048576</memory>"), Some(1));
+    assert_eq!(memory("<memory unit='furlong'>1</memory>"), None);
+    assert_eq!(memory("<memory unit='KiB'>-1</memory>"), None);
+}
+
+/// Text that tries to leave its place in XML, in QEMU's options, in a path or in a shell.
+const HOSTILE: &[&str] = &[
+    "<",
+    ">",
+    "&",
+    "'",
+    "\"",
+    "]]>",
+    "<![CDATA[",
+    "-->",
+    "<!--",
+    "<?pi?>",
+    "&lt;",
+    "&#60;",
+    "&entity;",
+    "'/><disk/>",
+    "\"/><disk/>",
+    "</name><name>",
+    "</metadata><devices>",
+    "x,readonly=off",
+    "x;id",
+    "$(id)",
+    "`id`",
+    "|id",
+    "a\nb",
+    "a\rb",
+    "a\tb",
+    "a\0b",
+    "\u{1}",
+    "\u{7f}",
+    "\u{85}",
+    "\u{2028}",
+    "\u{feff}",
+    "ａ",
+    "é",
+    "\u{202e}",
+    "%00",
+    "..\\..",
+    "\\",
+    "{}",
+    "${x}",
+    "{{x}}",
+    "[x]",
+    "*",
+    "?",
+    "~",
+    "!",
+    "^",
+    "=\u{0}",
+    " ",
+    "x y",
+    "\u{fffe}",
+    "</domain>",
+    "<domain>",
+    "<!DOCTYPE a>",
+    "<!ENTITY a 'b'>",
+    "xmlns=''",
+];
+
+#[test]
+fn hostile_text_reaches_no_field() {
+    for hostile in HOSTILE {
+        for around in ["", "a", "/a/"] {
+            let text = format!("{around}{hostile}a");
+            assert!(Name::new(&text).is_err(), "name {text:?}");
+            assert!(BridgeName::new(&text).is_err(), "bridge {text:?}");
+            assert!(MacAddress::new(&text).is_err(), "mac {text:?}");
+            let path = HostPath::new(Path::new(&format!("/{text}")));
+            assert!(path.is_err(), "path {text:?}");
+            // Arguments may hold these; they are one text of one element, and one word of QEMU's.
+            if !matches!(*hostile, " " | "x y" | "%00" | "x,readonly=off") {
+                assert!(KernelArguments::new(&text).is_err(), "arguments {text:?}");
+            }
+        }
+    }
+}
+
+/// The writer is the second wall: even text that the value types refuse stays one text.
+#[test]
+fn the_writer_escapes_whatever_it_is_given() {
+    let writable = HOSTILE
+        .iter()
+        .filter(|text| !text.chars().any(|c| c.is_control() || c == '\u{fffe}'));
+    for hostile in writable {
+        let mut writer = quick_xml::Writer::new(Vec::new());
+        writer
+            .create_element("a")
+            .with_attribute(("b", *hostile))
+            .write_text_content(quick_xml::events::BytesText::new(hostile))
+            .unwrap();
+        let xml = String::from_utf8(writer.into_inner()).unwrap();
+        let root = Element::parse(&xml).unwrap();
+        assert_eq!(root.attribute("b"), Some(*hostile), "{xml}");
+        assert_eq!(root.text, *hostile, "{xml}");
+        assert!(root.children.is_empty(), "{xml}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn whatever_may_be_written_reads_back(
+        name in "[a-z0-9]([a-z0-9._-]{0,61}[a-z0-9])?",
+        id in any::<u128>(),
+        incarnation in any::<u128>(),
+        epoch in any::<u64>(),
+        index in any::<u64>(),
+        vcpus in 1u32..1024,
+        memory_mib in 1u64..(1 << 30),
+        kernel in "/[a-zA-Z0-9_+@-]{1,40}",
+        arguments in "[a-zA-Z0-9=.,:/_+@%-]{1,40}( [a-zA-Z0-9=.,:/_+@%-]{1,40}){0,5}",
+        disks in 0usize..4,
+        nics in 0usize..4,
+    ) {
+        let mut spec = spec();
+        spec.vm_id = ObjectId::from_u128(id);
+        spec.vm_name = Name::new(&name).unwrap();
+        spec.stamp = DomainStamp {
+            placement_epoch: epoch,
+            incarnation: Incarnation::from_u128(incarnation),
+            index,
+        };
+        spec.vcpus = vcpus;
+        spec.memory_mib = memory_mib;
+        spec.boot = Boot::Kernel {
+            kernel: path(&kernel),
+            initrd: None,
+            arguments: KernelArguments::new(&arguments).unwrap(),
+        };
+        spec.disks = vec![spec.disks[0].clone(); disks];
+        spec.nics = vec![spec.nics[0].clone(); nics];
+        // `to_xml` reads back what it wrote and compares all of it.
+        let facts = read_domain(&spec.to_xml().unwrap()).unwrap();
+        prop_assert_eq!(facts.mark.unwrap().stamp, spec.stamp);
+        prop_assert_eq!(facts.domain_name, format!("{name}-{}", &format!("{id:032x}")[20..]));
+        prop_assert_eq!(facts.memory_mib, memory_mib);
+        prop_assert_eq!(facts.kernel[2].as_deref(), Some(arguments.as_str()));
+        prop_assert_eq!((facts.disks.len(), facts.nics.len()), (disks, nics));
+    }
+
+    #[test]
+    fn reading_anything_never_panics(text in "\\PC{0,200}") {
+        let _ = read_domain(&text);
+    }
+
+    #[test]
+    fn reading_a_damaged_definition_never_panics(at in 0usize..1500, byte in any::<u8>()) {
+        let mut xml = spec().to_xml().unwrap().into_bytes();
+        let at = at % xml.len();
+        xml[at] = byte;
+        if let Ok(text) = String::from_utf8(xml) {
+            let _ = read_domain(&text);
+        }
+    }
+}
