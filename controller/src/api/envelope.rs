@@ -1,0 +1,336 @@
+//! Every answer has one form: `meta`, `status`, and `data` or `error`. It is written here and nowhere
+//! else; handlers return an [`Answer`] or a [`Failure`] and know nothing of HTTP bodies.
+
+use axum::body::Body;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use serde_json::{Map, Value, json};
+use virtflow_raft::DecideError;
+use virtflow_types::{Error, ErrorCode, RequestId};
+
+/// Carries the request id in requests between controllers and in every answer.
+pub(crate) const REQUEST_ID_HEADER: &str = "x-request-id";
+/// Seconds a client is asked to wait when a controller has no leader or too much to do.
+const RETRY_AFTER_S: u64 = 1;
+
+/// What a handler answers.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    status: StatusCode,
+    index: u64,
+    data: Value,
+    next_cursor: Option<String>,
+    generation: Option<u64>,
+    location: Option<String>,
+    replayed: bool,
+}
+
+impl Answer {
+    /// `200` with data as of an applied index.
+    pub(crate) fn ok(index: u64, data: Value) -> Self {
+        Self {
+            status: StatusCode::OK,
+            index,
+            data,
+            next_cursor: None,
+            generation: None,
+            location: None,
+            replayed: false,
+        }
+    }
+    /// Another status of success.
+    pub(crate) fn status(mut self, status: StatusCode) -> Self {
+        self.status = status;
+        self
+    }
+    /// Where the next page begins.
+    pub(crate) fn next(mut self, cursor: Option<String>) -> Self {
+        self.next_cursor = cursor;
+        self
+    }
+    /// The generation that `ETag` carries.
+    pub(crate) fn etag(mut self, generation: u64) -> Self {
+        self.generation = Some(generation);
+        self
+    }
+    /// Where what was made is found.
+    pub(crate) fn location(mut self, path: String) -> Self {
+        self.location = Some(path);
+        self
+    }
+    /// The recorded answer to a repeated idempotency key.
+    pub(crate) fn replayed(mut self) -> Self {
+        self.replayed = true;
+        self
+    }
+}
+
+/// Why a handler has no answer.
+#[derive(Debug, Clone)]
+pub(crate) enum Failure {
+    /// An error for the caller, under the status of its code or another one.
+    Error(Box<Error>, Option<StatusCode>),
+    /// This controller does not lead: nothing was done, pass the request on.
+    NotLeader,
+}
+
+impl Failure {
+    /// An error whose HTTP status is more precise than its code's.
+    pub(crate) fn with_status(status: StatusCode, error: Error) -> Self {
+        Self::Error(Box::new(error), Some(status))
+    }
+    /// What the caller is told.
+    fn into_error(self) -> (Error, Option<StatusCode>) {
+        match self {
+            Self::Error(error, status) => (*error, status),
+            Self::NotLeader => (no_leader(), None),
+        }
+    }
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Error(Box::new(error), None)
+    }
+}
+
+/// `Conflict`, the state's own refusal, needs names to be put in words and is mapped where the state
+/// is at hand; what arrives here is already in words.
+impl From<DecideError> for Failure {
+    fn from(error: DecideError) -> Self {
+        match error {
+            DecideError::NotLeader { .. } => Self::NotLeader,
+            DecideError::Refused(error) => error.into(),
+            other => other.to_error().into(),
+        }
+    }
+}
+
+/// No controller leads at the moment.
+pub(crate) fn no_leader() -> Error {
+    Error::new(
+        ErrorCode::Unavailable,
+        "no controller leads at the moment; nothing was done",
+    )
+    .advise(
+        "try again in a moment; if it lasts, look at `virtflow status` and the controllers' logs",
+    )
+}
+
+/// A handler's outcome on its way to [`seal`].
+#[derive(Debug, Clone)]
+pub(crate) struct Outcome(pub(crate) Result<Answer, Failure>);
+
+impl IntoResponse for Answer {
+    fn into_response(self) -> Response {
+        carry(Outcome(Ok(self)))
+    }
+}
+impl IntoResponse for Failure {
+    fn into_response(self) -> Response {
+        carry(Outcome(Err(self)))
+    }
+}
+fn carry(outcome: Outcome) -> Response {
+    let mut response = Response::new(Body::empty());
+    response.extensions_mut().insert(outcome);
+    response
+}
+
+/// Who answers which request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Seal<'a> {
+    /// The request.
+    pub(crate) request_id: RequestId,
+    /// Name of this controller.
+    pub(crate) controller: &'a str,
+}
+
+/// The outcome that a handler, or the router itself, put in a response.
+pub(crate) fn outcome_of(response: &mut Response) -> Result<Answer, Failure> {
+    match response.extensions_mut().remove::<Outcome>() {
+        Some(Outcome(outcome)) => outcome,
+        None => Err(router_refusal(response.status())),
+    }
+}
+
+/// A refusal by the router or an extractor, in our words.
+fn router_refusal(status: StatusCode) -> Failure {
+    let error = match status {
+        StatusCode::NOT_FOUND => Error::new(ErrorCode::NotFound, "no such path")
+            .advise("paths begin with /api/v1; see `GET /api/v1`"),
+        StatusCode::METHOD_NOT_ALLOWED => {
+            Error::new(ErrorCode::Invalid, "this path does not take that method")
+        }
+        StatusCode::BAD_REQUEST => Error::new(ErrorCode::Invalid, "the path is malformed"),
+        other => Error::new(
+            ErrorCode::Internal,
+            format!("the request ended with {other} and no explanation"),
+        ),
+    };
+    Failure::with_status(status, error)
+}
+
+/// Writes the response.
+pub(crate) fn seal(outcome: Result<Answer, Failure>, by: Seal<'_>) -> Response {
+    let mut headers = HeaderMap::new();
+    let (status, body) = match outcome {
+        Ok(answer) => success(answer, by, &mut headers),
+        Err(failure) => refusal(failure, by, &mut headers),
+    };
+    set(&mut headers, REQUEST_ID_HEADER, &by.request_id.to_string());
+    headers.insert(
+        header::CONTENT_TYPE,
+        HeaderValue::from_static("application/json"),
+    );
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    let mut response = Response::new(Body::from(body.to_string()));
+    *response.status_mut() = status;
+    *response.headers_mut() = headers;
+    response
+}
+
+fn success(answer: Answer, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCode, Value) {
+    let mut meta = meta(by);
+    meta.insert("index".into(), answer.index.into());
+    if let Some(cursor) = answer.next_cursor {
+        meta.insert("next_cursor".into(), cursor.into());
+    }
+    if answer.replayed {
+        meta.insert("replayed".into(), true.into());
+    }
+    if let Some(generation) = answer.generation {
+        set(headers, "etag", &format!("\"{generation}\""));
+    }
+    if let Some(location) = answer.location {
+        set(headers, "location", &location);
+    }
+    let word = if answer.status == StatusCode::ACCEPTED {
+        "accepted"
+    } else {
+        "ok"
+    };
+    let body = json!({"meta": meta, "status": word, "data": answer.data});
+    (answer.status, body)
+}
+
+/// The one place where an error becomes an HTTP answer. It names no index: what one may not see must
+/// read like what is not there, also while others write.
+fn refusal(failure: Failure, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCode, Value) {
+    let (error, status) = failure.into_error();
+    let status = status
+        .or_else(|| StatusCode::from_u16(error.code.http_status()).ok())
+        .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    match error.code {
+        ErrorCode::Unauthenticated => set(headers, "www-authenticate", "Bearer"),
+        ErrorCode::Unavailable | ErrorCode::LimitExceeded
+            if status != StatusCode::PAYLOAD_TOO_LARGE =>
+        {
+            set(headers, "retry-after", &RETRY_AFTER_S.to_string());
+        }
+        _ => {}
+    }
+    let mut body = Map::new();
+    body.insert("code".into(), error.code.as_str().into());
+    body.insert("message".into(), error.message.into());
+    if let Some(advice) = error.advice {
+        body.insert("advice".into(), advice.into());
+    }
+    let fields: Vec<Value> = error
+        .fields
+        .into_iter()
+        .map(|field| json!({"field": field.field, "problem": field.problem}))
+        .collect();
+    body.insert("fields".into(), fields.into());
+    let details = error
+        .details
+        .and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    if let Some(details) = details {
+        body.insert("details".into(), details);
+    }
+    let body = json!({"meta": meta(by), "status": "error", "error": body});
+    (status, body)
+}
+
+fn meta(by: Seal<'_>) -> Map<String, Value> {
+    let mut meta = Map::new();
+    meta.insert("request_id".into(), by.request_id.to_string().into());
+    meta.insert("controller".into(), by.controller.into());
+    meta
+}
+
+fn set(headers: &mut HeaderMap, name: &'static str, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use http_body_util::BodyExt;
+
+    const BY: Seal<'_> = Seal {
+        request_id: RequestId::from_u128(5),
+        controller: "c1",
+    };
+
+    async fn read(outcome: Result<Answer, Failure>) -> (StatusCode, HeaderMap, Value) {
+        let response = seal(outcome, BY);
+        let (head, body) = response.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        (
+            head.status,
+            head.headers,
+            serde_json::from_slice(&bytes).unwrap(),
+        )
+    }
+
+    #[tokio::test]
+    async fn success_carries_index_cursor_and_etag() {
+        let answer = Answer::ok(42, json!([1])).next(Some("c".into())).etag(7);
+        let (status, headers, body) = read(Ok(answer)).await;
+        assert_eq!(status, 200);
+        assert_eq!(headers["etag"], "\"7\"");
+        assert_eq!(
+            headers["x-request-id"],
+            "00000000-0000-0000-0000-000000000005"
+        );
+        assert_eq!(
+            body,
+            json!({"meta": {"request_id": "00000000-0000-0000-0000-000000000005",
+                "controller": "c1", "index": 42, "next_cursor": "c"},
+                "status": "ok", "data": [1]})
+        );
+    }
+
+    #[tokio::test]
+    async fn an_error_carries_what_to_do_and_no_index() {
+        let error = Error::invalid("spec.cpu_cores", "must be 1 to 1024, not 0")
+            .advise("ask for less")
+            .with_details(r#"{"limit":1024}"#);
+        let (status, _, body) = read(Err(error.into())).await;
+        assert_eq!(status, 400);
+        assert_eq!(
+            body["error"],
+            json!({"code": "invalid",
+                "message": "`spec.cpu_cores`: must be 1 to 1024, not 0",
+                "advice": "ask for less",
+                "fields": [{"field": "spec.cpu_cores", "problem": "must be 1 to 1024, not 0"}],
+                "details": {"limit": 1024}})
+        );
+        assert_eq!(body["meta"].get("index"), None);
+    }
+
+    #[tokio::test]
+    async fn without_a_leader_the_client_is_told_to_come_back() {
+        let (status, headers, body) = read(Err(Failure::NotLeader)).await;
+        assert_eq!(status, 503);
+        assert_eq!(headers["retry-after"], "1");
+        assert_eq!(body["error"]["code"], "unavailable");
+    }
+}

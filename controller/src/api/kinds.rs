@@ -1,0 +1,203 @@
+//! What all kinds have: list, get, create, update, delete. Written once.
+
+use std::sync::Arc;
+
+use axum::extract::{Extension, Path, State};
+use axum::routing::{self, MethodRouter};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use virtflow_logic::{self as logic, Create, Delete, ListQuery, Request, Update};
+use virtflow_model::{Action, Kind};
+
+use super::Api;
+use super::envelope::{Answer, Failure};
+use super::json;
+use super::request::Call;
+use super::write::answer;
+
+/// A request, as handlers take it.
+pub(crate) type TheCall = Extension<Arc<Call>>;
+/// The outcome of a handler.
+pub(crate) type Answered = Result<Answer, Failure>;
+
+/// Parameters by which lists are filtered.
+const FILTERS: &[&str] = &[
+    "tenant", "parent", "name", "host", "phase", "group", "subject", "state", "label", "limit",
+    "cursor",
+];
+
+/// The body of a create.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CreateBody {
+    #[serde(default)]
+    pub(crate) name: Option<String>,
+    /// Id or name.
+    #[serde(default, alias = "tenant_id")]
+    pub(crate) tenant: Option<String>,
+    /// Id or name.
+    #[serde(default, alias = "parent_id")]
+    pub(crate) parent: Option<String>,
+    #[serde(default = "nothing")]
+    pub(crate) spec: Value,
+    /// Of a user.
+    #[serde(default)]
+    pub(crate) password: Option<String>,
+}
+
+/// The body of an update.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UpdateBody {
+    spec: Value,
+}
+
+fn nothing() -> Value {
+    json!({})
+}
+
+/// `GET /{kinds}`
+pub(crate) fn list_of(kind: Kind) -> MethodRouter<Api> {
+    routing::get(move |Extension(call): TheCall| async move { list(&call, kind) })
+}
+
+/// `GET` and `POST /{kinds}`
+pub(crate) fn all_of(kind: Kind) -> MethodRouter<Api> {
+    list_of(kind).post(
+        move |State(api): State<Api>, Extension(call): TheCall| async move {
+            create(&api, &call, kind).await
+        },
+    )
+}
+
+/// `GET`, `PUT`, `PATCH` and `DELETE /{kinds}/{id}`
+pub(crate) fn one_of(kind: Kind) -> MethodRouter<Api> {
+    let update = move |merge: bool| {
+        move |State(api): State<Api>, Extension(call): TheCall, Path(id): Path<String>| async move {
+            update(&api, &call, kind, id, merge).await
+        }
+    };
+    routing::get(
+        move |Extension(call): TheCall, Path(id): Path<String>| async move { get(&call, kind, &id) },
+    )
+    .put(update(false))
+    .patch(update(true))
+    .delete(
+        move |State(api): State<Api>, Extension(call): TheCall, Path(id): Path<String>| async move {
+            delete(&api, &call, kind, id).await
+        },
+    )
+}
+
+/// One page of a kind, as the caller may see it.
+pub(crate) fn page(call: &Call, kind: Kind) -> Result<logic::Page, Failure> {
+    call.query.only(FILTERS, &[])?;
+    let text = |key: &str| call.query.get(key).map(str::to_owned);
+    let query = ListQuery {
+        tenant: text("tenant"),
+        parent: text("parent"),
+        name: text("name"),
+        host: text("host"),
+        phase: text("phase"),
+        group: text("group"),
+        subject: text("subject"),
+        state: text("state"),
+        label: text("label"),
+        limit: call.query.limit()?,
+        cursor: text("cursor"),
+        ..ListQuery::of(kind)
+    };
+    Ok(logic::list(call.image()?, &call.cx()?, &query)?)
+}
+
+fn list(call: &Call, kind: Kind) -> Answered {
+    let page = page(call, kind)?;
+    let index = call.image()?.index();
+    Ok(Answer::ok(index, page.objects.into()).next(page.next_cursor))
+}
+
+fn get(call: &Call, kind: Kind, id: &str) -> Answered {
+    call.query.only(&["tenant"], &[])?;
+    let image = call.image()?;
+    let object = logic::get(image, &call.cx()?, kind, id, call.query.get("tenant"))?;
+    let data = logic::public(image, &object);
+    Ok(Answer::ok(image.index(), data).etag(object.generation))
+}
+
+async fn create(api: &Api, call: &Call, kind: Kind) -> Answered {
+    call.query.only(&[], &[])?;
+    let body: CreateBody = json::body(call)?;
+    let password_hash = match (body.password, kind) {
+        (Some(password), Kind::User) => Some(api.hashing().hash(password).await?),
+        (Some(_), _) => {
+            return Err(virtflow_types::Error::invalid("password", "only users have one").into());
+        }
+        (None, _) => None,
+    };
+    let create = Create {
+        kind,
+        name: body.name,
+        tenant: body.tenant,
+        parent: body.parent,
+        spec: body.spec,
+        secret: None,
+        password_hash,
+    };
+    Ok(answer(
+        api.write(call, Request::Create(create)).await?,
+        kind,
+    ))
+}
+
+async fn update(api: &Api, call: &Call, kind: Kind, target: String, merge: bool) -> Answered {
+    call.query.only(&["tenant"], &[])?;
+    let body: UpdateBody = json::body(call)?;
+    let update = Update {
+        kind,
+        target,
+        tenant: call.query.get("tenant").map(str::to_owned),
+        spec: body.spec,
+        merge,
+    };
+    Ok(answer(
+        api.write(call, Request::Update(update)).await?,
+        kind,
+    ))
+}
+
+/// Deletes an object, or begins to.
+pub(crate) async fn delete(api: &Api, call: &Call, kind: Kind, target: String) -> Answered {
+    call.query.only(&["tenant", "force"], &[])?;
+    let delete = Delete {
+        kind,
+        target,
+        tenant: call.query.get("tenant").map(str::to_owned),
+        force: call.query.flag("force")?,
+    };
+    Ok(answer(
+        api.write(call, Request::Delete(delete)).await?,
+        kind,
+    ))
+}
+
+/// `GET /api/v1`: what there is.
+pub(crate) async fn index(Extension(call): TheCall) -> Answered {
+    call.query.only(&[], &[])?;
+    let kinds: Vec<Value> = Kind::ALL
+        .iter()
+        .map(|kind| json!({"kind": kind.name(), "paths": super::paths(*kind).collect::<Vec<_>>()}))
+        .collect();
+    let data = json!({"version": crate::app::VERSION, "kinds": kinds});
+    Ok(Answer::ok(call.image()?.index(), data))
+}
+
+/// `GET /api/v1/permissions`: the catalogue that roles are made from.
+pub(crate) async fn permissions(Extension(call): TheCall) -> Answered {
+    call.query.only(&[], &[])?;
+    let catalogue: Vec<String> = Kind::ALL
+        .iter()
+        .flat_map(|kind| Action::ALL.iter().map(move |action| (kind, action)))
+        .map(|(kind, action)| format!("{}.{}", kind.name(), action.name()))
+        .collect();
+    Ok(Answer::ok(call.image()?.index(), catalogue.into()))
+}

@@ -1,0 +1,211 @@
+//! REST: decode, one call of `logic`, encode. No rules live here.
+//!
+//! [`request`] is what every request goes through (id, limits, who asks, where it is answered),
+//! [`envelope`] how every answer looks; the other files are groups of routes. Reads are answered from
+//! an image that a quorum confirmed after the request arrived, writes are decided by the leader on its
+//! newest state, where `logic` authorises them again.
+
+mod access_token;
+mod audit;
+mod auth;
+mod controllers;
+mod credential;
+mod envelope;
+mod forward;
+mod gate;
+mod hashing;
+mod hosts;
+mod json;
+mod kinds;
+mod metrics;
+mod operations;
+pub mod password;
+mod query;
+mod refusals;
+mod request;
+mod secrets;
+mod status;
+mod tenants;
+#[cfg(test)]
+mod tests;
+mod vms;
+mod write;
+
+use std::sync::Arc;
+
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use axum::{Router, routing};
+use virtflow_model::Kind;
+use virtflow_pki::TokenPrefix;
+use virtflow_types::ObjectId;
+
+use self::access_token::AccessTokens;
+use self::gate::{Gate, Rate};
+use self::hashing::Hashing;
+use self::metrics::HttpMetrics;
+use self::refusals::Refusals;
+use crate::app::App;
+
+/// Requests of one user: far above what a person or a program that waits makes.
+const USER_RATE: Rate = Rate {
+    per_s: 500.0,
+    burst: 2000.0,
+};
+/// Requests of one network that were refused for their credentials.
+const REFUSED_RATE: Rate = Rate {
+    per_s: 10.0,
+    burst: 200.0,
+};
+/// Logins of one network.
+const LOGIN_RATE: Rate = Rate {
+    per_s: 1.0,
+    burst: 30.0,
+};
+
+/// Who may come how often.
+#[derive(Debug)]
+struct Gates {
+    users: Gate<ObjectId>,
+    refused: Gate<u128>,
+    logins: Gate<u128>,
+}
+
+/// What the routes share.
+#[derive(Debug, Clone)]
+pub(crate) struct Api(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    app: App,
+    access_tokens: AccessTokens,
+    hashing: Hashing,
+    gates: Gates,
+    refusals: Arc<Refusals>,
+    metrics: HttpMetrics,
+}
+
+impl Api {
+    fn app(&self) -> &App {
+        &self.0.app
+    }
+    fn access_tokens(&self) -> &AccessTokens {
+        &self.0.access_tokens
+    }
+    fn hashing(&self) -> &Hashing {
+        &self.0.hashing
+    }
+    fn gates(&self) -> &Gates {
+        &self.0.gates
+    }
+    fn refusals(&self) -> &Refusals {
+        &self.0.refusals
+    }
+    fn metrics(&self) -> &HttpMetrics {
+        &self.0.metrics
+    }
+}
+
+/// The API. Every request must carry [`crate::app::Caller`]. Needs a Tokio runtime: a task that
+/// records refusals runs until the controller stops.
+pub fn router(app: App) -> Router {
+    let refusals = Arc::new(Refusals::default());
+    let api = Api(Arc::new(Shared {
+        access_tokens: AccessTokens::new(app.jwt_key(), app.cluster_id()),
+        hashing: Hashing::default(),
+        gates: Gates {
+            users: Gate::new(USER_RATE),
+            refused: Gate::new(REFUSED_RATE),
+            logins: Gate::new(LOGIN_RATE),
+        },
+        metrics: app.registry(HttpMetrics::register),
+        refusals: Arc::clone(&refusals),
+        app: app.clone(),
+    }));
+    tokio::spawn(refusals::propose(app, refusals));
+    routes()
+        .fallback(|| async { StatusCode::NOT_FOUND })
+        .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED })
+        .layer(from_fn_with_state(api.clone(), request::handle))
+        .with_state(api)
+}
+
+/// Every route there is.
+fn routes() -> Router<Api> {
+    let router = Router::new()
+        .route("/api/v1", routing::get(kinds::index))
+        .route("/api/v1/permissions", routing::get(kinds::permissions))
+        .route("/api/v1/auth/login", routing::post(auth::login))
+        .route("/api/v1/auth/refresh", routing::post(auth::refresh))
+        .route("/api/v1/auth/logout", routing::post(auth::logout))
+        .route("/api/v1/auth/whoami", routing::get(auth::whoami))
+        .route("/api/v1/auth/can-i", routing::post(auth::can_i))
+        .route("/api/v1/audit", routing::get(audit::list))
+        .route("/api/v1/status", routing::get(status::status))
+        .route("/api/v1/verify", routing::get(status::verify))
+        .route("/api/v1/capacity", routing::get(status::capacity));
+    Kind::ALL.iter().fold(router, |router, kind| {
+        paths(*kind).fold(router, |router, path| router_of(*kind, router, &path))
+    })
+}
+
+/// The paths of a kind: its plural, and its short names in the plural.
+fn paths(kind: Kind) -> impl Iterator<Item = String> {
+    let short = kind
+        .aliases()
+        .iter()
+        .copied()
+        .filter(|alias| alias.ends_with('s'));
+    std::iter::once(kind.plural())
+        .chain(short)
+        .map(|word| format!("/api/v1/{word}"))
+}
+
+/// The routes of a kind under one of its paths: what all have, and what it alone has.
+fn router_of(kind: Kind, router: Router<Api>, path: &str) -> Router<Api> {
+    let verb = |verb: &str| format!("{path}/{{id}}/{verb}");
+    let router = match kind {
+        Kind::Controller => router
+            .route(
+                &format!("{path}/hand-over"),
+                routing::post(controllers::hand_over),
+            )
+            .route(&verb("promote"), routing::post(controllers::promote))
+            .route(path, routing::get(controllers::list))
+            .route(
+                &format!("{path}/{{id}}"),
+                routing::get(controllers::get).delete(controllers::remove),
+            ),
+        Kind::ApiToken => router
+            .route(path, secrets::all_of(kind, TokenPrefix::Api))
+            .route(&format!("{path}/{{id}}"), kinds::one_of(kind)),
+        Kind::JoinToken => router
+            .route(path, secrets::all_of(kind, TokenPrefix::Join))
+            .route(&format!("{path}/{{id}}"), kinds::one_of(kind)),
+        Kind::Operation => router
+            .route(path, kinds::list_of(kind))
+            .route(&format!("{path}/{{id}}"), operations::one())
+            .route(&verb("cancel"), routing::post(operations::cancel)),
+        _ => router
+            .route(path, kinds::all_of(kind))
+            .route(&format!("{path}/{{id}}"), kinds::one_of(kind)),
+    };
+    match kind {
+        Kind::VirtualMachine => router
+            .route(&verb("start"), routing::post(vms::start))
+            .route(&verb("stop"), routing::post(vms::stop))
+            .route(&verb("reboot"), routing::post(vms::reboot))
+            .route(&verb("console"), routing::get(vms::console))
+            .route(&verb("placement"), routing::get(vms::placement)),
+        Kind::Baremetal => router
+            .route(&verb("cordon"), routing::post(hosts::cordon))
+            .route(&verb("uncordon"), routing::post(hosts::uncordon))
+            .route(
+                &verb("release-quarantine"),
+                routing::post(hosts::release_quarantine),
+            ),
+        Kind::User => router.route(&verb("password"), routing::post(auth::set_password)),
+        Kind::Tenant => router.route(&verb("usage"), routing::get(tenants::usage)),
+        _ => router,
+    }
+}

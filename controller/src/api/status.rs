@@ -1,0 +1,93 @@
+//! The cluster as its people see it: who leads, who is alive, what is late, what is left, and whether
+//! every number still follows from its entries.
+
+use axum::extract::{Extension, State};
+use serde_json::{Map, Value, json};
+use virtflow_logic as logic;
+use virtflow_types::{Error, ErrorCode, ObjectId};
+
+use super::Api;
+use super::controllers::member;
+use super::envelope::Answer;
+use super::kinds::{Answered, TheCall};
+use super::write::add;
+
+/// `GET /status`
+pub(crate) async fn status(State(api): State<Api>, Extension(call): TheCall) -> Answered {
+    call.query.only(&[], &[])?;
+    let image = call.image()?;
+    let view = logic::cluster_view(image, &call.cx()?)?;
+    let app = api.app();
+    let raft = app.node().status();
+    let leader = raft
+        .leader
+        .and_then(|id| raft.members.iter().find(|member| member.node_id == id));
+    let controllers: Vec<Value> = raft
+        .members
+        .iter()
+        .map(|each| {
+            let mut shown = member(each, &raft);
+            let mut who = Map::new();
+            who.insert("id".into(), each.info.store_id.to_string().into());
+            who.insert("name".into(), each.info.name.as_str().into());
+            who.insert("api_address".into(), each.info.api_address.as_str().into());
+            add(&mut shown, who);
+            shown
+        })
+        .collect();
+    let mut data = json!({
+        "cluster": {
+            "id": app.cluster_id().to_string(),
+            "incarnation": raft.incarnation.map(|life| life.to_string()),
+            "version": raft.cluster_version,
+        },
+        "leader": leader.map(|member| member.info.name.as_str()),
+        "term": raft.term,
+        "index": raft.applied,
+        "controllers": controllers,
+        "node": app.cluster_status().await,
+    });
+    if let Value::Object(view) = view {
+        add(&mut data, view);
+    }
+    Ok(Answer::ok(image.index(), data))
+}
+
+/// `GET /verify`: derives every ledger, index and footprint again from the rows and compares.
+pub(crate) async fn verify(Extension(call): TheCall) -> Answered {
+    call.query.only(&[], &[])?;
+    let image = call.image()?.clone();
+    let cx = call.cx()?;
+    let index = image.index();
+    // Seconds of a core for a large state: not on an async thread.
+    let report = tokio::task::spawn_blocking(move || logic::verify_report(&image, &cx)).await;
+    let report = report.map_err(|error| {
+        Error::new(
+            ErrorCode::Internal,
+            format!("verifying was cut short: {error}"),
+        )
+    })?;
+    Ok(Answer::ok(index, report?))
+}
+
+/// `GET /capacity`: what each group and host has and has given away, and how loaded it is just now.
+pub(crate) async fn capacity(State(api): State<Api>, Extension(call): TheCall) -> Answered {
+    call.query.only(&[], &[])?;
+    let image = call.image()?;
+    let mut data = logic::capacity(image, &call.cx()?)?;
+    let live = api.app().live().await;
+    let groups = data["groups"].as_array_mut().into_iter().flatten();
+    for host in groups
+        .filter_map(|group| group["hosts"].as_array_mut())
+        .flatten()
+    {
+        let id = host["id"]
+            .as_str()
+            .and_then(|id| id.parse::<ObjectId>().ok());
+        let load = id.and_then(|id| live.get(&id));
+        let mut shown = Map::new();
+        shown.insert("live".into(), json!(load));
+        add(host, shown);
+    }
+    Ok(Answer::ok(image.index(), data))
+}

@@ -1,0 +1,82 @@
+//! The way of every write: decided by `logic` on the leader's newest state, answered once what it
+//! rests on is committed.
+
+use axum::http::StatusCode;
+use serde_json::{Map, Value, json};
+use virtflow_logic::{Cx, Reply, Request, decide, explain};
+use virtflow_model::Kind;
+use virtflow_raft::{Committed, DecideError};
+
+use super::Api;
+use super::envelope::{Answer, Failure};
+use super::request::Call;
+
+impl Api {
+    /// Decides a request of the one who is signed in.
+    pub(crate) async fn write(
+        &self,
+        call: &Call,
+        request: Request,
+    ) -> Result<Committed<Reply>, Failure> {
+        self.write_as(call.cx()?, request).await
+    }
+
+    /// Decides a request in a context of its own. `logic` authenticates and authorises it again on
+    /// the head, so what was found on the image before is never what it rests on.
+    pub(crate) async fn write_as(
+        &self,
+        cx: Cx,
+        request: Request,
+    ) -> Result<Committed<Reply>, Failure> {
+        let node = self.app().node();
+        let decided = node.decide(move |head| decide(head, &cx, &request)).await;
+        decided.map_err(|error| match error {
+            DecideError::Conflict(refused) => explain(&node.image(), &refused).into(),
+            other => other.into(),
+        })
+    }
+}
+
+/// What a write on an object of `kind` is answered with.
+pub(crate) fn answer(committed: Committed<Reply>, kind: Kind) -> Answer {
+    let reply = committed.value;
+    let id = reply.object_id.map(|id| id.to_string());
+    let gone = json!({"id": id, "kind": kind.name(), "deleted": true});
+    let (mut data, location) = match (reply.operation, reply.object) {
+        (Some(operation), object) => (
+            json!({"operation": operation, "object": object}),
+            reply
+                .operation_id
+                .map(|id| format!("/api/v1/operations/{id}")),
+        ),
+        (None, Some(object)) => (
+            object,
+            id.map(|id| format!("/api/v1/{}/{id}", kind.plural())),
+        ),
+        (None, None) => (gone, None),
+    };
+    add(&mut data, reply.extra);
+    // Every answer has an envelope, so none is without content.
+    let status = match reply.http_status {
+        204 => StatusCode::OK,
+        other => StatusCode::from_u16(other).unwrap_or(StatusCode::OK),
+    };
+    let mut answer = Answer::ok(committed.index, data).status(status);
+    if let Some(generation) = reply.generation {
+        answer = answer.etag(generation);
+    }
+    if let Some(path) = location.filter(|_| status != StatusCode::OK) {
+        answer = answer.location(path);
+    }
+    if reply.replayed {
+        answer = answer.replayed();
+    }
+    answer
+}
+
+/// Adds members to an object.
+pub(crate) fn add(data: &mut Value, members: Map<String, Value>) {
+    if let Value::Object(map) = data {
+        map.extend(members);
+    }
+}

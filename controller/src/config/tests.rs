@@ -1,0 +1,120 @@
+use std::path::Path;
+
+use super::read::{ConfigError, read};
+use super::*;
+
+const GOOD: &str = r#"
+name = "c1"
+data_dir = "/var/lib/virtflow/controller"
+
+[listen]
+api = "10.0.0.1:8443"
+agent = "10.0.0.1:8444"
+peer = "10.0.0.1:8445"
+"#;
+
+fn parse(text: &str, env: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    read(
+        Path::new("c.toml"),
+        text,
+        env.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())),
+    )
+}
+
+fn refusal(text: &str) -> String {
+    parse(text, &[]).unwrap_err().to_string()
+}
+
+#[test]
+fn a_short_file_suffices() {
+    let config = parse(GOOD, &[]).unwrap();
+    assert_eq!(config.name, "c1");
+    assert_eq!(config.api_address(), "10.0.0.1:8443");
+    assert_eq!(config.hosts.lease_s, 10);
+    assert_eq!(config.listen.status.to_string(), "127.0.0.1:9440");
+}
+
+#[test]
+fn the_example_file_is_valid_and_names_every_key() {
+    let text = include_str!("../../../systemd/controller.example.toml");
+    parse(text, &[]).unwrap();
+    for (section, key) in read::all_keys() {
+        let line = format!("{key} =");
+        assert!(text.contains(&line), "the example lacks `{section}.{key}`");
+    }
+}
+
+#[test]
+fn mistakes_are_named_with_file_line_and_key() {
+    let unknown = refusal(&format!("{GOOD}\n[hosts]\nlease = 3\n"));
+    assert!(unknown.starts_with("c.toml:11: `hosts.lease`"), "{unknown}");
+    let kind = refusal(&format!("{GOOD}\n[hosts]\nlease_s = \"ten\"\n"));
+    assert!(kind.starts_with("c.toml:11: `hosts.lease_s`"), "{kind}");
+    let syntax = refusal("name = \n");
+    assert!(syntax.starts_with("c.toml:1"), "{syntax}");
+    let missing = refusal("[listen]\napi = \"10.0.0.1:1\"\n");
+    assert!(missing.contains("name"), "{missing}");
+}
+
+#[test]
+fn contradictions_are_refused() {
+    for (extra, key) in [
+        (
+            "[hosts]\nlease_s = 5\nheartbeat_ms = 2000\n",
+            "hosts.lease_s",
+        ),
+        ("[raft]\nheartbeat_ms = 100\n", "raft.heartbeat_ms"),
+        (
+            "[raft]\nheartbeat_ms = 100\nelection_min_ms = 150\nelection_max_ms = 300\n",
+            "raft.election_min_ms",
+        ),
+        (
+            "[raft]\nheartbeat_ms = 100\nelection_min_ms = 300\nelection_max_ms = 300\n",
+            "raft.election_max_ms",
+        ),
+        ("[advertise]\napi = \"nowhere\"\n", "advertise.api"),
+        (
+            "[certificates]\nagent_lifetime_s = 1\n",
+            "certificates.agent_lifetime_s",
+        ),
+        ("[log]\nlevel = \"info,=x=y\"\n", "log.level"),
+    ] {
+        let refused = refusal(&format!("{GOOD}\n{extra}"));
+        assert!(refused.contains(&format!("`{key}`")), "{extra}: {refused}");
+    }
+    let any = refusal("name = \"c1\"\n");
+    assert!(any.contains("advertise.api"), "{any}");
+    let port = refusal(&GOOD.replace("8445", "8444"));
+    assert!(port.contains("listen.peer"), "{port}");
+    let inside = refusal(&format!(
+        "seal_key_file = \"/var/lib/virtflow/controller/k\"{GOOD}"
+    ));
+    assert!(inside.contains("seal_key_file"), "{inside}");
+}
+
+#[test]
+fn the_environment_overrides() {
+    let config = parse(
+        GOOD,
+        &[
+            ("VIRTFLOW_CONTROLLER_NAME", "c9"),
+            ("VIRTFLOW_CONTROLLER_HOSTS_LEASE_S", "30"),
+            (
+                "VIRTFLOW_CONTROLLER_CERTIFICATES_NAMES",
+                "a.example, 10.1.1.1",
+            ),
+            ("VIRTFLOW_TOKEN", "not ours"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.name, "c9");
+    assert_eq!(config.hosts.lease_s, 30);
+    assert_eq!(config.certificates.names, ["a.example", "10.1.1.1"]);
+    for (variable, value) in [
+        ("VIRTFLOW_CONTROLLER_HOSTS_LEAS_S", "30"),
+        ("VIRTFLOW_CONTROLLER_HOSTS_LEASE_S", "soon"),
+    ] {
+        let refused = parse(GOOD, &[(variable, value)]).unwrap_err().to_string();
+        assert!(refused.contains(variable), "{refused}");
+    }
+}

@@ -1,0 +1,245 @@
+//! What monitoring sees: `/healthz`, `/readyz`, `/status`, `/metrics`. No tenant's data.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use axum::extract::State as Shared;
+use axum::http::{HeaderValue, StatusCode, header};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use serde_json::{Value, json};
+use subtle::ConstantTimeEq;
+use virtflow_model::Kind;
+use virtflow_model::kinds::Baremetal;
+use virtflow_raft::RaftStatus;
+use virtflow_state::State;
+use virtflow_state::port::Shadow as _;
+use virtflow_types::Timestamp;
+
+use crate::app::{App, Caller, VERSION};
+
+/// How long a quorum may take to confirm that this controller is ready.
+const READY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Overdue objects that are named; more are only counted.
+const OVERDUE_NAMED_MAX: usize = 20;
+/// A monitoring token shorter than this is refused.
+const TOKEN_BYTES_MIN: usize = 16;
+
+/// Who may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Guard {
+    /// Anyone on this machine.
+    Open,
+    /// A client's certificate or the monitoring token; `/healthz` is free.
+    Credential,
+}
+
+/// The routes of the status listener.
+pub fn routes(app: App, guard: Guard) -> Router {
+    let guarded = Router::new()
+        .route("/readyz", get(readyz))
+        .route("/status", get(status))
+        .route("/metrics", get(metrics));
+    let guarded = match guard {
+        Guard::Open => guarded,
+        Guard::Credential => guarded.layer(from_fn_with_state(app.clone(), credential)),
+    };
+    Router::new()
+        .route("/healthz", get(healthz))
+        .merge(guarded)
+        .with_state(app)
+}
+
+async fn credential(
+    Shared(app): Shared<App>,
+    request: axum::extract::Request,
+    next: Next,
+) -> Response {
+    let certified = request
+        .extensions()
+        .get::<Caller>()
+        .is_some_and(|caller| caller.client.is_some());
+    let presented = request
+        .headers()
+        .get(header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| value.strip_prefix("Bearer "));
+    let token = presented.map(str::trim).unwrap_or_default();
+    if certified || is_monitoring_token(&app, token) {
+        return next.run(request).await;
+    }
+    let mut response = (
+        StatusCode::UNAUTHORIZED,
+        "a client certificate or the monitoring token is needed\n",
+    )
+        .into_response();
+    response
+        .headers_mut()
+        .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    response
+}
+
+/// The file is read each time: small, local, and changed without a restart.
+fn is_monitoring_token(app: &App, presented: &str) -> bool {
+    let Some(path) = &app.config().status.token_file else {
+        return false;
+    };
+    match std::fs::read_to_string(path) {
+        Ok(text) if text.trim().len() >= TOKEN_BYTES_MIN => {
+            text.trim().as_bytes().ct_eq(presented.as_bytes()).into()
+        }
+        Ok(_) => {
+            tracing::warn!(path = %path.display(), "the monitoring token is shorter than {TOKEN_BYTES_MIN} characters and not accepted");
+            false
+        }
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "the monitoring token cannot be read");
+            false
+        }
+    }
+}
+
+async fn healthz(Shared(app): Shared<App>) -> Response {
+    match app.node().status().fatal {
+        None => "ok\n".into_response(),
+        Some(reason) => (StatusCode::SERVICE_UNAVAILABLE, format!("{reason}\n")).into_response(),
+    }
+}
+
+async fn readyz(Shared(app): Shared<App>) -> Response {
+    let problems = problems(&app).await;
+    if problems.is_empty() {
+        Json(json!({"ready": true})).into_response()
+    } else {
+        let body = Json(json!({"ready": false, "problems": problems}));
+        (StatusCode::SERVICE_UNAVAILABLE, body).into_response()
+    }
+}
+
+/// Why this controller cannot serve now.
+async fn problems(app: &App) -> Vec<String> {
+    let status = app.node().status();
+    let mut problems = Vec::new();
+    problems.extend(status.fatal);
+    problems.extend(status.writes_stopped);
+    match tokio::time::timeout(READY_TIMEOUT, app.node().read()).await {
+        Ok(Ok(_)) => {}
+        Ok(Err(error)) => problems.push(error.to_error().to_string()),
+        Err(_) => problems.push("no quorum confirmed a read in time".into()),
+    }
+    problems
+}
+
+async fn status(Shared(app): Shared<App>) -> Json<Value> {
+    Json(report(&app))
+}
+
+async fn metrics(Shared(app): Shared<App>) -> Response {
+    match app.metrics().encode() {
+        Ok(text) => (
+            [(
+                header::CONTENT_TYPE,
+                "application/openmetrics-text; version=1.0.0; charset=utf-8",
+            )],
+            text,
+        )
+            .into_response(),
+        Err(error) => {
+            tracing::error!(%error, "metrics could not be written");
+            StatusCode::INTERNAL_SERVER_ERROR.into_response()
+        }
+    }
+}
+
+/// What this controller says of itself and, as far as it knows, of the cluster.
+pub fn report(app: &App) -> Value {
+    let status = app.node().status();
+    let progress = app.shadow().progress();
+    let image = app.node().image();
+    let now = Timestamp::now();
+    let overdue = virtflow_logic::overdue(&image, now);
+    let leader = app.leader();
+    let name_of = |id: u64| {
+        let member = status.members.iter().find(|member| member.node_id == id);
+        member.map(|member| member.info.name.clone())
+    };
+    json!({
+        "name": app.name(),
+        "version": VERSION,
+        "cluster_id": app.cluster_id(),
+        "store_id": app.store_id(),
+        "node_id": status.node_id,
+        "incarnation": status.incarnation,
+        "cluster_version": status.cluster_version,
+        "role": status.role,
+        "term": status.term,
+        "leader": status.leader.and_then(name_of),
+        "leader_id": status.leader,
+        "leads": status.is_leader_ready,
+        "last_log_index": status.last_log,
+        "flushed_index": status.log_flushed,
+        "committed_index": status.committed,
+        "applied_index": status.applied,
+        "written_index": progress.written,
+        "durable_index": progress.durable,
+        "snapshot_index": status.snapshot,
+        "purged_index": status.purged,
+        "digest": format!("{:032x}", status.digest),
+        "quorum_ack_ms_ago": status.quorum_ack_ms_ago,
+        "writes_stopped": status.writes_stopped,
+        "fatal": status.fatal,
+        "members": members(&status),
+        "clock_offset_ms": app.metrics().clock_offset_ms.get(),
+        "now": now,
+        "hosts": hosts_by_liveness(&image),
+        "agent_sessions": app.agents().count(),
+        "overdue": {
+            "count": overdue.len(),
+            "ids": overdue.iter().take(OVERDUE_NAMED_MAX).collect::<Vec<_>>(),
+        },
+        "objects": image.object_count(),
+        "certificate_expires_at":
+            Timestamp::from_ms(app.certificates().certificate().validity().not_after_ms),
+        "timing": status.timing,
+        "leading_for_s": leader.as_ref().map(|leader| leader.age().as_secs()),
+        "loops": leader.map(|leader| leader.loop_statuses()),
+    })
+}
+
+fn members(status: &RaftStatus) -> Vec<Value> {
+    status
+        .members
+        .iter()
+        .map(|member| {
+            json!({
+                "node_id": member.node_id,
+                "name": member.info.name,
+                "role": member.role,
+                "leads": status.leader == Some(member.node_id),
+                "peer_address": member.info.peer_address,
+                "api_address": member.info.api_address,
+                "agent_address": member.info.agent_address,
+                "matched_index": member.matched,
+                "lag_entries": member.matched.map(|matched| status.last_log.saturating_sub(matched)),
+                "last_ack_ms_ago": member.last_ack_ms_ago,
+            })
+        })
+        .collect()
+}
+
+fn hosts_by_liveness(image: &State) -> BTreeMap<String, u64> {
+    let mut counts = BTreeMap::new();
+    for liveness in ["never", "online", "offline", "quarantined"] {
+        counts.insert(liveness.to_owned(), 0);
+    }
+    for object in image.of_kind(Kind::Baremetal.name(), None) {
+        if let Ok(host) = virtflow_logic::decoded::<Baremetal>(object)
+            && let Ok(Value::String(word)) = serde_json::to_value(host.status.liveness)
+        {
+            *counts.entry(word).or_insert(0) += 1;
+        }
+    }
+    counts
+}

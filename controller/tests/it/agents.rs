@@ -1,0 +1,542 @@
+use std::time::Duration;
+
+use serde_json::json;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::transport::{Channel, Endpoint};
+use virtflow_controller::app::App;
+use virtflow_logic::{Create, Delete, Request};
+use virtflow_model::Kind;
+use virtflow_pki::{
+    Alpn, CaCertificate, CertStore, Certificate, KeyPair, ServerExpectation, TlsConnector, Trust,
+    client_config,
+};
+use virtflow_proto::agent::v1::agent_message::Body as Say;
+use virtflow_proto::agent::v1::agent_session_client::AgentSessionClient;
+use virtflow_proto::agent::v1::controller_message::Body as Hear;
+use virtflow_proto::agent::v1::enrolment_client::EnrolmentClient;
+use virtflow_proto::agent::v1::*;
+use virtflow_types::ObjectId;
+
+use super::support::*;
+
+/// A host's identity, as an agent would keep it.
+struct Host {
+    id: ObjectId,
+    key: KeyPair,
+    certificate: Certificate,
+    ca: CaCertificate,
+    serial: String,
+}
+
+impl Host {
+    async fn enrol(
+        controller: &Controller,
+        token: &str,
+        serial: &str,
+    ) -> Result<Self, tonic::Status> {
+        let key = KeyPair::generate().unwrap();
+        let reply = enrolment(controller)
+            .await
+            .enrol(EnrolRequest {
+                token: token.into(),
+                csr_der: key.csr().unwrap(),
+                serial_number: serial.into(),
+                hostname: format!("h-{serial}"),
+                agent_version: "test".into(),
+            })
+            .await?
+            .into_inner();
+        Ok(Self {
+            id: reply.host_id.parse().unwrap(),
+            certificate: Certificate::from_der(reply.certificate_der).unwrap(),
+            ca: CaCertificate::from_der(reply.ca_der).unwrap(),
+            key,
+            serial: serial.into(),
+        })
+    }
+
+    fn connector(&self) -> TlsConnector {
+        let pem = tempfile::NamedTempFile::new().unwrap();
+        std::fs::remove_file(pem.path()).unwrap();
+        self.key.save_new(pem.path()).unwrap();
+        let key = KeyPair::load(pem.path()).unwrap();
+        let store = CertStore::new(key, self.certificate.clone(), &self.ca).unwrap();
+        let expected = ServerExpectation::controller(Trust::new(self.ca.clone()));
+        TlsConnector::new(client_config(Some(&store), expected, Alpn::H2).unwrap())
+    }
+
+    async fn connect(&self, address: &str) -> AgentSessionClient<Channel> {
+        let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap();
+        let channel = endpoint.connect_with_connector(self.connector()).await;
+        AgentSessionClient::new(channel.unwrap())
+    }
+
+    /// A client that connects when it is used.
+    fn connect_lazily(&self, address: &str) -> AgentSessionClient<Channel> {
+        let endpoint = Endpoint::from_shared(format!("https://{address}")).unwrap();
+        AgentSessionClient::new(endpoint.connect_with_connector_lazy(self.connector()))
+    }
+
+    fn hello(&self, boot: &str, highest: Option<Stamp>) -> Hello {
+        Hello {
+            boot_id: boot.into(),
+            serial_number: self.serial.clone(),
+            serial_source: "configured".into(),
+            hostname: format!("h-{}", self.serial),
+            agent_version: "test".into(),
+            highest,
+            inventory: Some(Inventory {
+                threads: 4,
+                memory_mib: 8192,
+                schedulable_cpu_milli: 4000,
+                schedulable_memory_mib: 8192,
+                schedulable_storage_gib: 100,
+                ..Inventory::default()
+            }),
+            protocol: 1,
+            management_address: String::new(),
+        }
+    }
+
+    /// Begins a session with the controller at `address`; hears until the first desired state.
+    async fn session(&self, address: &str, boot: &str) -> Session {
+        let mut session = Session::open(self, address).await;
+        session.say(Say::Hello(self.hello(boot, None))).await;
+        session.begin().await;
+        session
+    }
+}
+
+async fn enrolment(controller: &Controller) -> EnrolmentClient<Channel> {
+    let expected = ServerExpectation::first_contact(controller.app.ca().fingerprint());
+    let tls = client_config(None, expected, Alpn::H2).unwrap();
+    let channel = Endpoint::from_shared(format!("https://{}", controller.config.api_address()))
+        .unwrap()
+        .connect_with_connector(TlsConnector::new(tls))
+        .await
+        .unwrap();
+    EnrolmentClient::new(channel)
+}
+
+struct Session {
+    out: mpsc::Sender<AgentMessage>,
+    incoming: Streaming<ControllerMessage>,
+    number: u64,
+    host_epoch: u64,
+    desired: Desired,
+    sequence: u64,
+}
+
+impl Session {
+    async fn open(host: &Host, address: &str) -> Self {
+        let (out, stream) = mpsc::channel(16);
+        let incoming = host
+            .connect(address)
+            .await
+            .session(ReceiverStream::new(stream))
+            .await
+            .unwrap()
+            .into_inner();
+        Self {
+            out,
+            incoming,
+            number: 0,
+            host_epoch: 0,
+            desired: Desired::default(),
+            sequence: 0,
+        }
+    }
+
+    async fn say(&mut self, body: Say) {
+        self.out
+            .send(AgentMessage { body: Some(body) })
+            .await
+            .unwrap();
+    }
+
+    /// The next message; `None` if the session is over.
+    async fn hear(&mut self) -> Option<Hear> {
+        let message = tokio::time::timeout(PATIENCE, self.incoming.message()).await;
+        message.expect("heard nothing").ok()??.body
+    }
+
+    async fn begin(&mut self) {
+        loop {
+            match self
+                .hear()
+                .await
+                .expect("the session ended before it began")
+            {
+                Hear::Welcome(welcome) => {
+                    self.number = welcome.session;
+                    self.host_epoch = welcome.host_epoch;
+                }
+                Hear::Desired(desired) => {
+                    self.desired = desired;
+                    return;
+                }
+                Hear::Goodbye(goodbye) => panic!("no session: {}", goodbye.reason),
+                _ => {}
+            }
+        }
+    }
+
+    /// Hears until something fits.
+    async fn hear_until<T>(&mut self, what: &str, fits: impl Fn(&Hear) -> Option<T>) -> T {
+        loop {
+            let heard = self
+                .hear()
+                .await
+                .unwrap_or_else(|| panic!("ended before {what}"));
+            if let Some(found) = fits(&heard) {
+                return found;
+            }
+        }
+    }
+
+    async fn beat(&mut self) {
+        self.sequence += 1;
+        let heartbeat = Heartbeat {
+            session: self.number,
+            sequence: self.sequence,
+            host_epoch: self.host_epoch,
+            load: Some(Load {
+                cpu_used_ppm: 1000,
+                memory_used_mib: 100,
+                ..Load::default()
+            }),
+            ..Heartbeat::default()
+        };
+        self.say(Say::Heartbeat(heartbeat)).await;
+    }
+
+    async fn goodbye(&mut self) -> Goodbye {
+        self.hear_until("a goodbye", |heard| match heard {
+            Hear::Goodbye(goodbye) => Some(goodbye.clone()),
+            _ => None,
+        })
+        .await
+    }
+
+    async fn desired_with(&mut self, vms: usize, tombstones: usize) -> Desired {
+        self.hear_until("that desired state", |heard| match heard {
+            Hear::Desired(d) if d.vms.len() == vms && d.tombstones.len() == tombstones => {
+                Some(d.clone())
+            }
+            _ => None,
+        })
+        .await
+    }
+}
+
+/// A data centre, a group, a tenant with a quota there, and a token for hosts of the group.
+async fn site(app: &App) -> String {
+    act(app, create(Kind::DataCenter, "dc1", json!({"region": "r"})))
+        .await
+        .unwrap();
+    act(
+        app,
+        create(Kind::BaremetalGroup, "g1", json!({"data_center": "dc1"})),
+    )
+    .await
+    .unwrap();
+    act(app, create(Kind::Tenant, "acme", json!({})))
+        .await
+        .unwrap();
+    let quota = json!({
+        "group": "g1", "tenant": "acme",
+        "cpu_quota_percentage": 100, "memory_mib": 4096, "storage_gib": 100,
+    });
+    act(app, create(Kind::BaremetalGroupTenantQuota, "", quota))
+        .await
+        .unwrap();
+    join_token(app, json!({"role": "agent", "group": "g1"})).await
+}
+
+fn vm(name: &str) -> Request {
+    let spec = json!({"cpu_cores": 1, "memory_mib": 256, "storage_gib": 1, "group": "g1"});
+    Request::Create(Create {
+        kind: Kind::VirtualMachine,
+        name: Some(name.into()),
+        tenant: Some("acme".into()),
+        parent: None,
+        spec,
+        secret: None,
+        password_hash: None,
+    })
+}
+
+fn delete(kind: Kind, target: &str, force: bool) -> Request {
+    Request::Delete(Delete {
+        kind,
+        target: target.into(),
+        tenant: (kind == Kind::VirtualMachine).then(|| "acme".into()),
+        force,
+    })
+}
+
+fn phase_of(app: &App, id: ObjectId) -> String {
+    let image = app.node().image();
+    let Some(object) = image.get(id) else {
+        return "gone".into();
+    };
+    let vm = virtflow_logic::decoded::<virtflow_model::kinds::VirtualMachine>(object).unwrap();
+    vm.status.phase.name().into()
+}
+
+fn liveness_of(app: &App, id: ObjectId) -> String {
+    let image = app.node().image();
+    let object = image.get(id).unwrap();
+    let host = virtflow_logic::decoded::<virtflow_model::kinds::Baremetal>(object).unwrap();
+    format!("{:?}", host.status.liveness).to_lowercase()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_vm_is_placed_told_to_its_agent_seen_running_and_deleted() {
+    let first = Controller::first(|_| {}).await;
+    let token = site(&first.app).await;
+    let host = Host::enrol(&first, &token, "S1").await.unwrap();
+    let stolen = Host::enrol(&first, &token, "S2").await;
+    assert!(stolen.is_err(), "the token was used with another key");
+    let mut session = host.session(&first.config.agent_address(), "boot-1").await;
+    assert!(session.desired.vms.is_empty());
+    let made = act(&first.app, vm("web-1")).await.unwrap();
+    assert_eq!(made.http_status, 202);
+    let id = made.object_id.unwrap();
+    let desired = session.desired_with(1, 0).await;
+    let told = &desired.vms[0];
+    assert_eq!(told.vm_id, id.as_bytes());
+    assert_eq!(
+        (told.cpu_cores, told.memory_mib, told.placement_epoch),
+        (1, 256, 1)
+    );
+    let running = ObservedState {
+        session: session.number,
+        sequence: 1,
+        host_epoch: session.host_epoch,
+        boot_id: "boot-1".into(),
+        hash: vec![7],
+        vms: vec![ObservedVm {
+            vm_id: id.as_bytes().to_vec(),
+            placement_epoch: 1,
+            phase: Phase::Running.into(),
+            pid: 4711,
+            generation: told.generation,
+            carried_out: true,
+            power_serial: told.power_serial,
+            ..ObservedVm::default()
+        }],
+        ..ObservedState::default()
+    };
+    let stale = ObservedState {
+        host_epoch: session.host_epoch + 1,
+        ..running.clone()
+    };
+    session.say(Say::Observed(stale)).await;
+    session.say(Say::Observed(running)).await;
+    until("the VM to run", || phase_of(&first.app, id) == "running").await;
+    act(&first.app, delete(Kind::VirtualMachine, "web-1", false))
+        .await
+        .unwrap();
+    let desired = session.desired_with(0, 1).await;
+    let stone = desired.tombstones[0].clone();
+    assert_eq!(
+        (stone.vm_id.as_slice(), stone.placement_epoch),
+        (&id.as_bytes()[..], 1)
+    );
+    let confirmed = ObservedState {
+        session: session.number,
+        sequence: 2,
+        host_epoch: session.host_epoch,
+        boot_id: "boot-1".into(),
+        hash: vec![8],
+        confirmed: vec![stone],
+        ..ObservedState::default()
+    };
+    session.say(Say::Observed(confirmed)).await;
+    until("the VM to be gone", || phase_of(&first.app, id) == "gone").await;
+    let image = first.app.node().image();
+    assert_eq!(virtflow_state::verify(&image), []);
+    assert!(virtflow_logic::verify_footprints(&image).is_empty());
+    assert!(
+        image
+            .accounts()
+            .all(|(key, account)| account.used == 0 || key.dimension == "idempotency_keys")
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_with_a_follower_works_and_outlives_the_leader() {
+    let mut all = three(|_| {}).await;
+    let token = site(&all[0].app).await;
+    // Enrolled through a follower, which passes the token on to the leader.
+    let host = Host::enrol(&all[1], &token, "S1").await.unwrap();
+    let mut session = host.session(&all[1].config.agent_address(), "boot-1").await;
+    session.beat().await;
+    session
+        .hear_until("an answer to the heartbeat", |heard| {
+            matches!(heard, Hear::HeartbeatAck(_) | Hear::ReportRequest(_)).then_some(())
+        })
+        .await;
+    let made = act(&all[0].app, vm("web-1")).await.unwrap();
+    session.desired_with(1, 0).await;
+    all.remove(0).kill().await;
+    let leader = leader_of(&all).await;
+    // The same session goes on: a heartbeat is answered by the new leader.
+    let began = std::time::Instant::now();
+    loop {
+        session.beat().await;
+        let answered = tokio::time::timeout(Duration::from_secs(2), session.hear()).await;
+        if let Ok(Some(Hear::HeartbeatAck(_) | Hear::ReportRequest(_))) = answered {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "no answer from the new leader");
+    }
+    assert_eq!(liveness_of(&leader.app, host.id), "online");
+    assert_eq!(phase_of(&leader.app, made.object_id.unwrap()), "creating");
+    let live = leader.app.live().await;
+    assert_eq!(live[&host.id].memory_used_mib, 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_silent_host_goes_offline_and_comes_back_with_a_new_epoch() {
+    let first = Controller::first(|config| {
+        config.hosts.lease_s = 1;
+        config.hosts.heartbeat_ms = 200;
+    })
+    .await;
+    let token = site(&first.app).await;
+    let host = Host::enrol(&first, &token, "S1").await.unwrap();
+    let mut session = host.session(&first.config.agent_address(), "boot-1").await;
+    assert_eq!(liveness_of(&first.app, host.id), "online");
+    let epoch = session.host_epoch;
+    until("the host to be offline", || {
+        liveness_of(&first.app, host.id) == "offline"
+    })
+    .await;
+    session.beat().await;
+    let goodbye = session.goodbye().await;
+    assert!(
+        !goodbye.removed,
+        "it may say hello again: {}",
+        goodbye.reason
+    );
+    let session = host.session(&first.config.agent_address(), "boot-1").await;
+    assert!(session.host_epoch > epoch, "a loss ends an epoch");
+    assert_eq!(liveness_of(&first.app, host.id), "online");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_removed_host_is_told_so_at_once_and_its_key_is_worth_nothing() {
+    let all = three(|_| {}).await;
+    let token = site(&all[0].app).await;
+    let host = Host::enrol(&all[0], &token, "S1").await.unwrap();
+    let mut session = host.session(&all[2].config.agent_address(), "boot-1").await;
+    let name = all[0]
+        .app
+        .node()
+        .image()
+        .get(host.id)
+        .unwrap()
+        .name
+        .to_string();
+    act(&all[0].app, delete(Kind::Baremetal, &name, true))
+        .await
+        .unwrap();
+    assert!(session.goodbye().await.removed);
+    for controller in &all {
+        let index = all[0].app.node().read_index().await.unwrap();
+        controller.app.node().wait_applied(index).await.unwrap();
+        let mut client = host.connect_lazily(&controller.config.agent_address());
+        let renewed = client
+            .renew_certificate(RenewRequest {
+                csr_der: host.key.csr().unwrap(),
+            })
+            .await;
+        assert!(
+            renewed.is_err(),
+            "{} takes a removed host",
+            controller.config.name
+        );
+    }
+    let again = enrolment(&all[1])
+        .await
+        .reenrol(ReenrolRequest {
+            csr_der: host.key.csr().unwrap(),
+            serial_number: host.serial.clone(),
+        })
+        .await;
+    assert!(again.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn certificates_are_renewed_and_replaced_by_their_key_alone() {
+    let first = Controller::first(|_| {}).await;
+    let token = site(&first.app).await;
+    let host = Host::enrol(&first, &token, "S1").await.unwrap();
+    let mut client = host.connect(&first.config.agent_address()).await;
+    let csr_der = host.key.csr().unwrap();
+    let renewed = client
+        .renew_certificate(RenewRequest {
+            csr_der: csr_der.clone(),
+        })
+        .await;
+    let renewed = Certificate::from_der(renewed.unwrap().into_inner().certificate_der).unwrap();
+    assert_eq!(renewed.key(), host.certificate.key());
+    assert_ne!(renewed.serial_hex(), host.certificate.serial_hex());
+    let other = KeyPair::generate().unwrap().csr().unwrap();
+    assert!(
+        client
+            .renew_certificate(RenewRequest {
+                csr_der: other.clone()
+            })
+            .await
+            .is_err()
+    );
+    let mut enrolment = enrolment(&first).await;
+    let mut reenrol = async |csr_der: Vec<u8>, serial: &str| {
+        let request = ReenrolRequest {
+            csr_der,
+            serial_number: serial.into(),
+        };
+        enrolment.reenrol(request).await
+    };
+    assert!(reenrol(csr_der.clone(), "S1").await.is_ok());
+    assert!(reenrol(csr_der, "S2").await.is_err(), "another machine");
+    assert!(reenrol(other, "S1").await.is_err(), "another key");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_console_is_read_through_any_controller() {
+    let all = three(|_| {}).await;
+    let token = site(&all[0].app).await;
+    let host = Host::enrol(&all[0], &token, "S1").await.unwrap();
+    let mut session = host.session(&all[1].config.agent_address(), "boot-1").await;
+    let vm = ObjectId::generate();
+    let app = all[2].app.clone();
+    let id = host.id;
+    let reading = tokio::spawn(async move { app.console(id, vm, 3, 100).await });
+    let asked = session
+        .hear_until("the request", |heard| match heard {
+            Hear::Console(request) => Some(request.clone()),
+            _ => None,
+        })
+        .await;
+    assert_eq!((asked.placement_epoch, asked.max_bytes), (3, 100));
+    let reply = ConsoleReply {
+        request: asked.request,
+        data: b"login:".to_vec(),
+        total_bytes: 4096,
+        error: String::new(),
+    };
+    session.say(Say::Console(reply)).await;
+    let console = reading.await.unwrap().unwrap();
+    assert_eq!(
+        (&console.data[..], console.total_bytes),
+        (&b"login:"[..], 4096)
+    );
+    let nobody = all[2].app.console(ObjectId::generate(), vm, 1, 10).await;
+    assert!(nobody.is_err());
+}

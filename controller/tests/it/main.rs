@@ -1,0 +1,9 @@
+//! Real controllers in one process: real TLS, Raft, SQLite and loopback sockets. Agents are played by
+//! the tests themselves, word for word over the real protocol.
+#![allow(clippy::unwrap_used)]
+
+mod agents;
+mod cluster;
+mod lives;
+mod ports;
+mod support;

@@ -1,0 +1,109 @@
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use virtflow_pki::{
+    Alpn, CertStore, Csr, KeyPair, LeafRequest, Role, ServerExpectation, TlsConnector,
+    client_config,
+};
+
+use super::support::*;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn garbage_on_any_port_ends_in_a_closed_connection() {
+    let first = Controller::first(|_| {}).await;
+    let listen = &first.config.listen;
+    let rubbish: [&[u8]; 4] = [
+        b"\x00\xff\xfe garbage \r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff",
+        &[0x16, 0x03, 0x01, 0xff, 0xff, 0x01],
+    ];
+    for address in [listen.api, listen.agent, listen.peer] {
+        for bytes in rubbish {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(bytes).await.unwrap();
+            let mut answer = Vec::new();
+            let read = stream.read_to_end(&mut answer);
+            let closed = tokio::time::timeout(Duration::from_secs(10), read).await;
+            assert!(
+                closed.is_ok(),
+                "{address} keeps a connection that speaks no TLS"
+            );
+            assert!(answer.len() < 64, "{address} answers more than an alert");
+        }
+    }
+    let mut stream = TcpStream::connect(listen.status).await.unwrap();
+    stream.write_all(rubbish[0]).await.unwrap();
+    stream.write_all(rubbish[2]).await.unwrap();
+    let mut answer = Vec::new();
+    let read = stream.read_to_end(&mut answer);
+    assert!(
+        tokio::time::timeout(Duration::from_secs(15), read)
+            .await
+            .is_ok()
+    );
+    assert!(first.app.node().read().await.is_ok(), "it still works");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_port_takes_its_own_role_only() {
+    let first = Controller::first(|_| {}).await;
+    let listen = &first.config.listen;
+    let authority = first.app.authority();
+    for role in [Role::Agent, Role::Controller, Role::Client] {
+        let key = KeyPair::generate().unwrap();
+        let csr = Csr::from_der(&key.csr().unwrap()).unwrap();
+        let leaf = LeafRequest {
+            role,
+            subject_id: virtflow_types::ObjectId::generate().uuid(),
+            dns_names: Vec::new(),
+            ip_addresses: Vec::new(),
+            lifetime: Duration::from_secs(3600),
+        };
+        let now = virtflow_types::Timestamp::now().ms();
+        let certificate = authority.sign(&csr, &leaf, now).unwrap();
+        let store = CertStore::new(key, certificate, authority.certificate()).unwrap();
+        for (address, takes) in [
+            // A host that nobody knows and a user that does not exist are refused by their subject.
+            (listen.api, None),
+            (listen.agent, None),
+            (listen.peer, Some(Role::Controller)),
+        ] {
+            let expected = ServerExpectation::controller(authority.trust());
+            let tls = client_config(Some(&store), expected, Alpn::H2).unwrap();
+            let connector = TlsConnector::new(tls);
+            let taken = match connector.connect("127.0.0.1", address.port()).await {
+                // The server judges after the client is done: the first read tells.
+                Ok(mut stream) => {
+                    let _ = stream
+                        .write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0")
+                        .await;
+                    stream.read(&mut [0; 16]).await.is_ok_and(|n| n > 0)
+                }
+                Err(_) => false,
+            };
+            assert_eq!(taken, takes == Some(role), "{role} on {address}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn monitoring_sees_a_controller() {
+    let first = Controller::first(|_| {}).await;
+    let status = first.config.listen.status;
+    for (path, expected) in [
+        ("/healthz", "ok"),
+        ("/readyz", "\"ready\":true"),
+        ("/status", "\"applied_index\":"),
+        ("/metrics", "virtflow_commit_seconds_bucket"),
+        ("/nothing", "404"),
+    ] {
+        let mut stream = TcpStream::connect(status).await.unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: c1\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.contains(expected), "{path}: {answer}");
+    }
+}
