@@ -1,0 +1,567 @@
+//! The command line's grammar: what is the same for all kinds is made from the survey in `nouns`, the
+//! rest is written out.
+
+use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand};
+
+use crate::noun::{Flag, Form, Noun, Verb};
+use crate::nouns::NOUNS;
+use crate::output::Format;
+
+/// Rows of a list where no number is given.
+pub(crate) const ROWS_DEFAULT: usize = 1000;
+/// Most rows of a list.
+pub(crate) const ROWS_MAX: usize = 100_000;
+/// How long `--wait` waits where no time is given.
+pub(crate) const WAIT_DEFAULT: &str = "10m";
+
+const EXIT_CODES: &str = "\
+Exit codes:
+    0  done
+    1  another failure
+    2  the command line, or a value in it, is wrong
+    3  not logged in, or not allowed
+    4  no such object
+    5  it exists already, is in use, or was changed meanwhile
+    6  a quota would be exceeded
+    7  no host has room
+    8  no controller or no leader, or too many requests: nothing was done
+    9  it may have been done: look, or repeat it with the same --idempotency-key
+   10  the operation failed or was cancelled
+   11  the wait is over, the operation goes on
+  130  Ctrl-C
+
+Environment:
+  VIRTFLOW_CONFIG   the contexts file (default: ~/.config/virtflow/config.toml)
+  VIRTFLOW_CONTEXT  the context to use
+  VIRTFLOW_TOKEN    an API token to use instead of the context's credentials";
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct Globals {
+    /// Form of the output
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORM"
+    )]
+    pub(crate) output: Format,
+    /// Context to use instead of the current one
+    #[arg(
+        long,
+        global = true,
+        env = "VIRTFLOW_CONTEXT",
+        hide_env_values = true,
+        value_name = "NAME",
+        help_heading = "Options of every command"
+    )]
+    pub(crate) context: Option<String>,
+}
+
+/// Commands that are about no kind.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Fixed {
+    /// Log in and keep the session in a context
+    Login(Login),
+    /// End the session and forget it
+    Logout,
+    /// Who you are to the cluster, and what you may
+    Whoami,
+    /// Whether you may do something
+    CanI(CanI),
+    /// The cluster: who leads, which hosts live, what is late
+    Status,
+    /// Derive every ledger and index again from the rows, and compare
+    Verify,
+    /// What groups and hosts have, and what is taken
+    Capacity,
+    /// Who did what, when
+    Audit(Audit),
+    /// Clusters and users that this machine knows
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Context(ContextCommand),
+    /// Print completions for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Login {
+    /// A controller, https://host:8443; several by commas or by repeating
+    #[arg(long, required = true, value_delimiter = ',', value_name = "URL")]
+    pub(crate) endpoint: Vec<String>,
+    /// SHA-256 of the cluster's CA, as `virtflow-controller init` printed it
+    #[arg(long, value_name = "HEX", required_unless_present = "ca")]
+    pub(crate) ca_fingerprint: Option<String>,
+    /// The cluster's CA in a PEM file
+    #[arg(long, value_name = "FILE", conflicts_with = "ca_fingerprint")]
+    pub(crate) ca: Option<String>,
+    /// User name
+    #[arg(long, value_name = "NAME")]
+    pub(crate) user: String,
+    /// Read the password from a file; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CanI {
+    /// kind.action, such as virtual_machine.execute
+    pub(crate) permission: String,
+    /// The object, by name or id
+    pub(crate) target: Option<String>,
+    /// Tenant it is in
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Audit {
+    /// From when on, 2026-11-23T18:00:00Z
+    #[arg(long, value_name = "TIME")]
+    pub(crate) from: Option<String>,
+    /// Until when
+    #[arg(long, value_name = "TIME")]
+    pub(crate) to: Option<String>,
+    /// Who: a user's id
+    #[arg(long, value_name = "ID")]
+    pub(crate) actor: Option<String>,
+    /// On what: an object's id
+    #[arg(long, value_name = "ID")]
+    pub(crate) object: Option<String>,
+    /// Of which tenant
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
+    /// Most records
+    #[arg(long, default_value_t = 50, value_parser = rows(), value_name = "N")]
+    pub(crate) limit: usize,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ContextCommand {
+    /// All contexts
+    List,
+    /// Use another one from now on
+    Use {
+        /// Its name
+        name: String,
+    },
+    /// One context, without its secrets
+    Show {
+        /// Its name; the current one if left out
+        name: Option<String>,
+    },
+    /// Forget one
+    Delete {
+        /// Its name
+        name: String,
+    },
+}
+
+/// The whole grammar.
+pub(crate) fn command() -> Command {
+    let command = Globals::augment_args(Command::new("virtflow"));
+    // What the structures say of themselves would stand as the program's description: ours comes last.
+    let command = Fixed::augment_subcommands(command)
+        .version(env!("CARGO_PKG_VERSION"))
+        .about("A private cloud, from the command line")
+        .long_about(None)
+        .after_long_help(EXIT_CODES)
+        .subcommand_required(true)
+        .arg_required_else_help(true);
+    NOUNS
+        .iter()
+        .fold(command, |command, noun| command.subcommand(of_noun(noun)))
+}
+
+/// The commands that are about no kind, from what was given.
+pub(crate) fn fixed(matches: &ArgMatches) -> Result<Fixed, clap::Error> {
+    Fixed::from_arg_matches(matches)
+}
+
+/// The options of every command, from what was given.
+pub(crate) fn globals(matches: &ArgMatches) -> Result<Globals, clap::Error> {
+    Globals::from_arg_matches(matches)
+}
+
+fn of_noun(noun: &Noun) -> Command {
+    let mut aliases: Vec<String> = [noun.kind.name(), noun.kind.plural()]
+        .iter()
+        .chain(noun.kind.aliases())
+        .flat_map(|word| [(*word).to_owned(), word.replace('_', "-")])
+        .filter(|word| word != noun.word)
+        .collect();
+    aliases.sort();
+    aliases.dedup();
+    let command = Command::new(noun.word)
+        .about(noun.about)
+        .aliases(aliases)
+        .subcommand_required(true)
+        .arg_required_else_help(true);
+    let command = noun.verbs.iter().fold(command, |command, verb| {
+        command.subcommand(of_verb(noun, *verb))
+    });
+    crate::special::grammar(noun.kind, command)
+}
+
+fn of_verb(noun: &Noun, verb: Verb) -> Command {
+    match verb {
+        Verb::List => list(noun),
+        Verb::Get => tenant_of(noun, Command::new("get").about("One, by name or id")).arg(target()),
+        Verb::Describe => {
+            let about = "One with all that is known of it";
+            tenant_of(noun, Command::new("describe").about(about)).arg(target())
+        }
+        Verb::Create => create(noun),
+        Verb::Update => update(noun),
+        Verb::Delete => {
+            let command = Command::new("delete")
+                .visible_alias("rm")
+                .about("Remove one");
+            let command = writing(waiting(tenant_of(noun, command).arg(target())));
+            command.arg(if_match())
+        }
+    }
+}
+
+fn list(noun: &Noun) -> Command {
+    let command = Command::new("list")
+        .visible_alias("ls")
+        .about("All, or some of them");
+    let command = tenant_of(noun, command)
+        .arg(option("name", "NAME", "Those of this name"))
+        .arg(
+            option("limit", "N", "Most rows")
+                .value_parser(rows())
+                .default_value("1000"),
+        );
+    noun.filters.iter().fold(command, |command, filter| {
+        let help = match *filter {
+            "label" => "Those with this label, key=value",
+            "host" => "Those on this host",
+            "phase" => "Those in this phase",
+            "group" => "Those in this group",
+            "subject" => "Those of this user",
+            "parent" => "Those of this user",
+            _ => "Those in this state",
+        };
+        let long = match *filter {
+            "subject" | "parent" => "user",
+            other => other,
+        };
+        command.arg(option(filter, "VALUE", help).long(long))
+    })
+}
+
+fn create(noun: &Noun) -> Command {
+    let command = Command::new("create").about("Make one");
+    let command = if noun.facts().is_named {
+        command.arg(
+            Arg::new("target")
+                .value_name("NAME")
+                .required(true)
+                .help("Its name"),
+        )
+    } else {
+        command
+    };
+    let takes_tenant = noun.flags.iter().any(|flag| flag.long == "tenant")
+        || noun.facts().scope == virtflow_model::Scope::System;
+    let command = if takes_tenant {
+        command
+    } else {
+        command.arg(option("tenant", "TENANT", "Tenant it belongs to"))
+    };
+    with_flags(writing(waiting(command)), noun.flags, true)
+}
+
+fn update(noun: &Noun) -> Command {
+    let command = Command::new("update").about("Change one; what is not named stays");
+    let command = tenant_of(noun, command).arg(target()).arg(if_match()).arg(
+        Arg::new("unset")
+            .long("unset")
+            .value_name("PATH")
+            .action(ArgAction::Append)
+            .help("Field of the spec to remove, such as labels.stage"),
+    );
+    with_flags(writing(command), noun.flags, false)
+}
+
+fn with_flags(command: Command, flags: &'static [Flag], is_creation: bool) -> Command {
+    let command = flags
+        .iter()
+        .filter(|flag| is_creation || !flag.is_for_life)
+        .fold(command, |command, flag| command.arg(of_flag(flag)));
+    command
+        .arg(
+            Arg::new("set")
+                .long("set")
+                .value_name("PATH=VALUE")
+                .action(ArgAction::Append)
+                .help("Any field of the spec; the value is read as JSON if it is JSON"),
+        )
+        .arg(option(
+            "from-file",
+            "FILE",
+            "The spec as JSON or YAML; `-` is standard input",
+        ))
+}
+
+fn of_flag(flag: &'static Flag) -> Arg {
+    let (value, repeats) = match flag.form {
+        Form::Text | Form::Texts => ("VALUE", flag.form == Form::Texts),
+        Form::Count => ("N", false),
+        Form::Mib | Form::Gib => ("SIZE", false),
+        Form::Percent | Form::WholePercent => ("PERCENT", false),
+        Form::Seconds | Form::Expiry => ("SPAN", false),
+        Form::Word(_) => ("WORD", false),
+        Form::Truth => ("BOOL", false),
+        Form::Pairs => ("KEY=VALUE", true),
+    };
+    let arg = option(flag.long, value, flag.help);
+    let arg = match flag.form {
+        Form::Word(words) => arg.value_parser(clap::builder::PossibleValuesParser::new(words)),
+        Form::Truth => {
+            arg.value_parser(clap::builder::PossibleValuesParser::new(["true", "false"]))
+        }
+        _ => arg,
+    };
+    if repeats {
+        arg.action(ArgAction::Append)
+    } else {
+        arg
+    }
+}
+
+/// `--long VALUE`.
+pub(crate) fn option(long: &'static str, value: &'static str, help: &'static str) -> Arg {
+    Arg::new(long).long(long).value_name(value).help(help)
+}
+
+/// `--long`.
+pub(crate) fn switch(long: &'static str, help: &'static str) -> Arg {
+    Arg::new(long)
+        .long(long)
+        .help(help)
+        .action(ArgAction::SetTrue)
+}
+
+/// The object a command is about.
+pub(crate) fn target() -> Arg {
+    Arg::new("target")
+        .value_name("NAME|ID")
+        .required(true)
+        .help("Its name or id")
+}
+
+/// `--tenant` where names are within tenants.
+pub(crate) fn tenant_of(noun: &Noun, command: Command) -> Command {
+    let of_quota = noun.kind == virtflow_model::Kind::BaremetalGroupTenantQuota;
+    if noun.facts().scope == virtflow_model::Scope::System && !of_quota {
+        command
+    } else {
+        command.arg(option(
+            "tenant",
+            "TENANT",
+            "Tenant, where a name is in several",
+        ))
+    }
+}
+
+/// `--wait` and what goes with it.
+pub(crate) fn waiting(command: Command) -> Command {
+    command
+        .arg(switch("wait", "Wait until it is done"))
+        .arg(switch("no-wait", "Do not wait; the default").conflicts_with("wait"))
+        .arg(
+            option("timeout", "SPAN", "How long to wait")
+                .default_value(WAIT_DEFAULT)
+                .value_parser(crate::amount::span),
+        )
+}
+
+/// `--idempotency-key`.
+pub(crate) fn writing(command: Command) -> Command {
+    command.arg(
+        option(
+            "idempotency-key",
+            "KEY",
+            "Makes repeated commands one; made up if left out",
+        )
+        .value_parser(|text: &str| {
+            if virtflow_client::Call::is_key(text) {
+                Ok(text.to_owned())
+            } else {
+                Err("a key is 1 to 128 visible ASCII characters")
+            }
+        }),
+    )
+}
+
+fn if_match() -> Arg {
+    option(
+        "if-match",
+        "GENERATION",
+        "Only if it still is of this generation",
+    )
+    .value_parser(clap::value_parser!(u64))
+}
+
+fn rows() -> impl clap::builder::TypedValueParser<Value = usize> {
+    use clap::builder::TypedValueParser as _;
+    clap::builder::RangedU64ValueParser::<u64>::new()
+        .range(1..=ROWS_MAX as u64)
+        .map(|n| usize::try_from(n).unwrap_or(ROWS_DEFAULT))
+}
+
+#[cfg(test)]
+mod tests {
+    use virtflow_model::Kind;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<ArgMatches, clap::Error> {
+        command().try_get_matches_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_grammar_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn lines_that_people_write() {
+        for line in [
+            "virtflow login --endpoint https://a:8443,https://b:8443 --ca-fingerprint 00 --user admin",
+            "virtflow login --endpoint a --ca ca.pem --user admin --password-file - --context work",
+            "virtflow tenant create acme --quota-cpu 8 --quota-memory 8GiB --quota-storage 100GiB --quota-vms 10 -o json",
+            "virtflow data-center create dc1 --region r",
+            "virtflow rack create r1 --data-center dc1",
+            "virtflow group create g1 --data-center dc1 --cpu-overcommit 400",
+            "virtflow quota create --group g1 --tenant acme --cpu-percent 50 --memory 4GiB --storage 50GiB",
+            "virtflow quota list --tenant acme -o yaml",
+            "virtflow user create alice --tenant acme --password-file f",
+            "virtflow role-binding create --user alice --role developer --scope tenant/acme",
+            "virtflow spec create small --cpu 1 --memory 128MiB --storage 1GiB",
+            "virtflow invite create --group g1 --rack r1 --serial S --name n --role agent --ttl 15m -o json",
+            "virtflow vm create web-1 --spec small --group g1 --tenant acme --restart on-failure --wait --idempotency-key k",
+            "virtflow -o json vm create web-1 --spec small --no-wait",
+            "virtflow vm update web-1 --label a=1 --label b=2 --set grace_s=5 --unset labels.c --if-match 3",
+            "virtflow vm stop web-1 --force --wait --timeout 90s",
+            "virtflow vm console web-1 --log --bytes 100",
+            "virtflow vm console web-1 --log --follow",
+            "virtflow vm list --tenant t --host h --phase running --label a=b --limit 5",
+            "virtflow vm ls",
+            "virtflow vm rm web-1 --wait",
+            "virtflow virtual-machine get web-1",
+            "virtflow hosts list",
+            "virtflow host delete h1 --force",
+            "virtflow host cordon h1",
+            "virtflow token create ci --expires 90d --permission virtual_machine.read --save-context ci",
+            "virtflow operation wait 0190 --timeout 5m",
+            "virtflow controller add c4 --ttl 1h",
+            "virtflow controller hand-over",
+            "virtflow audit --limit 10 --from 2026-11-23T18:00:00Z",
+            "virtflow can-i virtual_machine.execute web-1",
+            "virtflow role catalogue",
+            "virtflow user passwd alice --own",
+            "virtflow context use ci",
+            "virtflow completions zsh",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn lines_that_are_refused() {
+        for line in [
+            "virtflow",
+            "virtflow vm",
+            "virtflow vm create",
+            "virtflow vm explode web-1",
+            "virtflow vm create web-1 --restart sometimes",
+            "virtflow vm create web-1 --wait --no-wait",
+            "virtflow vm create web-1 --timeout 5",
+            "virtflow vm update web-1 --cpu 4",
+            "virtflow vm console web-1",
+            "virtflow vm console web-1 --log --bytes 0",
+            "virtflow vm console web-1 --log --bytes 1048577",
+            "virtflow vm list --limit 0",
+            "virtflow vm list --limit 100001",
+            "virtflow vm list -o html",
+            "virtflow operation create x",
+            "virtflow controller delete c1",
+            "virtflow host create h1",
+            "virtflow login --endpoint a --user admin",
+            "virtflow login --endpoint a --ca-fingerprint 00 --user admin --password secret",
+            "virtflow vm delete web-1 --if-match now",
+        ] {
+            assert!(parse(line).is_err(), "{line}");
+        }
+    }
+
+    #[test]
+    fn an_idempotency_key_has_a_limit() {
+        for (length, is_taken) in [(128, true), (129, false)] {
+            let line = format!(
+                "virtflow vm start a --idempotency-key {}",
+                "k".repeat(length)
+            );
+            assert_eq!(parse(&line).is_ok(), is_taken, "{length}");
+        }
+    }
+
+    /// What the model calls a kind, people may, too.
+    #[test]
+    fn every_word_for_a_kind_is_its_command() {
+        for kind in Kind::ALL {
+            for word in [kind.name(), kind.plural()].iter().chain(kind.aliases()) {
+                let matches = parse(&format!("virtflow {word} list"));
+                let matches = matches.unwrap_or_else(|error| panic!("{word}: {error}"));
+                let (found, _) = matches.subcommand().unwrap();
+                let noun = crate::nouns::of_word(found).unwrap();
+                assert_eq!(noun.kind, *kind, "{word}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_option_takes_a_secret() {
+        fn look(command: &Command) {
+            for argument in command.get_arguments() {
+                let name = argument.get_id().as_str();
+                let takes_value = argument.get_action().takes_values();
+                let is_secret = ["password", "secret", "access-token"].contains(&name);
+                assert!(
+                    !(is_secret && takes_value),
+                    "{} --{name}",
+                    command.get_name()
+                );
+            }
+            command.get_subcommands().for_each(look);
+        }
+        look(&command());
+    }
+
+    #[test]
+    fn completions_know_the_commands() {
+        for shell in [
+            clap_complete::Shell::Bash,
+            clap_complete::Shell::Zsh,
+            clap_complete::Shell::Fish,
+        ] {
+            let mut text = Vec::new();
+            clap_complete::generate(shell, &mut command(), "virtflow", &mut text);
+            let text = String::from_utf8(text).unwrap();
+            for word in ["role-binding", "console", "quota-memory"] {
+                assert!(text.contains(word), "{shell} does not know {word}");
+            }
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! What the command line knows of a kind: its word, its verbs, its flags, its columns.
+
+use virtflow_model::{Kind, PerKind, Resource, Scope};
+
+/// A kind as a command.
+#[derive(Debug)]
+pub(crate) struct Noun {
+    pub(crate) kind: Kind,
+    /// The command's word.
+    pub(crate) word: &'static str,
+    /// One line.
+    pub(crate) about: &'static str,
+    /// What can be done to it in the way that is the same for all kinds.
+    pub(crate) verbs: &'static [Verb],
+    /// What can be said when it is made or changed.
+    pub(crate) flags: &'static [Flag],
+    /// Parameters of a list, besides `--name` and `--tenant`.
+    pub(crate) filters: &'static [&'static str],
+    /// Columns of its table, after name and id.
+    pub(crate) columns: &'static [Column],
+}
+
+/// The ways that all kinds share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verb {
+    List,
+    Get,
+    Describe,
+    Create,
+    Update,
+    Delete,
+}
+
+/// A typed flag and the field of the spec it sets.
+#[derive(Debug)]
+pub(crate) struct Flag {
+    pub(crate) long: &'static str,
+    /// Path within the spec, by dots.
+    pub(crate) path: &'static str,
+    pub(crate) form: Form,
+    pub(crate) help: &'static str,
+    /// It cannot be changed later.
+    pub(crate) is_for_life: bool,
+}
+
+/// How a flag's text becomes JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// As it is.
+    Text,
+    /// A whole number.
+    Count,
+    /// `4GiB`, as MiB.
+    Mib,
+    /// `50GiB`, as GiB.
+    Gib,
+    /// `12.5`, as a number.
+    Percent,
+    /// `400`, a whole percentage.
+    WholePercent,
+    /// `30s`, as seconds.
+    Seconds,
+    /// `15m` from now, as a moment.
+    Expiry,
+    /// One of these words; a hyphen is an underscore in the API.
+    Word(&'static [&'static str]),
+    /// `true` or `false`.
+    Truth,
+    /// `key=value`, several times, as an object.
+    Pairs,
+    /// Several times, as a list.
+    Texts,
+}
+
+/// A column of a table.
+#[derive(Debug)]
+pub(crate) struct Column {
+    pub(crate) head: &'static str,
+    /// JSON pointers; the first that is there counts.
+    pub(crate) at: &'static [&'static str],
+    pub(crate) show: Show,
+}
+
+/// How a value is shown to people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Show {
+    Plain,
+    /// MiB as the largest whole unit.
+    Mib,
+    /// GiB, likewise.
+    Gib,
+    /// Thousandths of a CPU.
+    CpuMilli,
+    Percent,
+    /// A moment, as the time since then.
+    Age,
+    /// A moment, as the time until then.
+    Until,
+    /// How many items it has; none means that nothing is left out.
+    Length,
+}
+
+/// A flag for making and changing.
+pub(crate) const fn flag(
+    long: &'static str,
+    path: &'static str,
+    form: Form,
+    help: &'static str,
+) -> Flag {
+    Flag {
+        long,
+        path,
+        form,
+        help,
+        is_for_life: false,
+    }
+}
+
+impl Flag {
+    /// It cannot be changed later.
+    pub(crate) const fn for_life(mut self) -> Self {
+        self.is_for_life = true;
+        self
+    }
+}
+
+/// A column.
+pub(crate) const fn column(head: &'static str, at: &'static [&'static str], show: Show) -> Column {
+    Column { head, at, show }
+}
+
+/// What the model says of a kind.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Facts {
+    pub(crate) is_named: bool,
+    pub(crate) scope: Scope,
+}
+
+impl Noun {
+    /// What the model says of it.
+    pub(crate) fn facts(&self) -> Facts {
+        struct Ask;
+        impl PerKind for Ask {
+            type Out = Facts;
+            fn run<R: Resource>(self) -> Facts {
+                Facts {
+                    is_named: R::NAMED,
+                    scope: R::SCOPE,
+                }
+            }
+        }
+        self.kind.dispatch(Ask)
+    }
+
+    /// The path of its collection.
+    pub(crate) fn collection(&self) -> &'static str {
+        self.kind.plural()
+    }
+}

@@ -1,0 +1,97 @@
+//! Reading what must not stand on a command line: from a file, standard input, or the terminal.
+
+use std::fs::File;
+use std::io::{self, IsTerminal, Read};
+
+use crate::failure::Failure;
+
+/// Longest password or token, in bytes.
+const SECRET_BYTES_MAX: u64 = 4096;
+
+/// The text of a file; `-` is standard input.
+pub(crate) fn read_text(path: &str, bytes_max: u64) -> Result<String, Failure> {
+    let mut text = String::new();
+    let read = if path == "-" {
+        io::stdin()
+            .lock()
+            .take(bytes_max + 1)
+            .read_to_string(&mut text)
+    } else {
+        File::open(path).and_then(|file| file.take(bytes_max + 1).read_to_string(&mut text))
+    };
+    let shown = if path == "-" { "standard input" } else { path };
+    read.map_err(|error| Failure::local(format!("cannot read {shown}: {error}")))?;
+    if text.len() as u64 > bytes_max {
+        return Err(Failure::local(format!(
+            "{shown} is longer than {bytes_max} bytes"
+        )));
+    }
+    Ok(text)
+}
+
+/// A password: from the file if one is named, from the terminal if there is one, else from standard
+/// input. One line break at the end does not count.
+pub(crate) fn password(file: Option<&str>, prompt: &str, twice: bool) -> Result<String, Failure> {
+    let text = match file {
+        Some(path) => read_text(path, SECRET_BYTES_MAX)?,
+        None if io::stdin().is_terminal() => return from_terminal(prompt, twice),
+        None => read_text("-", SECRET_BYTES_MAX)?,
+    };
+    one_line(&text)
+}
+
+fn one_line(text: &str) -> Result<String, Failure> {
+    let line = text.strip_suffix('\n').unwrap_or(text);
+    let line = line.strip_suffix('\r').unwrap_or(line);
+    if line.is_empty() {
+        return Err(Failure::usage("the password is empty"));
+    }
+    if line.contains(['\n', '\r', '\0']) {
+        return Err(Failure::usage("the password must be a single line"));
+    }
+    Ok(line.to_owned())
+}
+
+fn from_terminal(prompt: &str, twice: bool) -> Result<String, Failure> {
+    let ask = |prompt: &str| {
+        rpassword::prompt_password(prompt)
+            .map_err(|error| Failure::local(format!("cannot read from the terminal: {error}")))
+    };
+    let first = one_line(&ask(&format!("{prompt}: "))?)?;
+    if twice && ask(&format!("{prompt}, again: "))? != first {
+        return Err(Failure::usage("the two passwords differ"));
+    }
+    Ok(first)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_line_break_does_not_count() {
+        for (text, expected) in [
+            ("abc", "abc"),
+            ("abc\n", "abc"),
+            ("abc\r\n", "abc"),
+            (" a \n", " a "),
+        ] {
+            assert_eq!(one_line(text).unwrap(), expected);
+        }
+        for text in ["", "\n", "a\nb\n", "a\n\n", "a\0b"] {
+            assert!(one_line(text).is_err(), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("secret");
+        let path = path.to_str().unwrap();
+        std::fs::write(path, "x".repeat(4096)).unwrap();
+        assert_eq!(password(Some(path), "", false).unwrap().len(), 4096);
+        std::fs::write(path, "x".repeat(4097)).unwrap();
+        assert!(password(Some(path), "", false).is_err());
+        assert!(password(Some("/nonexistent/secret"), "", false).is_err());
+    }
+}

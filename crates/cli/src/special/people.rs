@@ -1,0 +1,169 @@
+//! Passwords of users, and what tenants use of their quotas.
+
+use clap::{ArgMatches, Command};
+use serde_json::{Map, Value, json};
+use virtflow_client::{Call, Method};
+use virtflow_model::Kind;
+use virtflow_types::Timestamp;
+
+use crate::failure::Failure;
+use crate::generic::{create, is_set, report, target, text, write};
+use crate::grammar::{option, switch, target as target_arg, writing};
+use crate::noun::{Noun, Show};
+use crate::run::{Cluster, Run};
+use crate::secret;
+use crate::table::{of_cells, show};
+use crate::wait::Patience;
+
+pub(crate) fn grammar(kind: Kind, command: Command) -> Command {
+    if kind == Kind::Tenant {
+        return command.subcommand(
+            Command::new("usage")
+                .about("What it may take, and what it takes")
+                .arg(target_arg()),
+        );
+    }
+    let file = || {
+        option(
+            "password-file",
+            "FILE",
+            "Read the password from a file; `-` is standard input",
+        )
+    };
+    command
+        .mut_subcommand("create", |create| {
+            create
+                .arg(file())
+                .arg(switch("password", "Ask for the password").conflicts_with("password-file"))
+        })
+        .subcommand(writing(
+            Command::new("set-password")
+                .visible_alias("passwd")
+                .about("Set a password: one's own, or another's by who may")
+                .arg(target_arg())
+                .arg(file())
+                .arg(option(
+                    "old-password-file",
+                    "FILE",
+                    "One's own present password, from a file",
+                ))
+                .arg(switch(
+                    "own",
+                    "It is one's own: ask for the present one, too",
+                )),
+        ))
+}
+
+/// Without a password a user is made that cannot log in yet.
+pub(crate) async fn create_user(
+    run: &Run,
+    cluster: &Cluster,
+    noun: &Noun,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    let mut more = Map::new();
+    let file = text(matches, "password-file");
+    if file.is_some() || is_set(matches, "password") {
+        let prompt = format!("Password of {}", target(matches));
+        more.insert(
+            "password".into(),
+            secret::password(file, &prompt, true)?.into(),
+        );
+    }
+    create(run, cluster, noun, matches, more).await
+}
+
+pub(crate) async fn set_password(
+    run: &Run,
+    cluster: &Cluster,
+    noun: &Noun,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    let mut body = Map::new();
+    let old_file = text(matches, "old-password-file");
+    if old_file.is_some() || is_set(matches, "own") {
+        let old = secret::password(old_file, "Present password", false)?;
+        body.insert("old_password".into(), old.into());
+    }
+    let new = secret::password(text(matches, "password-file"), "New password", true)?;
+    body.insert("password".into(), new.into());
+    let call =
+        Call::new(Method::Post, &["users", target(matches), "password"])?.body(Value::Object(body));
+    let answer = cluster.client.send(&write(call, matches)).await?;
+    report(
+        run,
+        cluster,
+        noun,
+        "has a new password",
+        answer,
+        Patience::of(matches),
+    )
+    .await
+}
+
+pub(crate) async fn usage(
+    run: &Run,
+    cluster: &Cluster,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    let call = Call::new(Method::Get, &["tenants", target(matches), "usage"])?;
+    let data = cluster.client.send(&call).await?.data;
+    run.output.data(&data, |data| usage_text(data, run.now))
+}
+
+fn usage_text(data: &Value, now: Timestamp) -> String {
+    let whole = [json!({"group": "whole tenant", "accounts": data["accounts"]})];
+    let quotas = data["quotas"].as_array().into_iter().flatten();
+    let mut rows = Vec::new();
+    for level in whole.iter().chain(quotas) {
+        for (dimension, account) in level["accounts"].as_object().into_iter().flatten() {
+            let form = form_of(dimension);
+            rows.push(vec![
+                level["group"].as_str().unwrap_or_default().to_owned(),
+                dimension.clone(),
+                show(Some(&account["used"]), form, now),
+                match &account["limit"] {
+                    Value::Null => "unlimited".into(),
+                    limit => show(Some(limit), form, now),
+                },
+            ]);
+        }
+    }
+    of_cells(&["WHERE", "DIMENSION", "USED", "LIMIT"], &rows)
+}
+
+/// How an amount in a dimension is shown.
+pub(crate) fn form_of(dimension: &str) -> Show {
+    match dimension {
+        "memory_mib" => Show::Mib,
+        "storage_gib" => Show::Gib,
+        "cpu_milli" => Show::CpuMilli,
+        _ => Show::Plain,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn usage_at_all_levels() {
+        let data = json!({
+            "accounts": {
+                "cpu_cores": {"limit": 8, "used": 3},
+                "memory_mib": {"limit": 8192, "used": 384},
+                "vms": {"limit": null, "used": 3},
+            },
+            "quotas": [{"group": "g1", "accounts": {"cpu_milli": {"limit": 4000, "used": 1500}}}],
+        });
+        assert_eq!(
+            usage_text(&data, Timestamp::EPOCH),
+            "\
+WHERE         DIMENSION   USED    LIMIT
+whole tenant  cpu_cores   3       8
+whole tenant  memory_mib  384MiB  8GiB
+whole tenant  vms         3       unlimited
+g1            cpu_milli   1.5     4"
+        );
+    }
+}

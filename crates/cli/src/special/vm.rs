@@ -1,0 +1,293 @@
+//! Power, console and placement of VMs.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use clap::{ArgMatches, Command};
+use serde_json::{Value, json};
+use virtflow_client::{Call, Method};
+use virtflow_types::CONSOLE_BYTES_MAX;
+
+use crate::failure::{Failure, exit};
+use crate::generic::{is_set, report, target, text, write};
+use crate::grammar::{option, switch, target as target_arg, waiting, writing};
+use crate::noun::Noun;
+use crate::run::{Cluster, Run};
+use crate::safe;
+use crate::table::of_cells;
+use crate::wait::Patience;
+
+/// Pause between two looks at a console that is followed.
+const FOLLOW_PAUSE: Duration = Duration::from_millis(500);
+/// Bytes asked for at each look.
+const FOLLOW_BYTES: usize = 256 * 1024;
+
+pub(crate) fn grammar(command: Command) -> Command {
+    let verb = |name: &'static str, about: &'static str| {
+        Command::new(name)
+            .about(about)
+            .arg(target_arg())
+            .arg(option(
+                "tenant",
+                "TENANT",
+                "Tenant, where a name is in several",
+            ))
+    };
+    let force = || switch("force", "At once, without asking the guest");
+    command
+        .subcommand(waiting(writing(verb("start", "Let it run"))))
+        .subcommand(
+            waiting(writing(verb(
+                "stop",
+                "Shut it down; after its grace time, by force",
+            )))
+            .arg(force()),
+        )
+        .subcommand(waiting(writing(verb("reboot", "Stop it and let it run again"))).arg(force()))
+        .subcommand(verb("placement", "Where it is, or why nowhere"))
+        .subcommand(
+            verb("console", "Its serial console")
+                .arg(switch("log", "What it has printed so far").required_unless_present("follow"))
+                .arg(switch("follow", "Go on with what it prints, until Ctrl-C").short('f'))
+                .arg(switch(
+                    "raw",
+                    "As it is, with escape sequences and control characters",
+                ))
+                .arg(
+                    option("bytes", "N", "The last N bytes of what it has printed")
+                        .default_value("65536")
+                        .value_parser(clap::value_parser!(u64).range(1..=CONSOLE_BYTES_MAX as u64)),
+                ),
+        )
+}
+
+pub(crate) async fn power(
+    run: &Run,
+    cluster: &Cluster,
+    noun: &Noun,
+    verb: &str,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    let body = match verb {
+        "start" => json!({}),
+        _ => json!({ "force": is_set(matches, "force") }),
+    };
+    let call = Call::new(Method::Post, &["vms", target(matches), verb])?
+        .query_if("tenant", text(matches, "tenant"))
+        .body(body);
+    let answer = cluster.client.send(&write(call, matches)).await?;
+    let did = match verb {
+        "start" => "started",
+        "stop" => "stopped",
+        _ => "rebooted",
+    };
+    report(run, cluster, noun, did, answer, Patience::of(matches)).await
+}
+
+pub(crate) async fn placement(
+    run: &Run,
+    cluster: &Cluster,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    let call = Call::new(Method::Get, &["vms", target(matches), "placement"])?
+        .query_if("tenant", text(matches, "tenant"));
+    let data = cluster.client.send(&call).await?.data;
+    run.output.data(&data, placement_text)
+}
+
+fn placement_text(data: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    if data["placed"] == true {
+        return safe::line(&format!(
+            "on host {} of group {}",
+            text(&data["host"]),
+            text(&data["group"])
+        ));
+    }
+    let rows: Vec<Vec<String>> = data["hosts"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|host| {
+            let short: Vec<String> = host["short_by"]
+                .as_object()
+                .into_iter()
+                .flatten()
+                .map(|(dimension, amount)| format!("{dimension} {amount}"))
+                .collect();
+            vec![
+                text(&host["host"]),
+                text(&host["refused_by"]),
+                short.join(", "),
+            ]
+        })
+        .collect();
+    let message = safe::line(&text(&data["message"]));
+    if rows.is_empty() {
+        return message;
+    }
+    format!(
+        "{message}\n{}",
+        of_cells(&["HOST", "REFUSED BY", "SHORT BY"], &rows)
+    )
+}
+
+pub(crate) async fn console(
+    run: &Run,
+    cluster: &Cluster,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    let bytes = matches.get_one::<u64>("bytes").copied().unwrap_or(1);
+    let first = look(cluster, matches, bytes).await?;
+    if run.output.format != crate::output::Format::Table {
+        return run.output.data(&first, |_| String::new());
+    }
+    let mut printer = Printer::new(is_set(matches, "raw"));
+    let (data, mut seen) = read(&first);
+    if !printer.print(data)? || !is_set(matches, "follow") {
+        return printer.end();
+    }
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(FOLLOW_PAUSE) => {}
+            _ = tokio::signal::ctrl_c() => return printer.end(),
+        }
+        let next = look(cluster, matches, FOLLOW_BYTES as u64).await?;
+        let (data, total) = read(&next);
+        let fresh = news(data, seen, total);
+        seen = total;
+        if !printer.print(fresh)? {
+            return printer.end();
+        }
+    }
+}
+
+async fn look(cluster: &Cluster, matches: &ArgMatches, bytes: u64) -> Result<Value, Failure> {
+    let call = Call::new(Method::Get, &["vms", target(matches), "console"])?
+        .query_if("tenant", text(matches, "tenant"))
+        .query("bytes", bytes.to_string());
+    Ok(cluster.client.send(&call).await?.data)
+}
+
+fn read(answer: &Value) -> (&str, u64) {
+    let data = answer["data"].as_str().unwrap_or_default();
+    (data, answer["total_bytes"].as_u64().unwrap_or(0))
+}
+
+/// The part of the newest bytes that was not there when `seen` bytes had been printed. A console that
+/// has become shorter was begun anew. Bytes that are no text arrive as U+FFFD and are counted as one
+/// byte each: at worst a few characters of a garbled place are shown twice.
+fn news(data: &str, seen: u64, total: u64) -> &str {
+    if total < seen {
+        return data;
+    }
+    let mut left = total - seen;
+    let mut begin = data.len();
+    for (at, c) in data.char_indices().rev() {
+        let width = if c == char::REPLACEMENT_CHARACTER {
+            1
+        } else {
+            c.len_utf8() as u64
+        };
+        if left < width {
+            break;
+        }
+        left -= width;
+        begin = at;
+    }
+    &data[begin..]
+}
+
+/// Prints pieces of a console.
+struct Printer {
+    /// Absent: as it is.
+    console: Option<safe::Console>,
+    ends_line: bool,
+}
+
+impl Printer {
+    fn new(is_raw: bool) -> Self {
+        Self {
+            console: (!is_raw).then(safe::Console::default),
+            ends_line: true,
+        }
+    }
+
+    /// False if nobody reads any more.
+    fn print(&mut self, text: &str) -> Result<bool, Failure> {
+        let clean = match &mut self.console {
+            Some(console) => console.clean(text),
+            None => text.to_owned(),
+        };
+        if let Some(last) = clean.chars().next_back() {
+            self.ends_line = last == '\n';
+        }
+        self.put(&clean)
+    }
+
+    fn put(&mut self, text: &str) -> Result<bool, Failure> {
+        let mut stdout = io::stdout().lock();
+        match stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush())
+        {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(Failure::new(
+                exit::FAILURE,
+                "local",
+                format!("cannot write to standard output: {error}"),
+            )),
+        }
+    }
+
+    /// The prompt begins on a line of its own.
+    fn end(&mut self) -> Result<(), Failure> {
+        if !self.ends_line && self.console.is_some() {
+            self.put("\n")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_new_is_printed() {
+        for (data, seen, total, expected) in [
+            ("abcdef", 4, 6, "ef"),
+            ("abcdef", 6, 6, ""),
+            ("abcdef", 0, 6, "abcdef"),
+            // More came than was asked for: what is there is shown.
+            ("cdef", 0, 6, "cdef"),
+            // It was begun anew.
+            ("xy", 6, 2, "xy"),
+            // A letter of two bytes counts two.
+            ("aüb", 1, 4, "üb"),
+            ("a\u{fffd}b", 1, 3, "\u{fffd}b"),
+        ] {
+            assert_eq!(news(data, seen, total), expected, "{data} {seen} {total}");
+        }
+    }
+
+    #[test]
+    fn why_a_vm_is_nowhere() {
+        let data = json!({
+            "placed": false,
+            "message": "no host has room",
+            "hosts": [
+                {"host": "h1", "refused_by": "capacity", "short_by": {"memory_mib": 64}},
+                {"host": "h2", "refused_by": "cordoned", "short_by": {}},
+            ],
+        });
+        assert_eq!(
+            placement_text(&data),
+            "no host has room\n\
+             HOST  REFUSED BY  SHORT BY\n\
+             h1    capacity    memory_mib 64\n\
+             h2    cordoned"
+        );
+    }
+}

@@ -1,0 +1,189 @@
+//! Tables for people.
+
+use std::time::Duration;
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde_json::Value;
+use virtflow_types::Timestamp;
+
+use crate::noun::{Column, Noun, Show};
+use crate::{amount, safe};
+
+/// What stands where there is nothing to show.
+const NOTHING: &str = "-";
+
+/// Rows under heads; columns are aligned, nothing is drawn, so that it reads well in a pipe.
+pub(crate) fn of_cells(heads: &[&str], rows: &[Vec<String>]) -> String {
+    let mut table = Table::new();
+    table
+        .load_style(presets::NOTHING)
+        .set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(heads);
+    for row in rows {
+        table.add_row(row.iter().map(|cell| safe::line(cell)));
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    let text = table.to_string();
+    text.lines()
+        .map(|line| line.trim_end())
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// Objects of a kind.
+pub(crate) fn of_objects(noun: &Noun, objects: &[Value], now: Timestamp) -> String {
+    let is_named = noun.facts().is_named;
+    let mut heads = Vec::new();
+    if is_named {
+        heads.push("NAME");
+    } else {
+        heads.push("ID");
+    }
+    heads.extend(noun.columns.iter().map(|column| column.head));
+    let rows: Vec<Vec<String>> = objects
+        .iter()
+        .map(|object| {
+            let first = if is_named { "/name" } else { "/id" };
+            let mut row = vec![show(object.pointer(first), Show::Plain, now)];
+            row.extend(noun.columns.iter().map(|column| cell(object, column, now)));
+            row
+        })
+        .collect();
+    of_cells(&heads, &rows)
+}
+
+/// One object's value in a column.
+fn cell(object: &Value, column: &Column, now: Timestamp) -> String {
+    let found = column
+        .at
+        .iter()
+        .filter_map(|pointer| object.pointer(pointer))
+        .find(|value| !value.is_null() && value.as_str() != Some(""));
+    show(found, column.show, now)
+}
+
+/// A value as people read it.
+pub(crate) fn show(value: Option<&Value>, form: Show, now: Timestamp) -> String {
+    let Some(value) = value.filter(|value| !value.is_null()) else {
+        return if form == Show::Length { "all" } else { NOTHING }.into();
+    };
+    let shown = match form {
+        Show::Plain => None,
+        Show::Mib => value.as_u64().map(amount::show_mib),
+        Show::Gib => value
+            .as_u64()
+            .and_then(|gib| gib.checked_mul(1024))
+            .map(amount::show_mib),
+        Show::CpuMilli => value.as_u64().map(cores),
+        Show::Percent => value.as_f64().map(|percent| format!("{percent}%")),
+        Show::Age => moment(value).map(|at| match at {
+            Timestamp::EPOCH => NOTHING.into(),
+            at => amount::show_span(now.since(at)),
+        }),
+        Show::Until => moment(value).map(|at| {
+            if at <= now {
+                "expired".into()
+            } else {
+                amount::show_span(rounded(at.since(now)))
+            }
+        }),
+        Show::Length => value.as_array().map(|items| match items.len() {
+            0 => "all".into(),
+            n => n.to_string(),
+        }),
+    };
+    shown.unwrap_or_else(|| plain(value))
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) if text.is_empty() => NOTHING.into(),
+        Value::String(text) => text.clone(),
+        Value::Bool(true) => "yes".into(),
+        Value::Bool(false) => "no".into(),
+        other => other.to_string(),
+    }
+}
+
+fn moment(value: &Value) -> Option<Timestamp> {
+    value.as_str()?.parse().ok()
+}
+
+/// To whole seconds, upwards: a token of 15 minutes shows 15 minutes when it was just made.
+fn rounded(span: Duration) -> Duration {
+    Duration::from_secs(
+        span.as_millis()
+            .div_ceil(1000)
+            .try_into()
+            .unwrap_or(u64::MAX),
+    )
+}
+
+/// Thousandths of a CPU as CPUs.
+fn cores(milli: u64) -> String {
+    let text = format!("{}.{:03}", milli / 1000, milli % 1000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::nouns;
+
+    const NOW: Timestamp = Timestamp::from_ms(1_795_456_800_000);
+
+    #[test]
+    fn a_list_of_vms() {
+        let noun = nouns::of_word("vm").unwrap();
+        let vms = json!([
+            {
+                "name": "web-1",
+                "names": {"tenant": "acme", "host": "h1"},
+                "spec": {"cpu_cores": 1, "memory_mib": 128, "storage_gib": 1},
+                "status": {"phase": "running", "restarts": 0},
+                "created_at": "2026-11-23T17:58:30Z",
+            },
+            {
+                "name": "db\u{1b}[2J",
+                "tenant_id": "t-1",
+                "spec": {"cpu_cores": 64, "memory_mib": 65536, "storage_gib": 2048},
+                "status": {"phase": "pending", "reason": "no_capacity", "restarts": 3},
+                "created_at": "2026-11-20T17:00:00Z",
+            },
+        ]);
+        assert_eq!(
+            of_objects(noun, vms.as_array().unwrap(), NOW),
+            "\
+NAME         TENANT  PHASE    REASON       HOST  CPU  MEMORY  DISK  RESTARTS  AGE
+web-1        acme    running  -            h1    1    128MiB  1GiB  0         1m30s
+db\\u{1b}[2J  t-1     pending  no_capacity  -     64   64GiB   2TiB  3         3d1h"
+        );
+    }
+
+    #[test]
+    fn values() {
+        for (value, form, expected) in [
+            (json!(null), Show::Plain, "-"),
+            (json!(""), Show::Plain, "-"),
+            (json!(true), Show::Plain, "yes"),
+            (json!(1500), Show::CpuMilli, "1.5"),
+            (json!(2000), Show::CpuMilli, "2"),
+            (json!(12.5), Show::Percent, "12.5%"),
+            (json!("2026-11-23T18:15:00Z"), Show::Until, "15m0s"),
+            (json!("2026-11-23T17:00:00Z"), Show::Until, "expired"),
+            (json!("1970-01-01T00:00:00Z"), Show::Age, "-"),
+            (json!([]), Show::Length, "all"),
+            (json!(["a"]), Show::Length, "1"),
+            (json!("not a number"), Show::Mib, "not a number"),
+        ] {
+            assert_eq!(show(Some(&value), form, NOW), expected, "{value} {form:?}");
+        }
+        assert_eq!(show(None, Show::Plain, NOW), "-");
+        // A token without a list of permissions is not narrowed.
+        assert_eq!(show(None, Show::Length, NOW), "all");
+    }
+}

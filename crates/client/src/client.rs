@@ -1,0 +1,369 @@
+//! Sending a call to whichever controller answers.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+use virtflow_types::{ErrorCode, PAGE_OBJECTS_MAX};
+
+use crate::answer::{self, Answer, Listed, RESPONSE_BYTES_MAX};
+use crate::error::chain;
+use crate::{Attempt, Call, ClientError, ClusterCa, Endpoint, Method, Session, SessionKeeper};
+
+/// How long the client keeps trying.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// To reach one controller: TCP and TLS.
+    pub connect: Duration,
+    /// While controllers answer that they cannot do it now: long enough for an election.
+    pub unavailable: Duration,
+    /// While no controller can be reached at all.
+    pub unreachable: Duration,
+    /// The first pause between two rounds over all controllers; each is twice the last.
+    pub pause_first: Duration,
+    /// The longest pause.
+    pub pause_max: Duration,
+    /// For another process that renews the session.
+    pub session_lock: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(3),
+            unavailable: Duration::from_secs(15),
+            unreachable: Duration::from_secs(5),
+            pause_first: Duration::from_millis(100),
+            pause_max: Duration::from_secs(1),
+            session_lock: Duration::from_secs(20),
+        }
+    }
+}
+
+/// Pause between two looks at the session's lock.
+const SESSION_LOCK_PAUSE: Duration = Duration::from_millis(25);
+
+/// Who asks.
+#[derive(Debug, Clone)]
+pub enum Credentials {
+    /// Nobody: only a login may be sent.
+    None,
+    /// An API token.
+    Token(String),
+    /// A login's session, renewed when its access token has expired.
+    Session(Arc<dyn SessionKeeper>),
+}
+
+/// A cluster's API. Clones share connections.
+#[derive(Debug, Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    credentials: Credentials,
+    limits: Limits,
+    /// The one that answered last is first.
+    endpoints: Arc<Mutex<Vec<Endpoint>>>,
+}
+
+/// Why one controller gave no final answer.
+enum Miss {
+    /// Nothing was sent.
+    Unsent(String),
+    /// It was sent, or may have been.
+    Lost(String),
+    /// It answered that it cannot now; after so long it may be asked again.
+    Refused(ClientError, Duration),
+}
+
+impl Client {
+    /// A client of the cluster with this CA. The endpoints are tried in their order.
+    pub fn new(
+        ca: &ClusterCa,
+        endpoints: Vec<Endpoint>,
+        credentials: Credentials,
+        limits: Limits,
+    ) -> Result<Self, ClientError> {
+        let http = ca
+            .tls()
+            .map_err(|error| ClientError::Tls(chain(&error)))?
+            .connect_timeout(limits.connect)
+            .redirect(reqwest::redirect::Policy::none())
+            // Controllers are reached directly: a proxy of the environment has no business here.
+            .no_proxy()
+            .user_agent(concat!("virtflow/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| ClientError::Tls(chain(&error)))?;
+        Ok(Self {
+            http,
+            credentials,
+            limits,
+            endpoints: Arc::new(Mutex::new(endpoints)),
+        })
+    }
+
+    /// The endpoints, the one that answered last first.
+    pub fn endpoints(&self) -> Vec<Endpoint> {
+        self.order().clone()
+    }
+
+    fn order(&self) -> MutexGuard<'_, Vec<Endpoint>> {
+        self.endpoints
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Sends a call. A session whose access token has expired is renewed once.
+    pub async fn send(&self, call: &Call) -> Result<Answer, ClientError> {
+        let keeper = match &self.credentials {
+            Credentials::None => return self.exchange(call, None).await,
+            Credentials::Token(token) => return self.exchange(call, Some(token)).await,
+            Credentials::Session(keeper) => keeper,
+        };
+        let session = keeper.load().map_err(kept)?;
+        let first = self.exchange(call, Some(&session.access_token)).await;
+        match first {
+            Err(error) if error.code() == ErrorCode::Unauthenticated => {
+                let access_token = self.renew(keeper.as_ref(), &session).await?;
+                self.exchange(call, Some(&access_token)).await
+            }
+            other => other,
+        }
+    }
+
+    /// All rows of a list, page by page, up to `rows_max`.
+    pub async fn list(&self, call: &Call, rows_max: usize) -> Result<Listed, ClientError> {
+        let mut rows = Vec::new();
+        let mut cursor: Option<String> = None;
+        loop {
+            let page = (rows_max - rows.len()).clamp(1, PAGE_OBJECTS_MAX);
+            let call = call
+                .clone()
+                .query("limit", page.to_string())
+                .query_if("cursor", cursor.take());
+            let answer = self.send(&call).await?;
+            match answer.data {
+                Value::Array(page) => rows.extend(page),
+                Value::Null => {}
+                other => rows.push(other),
+            }
+            let more = answer.next_cursor.is_some() || rows.len() > rows_max;
+            rows.truncate(rows_max);
+            if !more || rows.len() == rows_max {
+                return Ok(Listed { rows, more });
+            }
+            cursor = answer.next_cursor;
+        }
+    }
+
+    /// Logs in. Sent again only while nothing of it arrived anywhere; the answer's data besides the
+    /// session may tell `endpoints`.
+    pub async fn log_in(
+        &self,
+        user: &str,
+        password: &str,
+        device: &str,
+    ) -> Result<(Session, Value), ClientError> {
+        let call = Call::new(Method::Post, &["auth", "login"])?
+            .body(json!({"username": user, "password": password, "device": device}));
+        let data = self.exchange(&call, None).await?.data;
+        let session = Session::of(&data).ok_or_else(no_session)?;
+        Ok((session, data))
+    }
+
+    /// Renews a session whose access token was refused; gives the token in force.
+    async fn renew(
+        &self,
+        keeper: &dyn SessionKeeper,
+        refused: &Session,
+    ) -> Result<String, ClientError> {
+        let begun = Instant::now();
+        let _lock = loop {
+            if let Some(lock) = keeper.try_lock().map_err(kept)? {
+                break lock;
+            }
+            if begun.elapsed() > self.limits.session_lock {
+                return Err(ClientError::Session(
+                    "another process has been renewing it for too long".into(),
+                ));
+            }
+            tokio::time::sleep(SESSION_LOCK_PAUSE).await;
+        };
+        // Somebody else may have renewed it while we waited for the lock.
+        let session = keeper.load().map_err(kept)?;
+        if session.access_token != refused.access_token {
+            return Ok(session.access_token);
+        }
+        let call = Call::new(Method::Post, &["auth", "refresh"])?
+            .body(json!({"refresh_token": session.refresh_token}));
+        let data = self.exchange(&call, None).await?.data;
+        let renewed = Session::of(&data).ok_or_else(no_session)?;
+        keeper.save(&renewed).map_err(kept)?;
+        Ok(renewed.access_token)
+    }
+
+    /// Asks one controller after the other until one gives a final answer.
+    async fn exchange(&self, call: &Call, bearer: Option<&str>) -> Result<Answer, ClientError> {
+        let begun = Instant::now();
+        let mut pause = self.limits.pause_first;
+        // What an earlier attempt may have done although no answer came.
+        let mut lost: Option<String> = None;
+        loop {
+            let mut tried = Vec::new();
+            let mut refused = None;
+            let mut wait = pause;
+            for endpoint in self.endpoints() {
+                match self.attempt(&endpoint, call, bearer).await {
+                    Ok(done) => {
+                        self.prefer(&endpoint);
+                        return done;
+                    }
+                    Err(Miss::Unsent(problem)) => tried.push(Attempt { endpoint, problem }),
+                    Err(Miss::Lost(problem)) => {
+                        if call.method != Method::Get {
+                            lost = Some(format!("{endpoint}: {problem}"));
+                        }
+                        if !call.is_repeatable() {
+                            return Err(unknown(call, lost.unwrap_or(problem)));
+                        }
+                        tried.push(Attempt { endpoint, problem });
+                    }
+                    Err(Miss::Refused(error, after)) => {
+                        if error.code() == ErrorCode::OutcomeUnknown {
+                            lost = Some(error.to_string());
+                            if !call.is_repeatable() {
+                                return Err(error);
+                            }
+                        }
+                        wait = wait.max(after);
+                        refused = Some(error);
+                    }
+                }
+            }
+            let limit = if refused.is_some() {
+                self.limits.unavailable
+            } else {
+                self.limits.unreachable
+            };
+            if tried.is_empty() && refused.is_none() || begun.elapsed() + wait > limit {
+                return Err(match (lost, refused) {
+                    (Some(problem), _) => unknown(call, problem),
+                    (None, Some(refused)) => refused,
+                    (None, None) => ClientError::Unreachable { tried },
+                });
+            }
+            tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
+            pause = (pause * 2).min(self.limits.pause_max);
+        }
+    }
+
+    /// Asks one controller. `Ok` is final, be it a success or a refusal.
+    async fn attempt(
+        &self,
+        endpoint: &Endpoint,
+        call: &Call,
+        bearer: Option<&str>,
+    ) -> Result<Result<Answer, ClientError>, Miss> {
+        let mut request = self
+            .http
+            .request(call.method.http(), format!("{endpoint}{}", call.target()))
+            .timeout(call.timeout);
+        if let Some(bearer) = bearer {
+            request = request.bearer_auth(bearer);
+        }
+        if let Some(key) = &call.key {
+            request = request.header("idempotency-key", key);
+        }
+        if let Some(generation) = call.if_match {
+            request = request.header("if-match", format!("\"{generation}\""));
+        }
+        if let Some(body) = &call.body {
+            request = request.json(body);
+        }
+        let response = request.send().await.map_err(|error| {
+            let problem = plain(&error);
+            if error.is_connect() || error.is_builder() {
+                Miss::Unsent(problem)
+            } else {
+                Miss::Lost(problem)
+            }
+        })?;
+        let status = response.status().as_u16();
+        let after = retry_after(&response);
+        let body = read_body(response).await.map_err(Miss::Lost)?;
+        match answer::read(endpoint, status, &body) {
+            Err(error) if is_passing(&error) => Err(Miss::Refused(error, after)),
+            done => Ok(done),
+        }
+    }
+
+    /// The one that answered is asked first from now on.
+    fn prefer(&self, endpoint: &Endpoint) {
+        let mut endpoints = self.order();
+        if let Some(at) = endpoints.iter().position(|known| known == endpoint) {
+            endpoints[..=at].rotate_right(1);
+        }
+    }
+}
+
+/// True if another controller, or the same one in a moment, may answer otherwise.
+fn is_passing(error: &ClientError) -> bool {
+    matches!(error, ClientError::Api(error) if error.status != 413 && matches!(
+        error.code,
+        ErrorCode::Unavailable | ErrorCode::OutcomeUnknown | ErrorCode::LimitExceeded
+    ))
+}
+
+fn retry_after(response: &reqwest::Response) -> Duration {
+    let seconds = response
+        .headers()
+        .get("retry-after")
+        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
+    // A 503 asks for a second, which elections rarely need: only a rate limit is obeyed in full.
+    match (response.status().as_u16(), seconds) {
+        (429, Some(seconds)) => Duration::from_secs(seconds),
+        _ => Duration::ZERO,
+    }
+}
+
+async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| plain(&error))? {
+        if body.len() + chunk.len() > RESPONSE_BYTES_MAX {
+            return Err(format!(
+                "the answer is larger than {RESPONSE_BYTES_MAX} bytes"
+            ));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+/// A transport error without its URL, which stands beside it already.
+fn plain(error: &reqwest::Error) -> String {
+    if error.is_timeout() && !error.is_connect() {
+        return "no answer in time".into();
+    }
+    let mut source = std::error::Error::source(error);
+    while let Some(next) = source.and_then(std::error::Error::source) {
+        source = Some(next);
+    }
+    match source {
+        Some(source) => source.to_string(),
+        None if error.is_timeout() => "no connection in time".into(),
+        None => error.to_string(),
+    }
+}
+
+fn unknown(call: &Call, problem: String) -> ClientError {
+    ClientError::OutcomeUnknown {
+        problem,
+        key: call.key.clone(),
+    }
+}
+
+fn no_session() -> ClientError {
+    ClientError::Session("the answer to the login holds no tokens".into())
+}
+
+fn kept(error: std::io::Error) -> ClientError {
+    ClientError::Session(error.to_string())
+}
