@@ -3,7 +3,10 @@
 type Error = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Error> {
-    let files = ["virtflow/agent/v1/agent.proto", "virtflow/raft/v1/raft.proto"];
+    let files = [
+        "virtflow/agent/v1/agent.proto",
+        "virtflow/raft/v1/raft.proto",
+    ];
     for file in files {
         println!("cargo:rerun-if-changed={file}");
     }

@@ -1,3 +1,5 @@
+//! How a kind refuses a field.
+
 use virtflow_types::Error;
 
 /// A field whose value a kind refuses.

@@ -1,3 +1,5 @@
+//! What every object has beside its spec and status.
+
 use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Text, Timestamp};
 

@@ -1,3 +1,5 @@
+//! The catalogue of permissions: every kind with every action.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

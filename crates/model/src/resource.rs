@@ -1,3 +1,5 @@
+//! The contract of a kind.
+
 use std::fmt::Debug;
 
 use serde::Serialize;

@@ -1,3 +1,5 @@
+//! Amounts as quotas and capacity count them.
+
 use serde::{Deserialize, Serialize};
 
 /// Amounts of what VMs take, as quotas and capacity count them.

@@ -1,3 +1,5 @@
+//! The one error that leaves VirtFlow, and what it means to programs.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! Ids: UUIDs that say what they are the id of.
+
 use std::fmt;
 use std::str::FromStr;
 

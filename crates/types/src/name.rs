@@ -1,3 +1,5 @@
+//! Names that people give to objects.
+
 use std::fmt;
 use std::ops::Deref;
 

@@ -1,3 +1,5 @@
+//! Moments on the wall clock.
+
 use std::fmt;
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

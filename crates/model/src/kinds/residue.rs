@@ -54,6 +54,8 @@ impl Resource for Residue {
     fn validate(_: &ResidueSpec) -> Result<(), Invalid> {
         Ok(())
     }
+    /// No link: a cordoned host takes no new ones, yet what lies there stays there. The charges keep the
+    /// host from going as well as a link would.
     fn print(_: &Meta, spec: &ResidueSpec, _: &ResidueStatus, print: &mut Print) {
         let host = spec.host_id;
         print
@@ -61,7 +63,6 @@ impl Resource for Residue {
                 crate::space::PAIR,
                 format!("residue/{}/{}", spec.vm_id, spec.placement_epoch),
             )
-            .link(host)
             .charge(host, dimension::CPU_MILLI, spec.amounts.cpu_cores * 1000)
             .charge(host, dimension::MEMORY_MIB, spec.amounts.memory_mib)
             .charge(host, dimension::STORAGE_GIB, spec.amounts.storage_gib)

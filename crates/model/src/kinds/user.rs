@@ -59,6 +59,9 @@ pub struct UserStatus {
     /// The last login.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_login_at: Option<Timestamp>,
+    /// True from the moment its deletion was asked for, while what it holds is removed in batches.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleting: bool,
 }
 
 impl Resource for User {

@@ -1,0 +1,18 @@
+//! Clusters and hosts for tests and for the demo.
+//!
+//! The [`rig`] is a small data centre on one machine: a private network and any number of
+//! machines on it, each a set of Linux namespaces of its own. [`cloud`] puts VirtFlow on it. [`guest`]
+//! builds the image that the rig's virtual machines boot. [`packages`] says which Debian packages all
+//! this needs.
+//!
+//! Everything here is synchronous and shares no code with VirtFlow: it starts programs, kills them,
+//! asks them as a user would, and looks at what the kernel says about them.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod cloud;
+pub mod command;
+pub mod guest;
+pub mod packages;
+pub mod poll;
+pub mod rig;

@@ -1,0 +1,59 @@
+//! What a person does with this workspace beside editing it: `cargo xtask demo`, `ci`, `fix`,
+//! `bench`, `rig`, `setup`.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+mod bench;
+mod ci;
+mod demo;
+mod rig;
+mod setup;
+mod stages;
+
+/// Builds, checks and shows VirtFlow.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask", version)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Demo(demo::Options),
+    Ci(ci::Options),
+    Bench(bench::Options),
+    /// Formats the workspace and applies what clippy can mend by itself.
+    ///
+    /// The twin of `ci`: it changes source files, in the working tree, even if it has uncommitted
+    /// changes.
+    Fix,
+    Rig(rig::Options),
+    /// Installs the Debian packages that building, the demo and the tests need.
+    ///
+    /// Runs `apt-get update` and `apt-get install --no-install-recommends` for those that are
+    /// missing, with sudo unless it is root. None of them starts a service.
+    Setup,
+}
+
+fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Demo(options) => demo::run(&options),
+        Command::Ci(options) => ci::run(&options),
+        Command::Bench(options) => bench::run(&options),
+        Command::Fix => ci::fix(),
+        Command::Rig(options) => rig::run(&options),
+        Command::Setup => setup::packages(),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("\nfailed: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! Getting a machine ready: the Debian packages.
+
+use anyhow::Result;
+use virtflow_testkit::packages;
+
+use crate::stages::{as_root, show};
+
+/// Installs what is missing; says so if nothing is.
+pub(crate) fn packages() -> Result<()> {
+    let missing = packages::missing()?;
+    if missing.is_empty() {
+        println!("All Debian packages that are needed are installed.");
+        return Ok(());
+    }
+    println!("Debian packages to install: {}", missing.join(", "));
+    show(as_root("apt-get").args(["--quiet", "update"]))?;
+    // Only after the update: before it, apt may know nothing of what it offers.
+    let arguments = packages::install_arguments(&missing)?;
+    show(
+        as_root("env")
+            .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "--quiet"])
+            .args(arguments),
+    )
+}

@@ -1,0 +1,11 @@
+//! One program for all of them, so that it is linked once.
+#![allow(clippy::unwrap_used, reason = "a test may say so by panicking")]
+
+mod architecture;
+mod doors;
+mod leader_kill;
+mod lifetimes;
+mod rig;
+mod sources;
+mod stores;
+mod support;
