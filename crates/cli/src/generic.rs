@@ -166,7 +166,13 @@ async fn delete(
         .query_if("tenant", text(matches, "tenant"))
         .query_if("force", force)
         .if_match(matches.get_one::<u64>("if-match").copied());
-    let answer = cluster.client.send(&write(call, matches)).await?;
+    let mut answer = cluster.client.send(&write(call, matches)).await?;
+    // The answer names the id alone: people recognise what they typed.
+    if let Value::Object(gone) = &mut answer.data
+        && !gone.contains_key("operation")
+    {
+        gone.entry("name").or_insert_with(|| target(matches).into());
+    }
     report(run, cluster, noun, "deleted", answer, Patience::of(matches)).await
 }
 

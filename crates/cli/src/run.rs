@@ -17,7 +17,7 @@ use crate::{account, cluster, generic, nouns, special};
 /// An API token in the environment, instead of the context's credentials.
 const TOKEN_VARIABLE: &str = "VIRTFLOW_TOKEN";
 /// How old what is known of the controllers may be.
-const LEARNED_AGE_MAX: Duration = Duration::from_secs(60);
+const LEARNED_AGE_MAX: Duration = Duration::from_secs(10);
 /// How long may be spent on learning, after the command itself is done.
 const LEARNING_TIMEOUT: Duration = Duration::from_secs(2);
 

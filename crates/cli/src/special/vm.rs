@@ -12,6 +12,7 @@ use crate::failure::{Failure, exit};
 use crate::generic::{is_set, report, target, text, write};
 use crate::grammar::{option, switch, target as target_arg, waiting, writing};
 use crate::noun::Noun;
+use crate::output::Format;
 use crate::run::{Cluster, Run};
 use crate::safe;
 use crate::table::of_cells;
@@ -137,28 +138,46 @@ pub(crate) async fn console(
     cluster: &Cluster,
     matches: &ArgMatches,
 ) -> Result<(), Failure> {
+    let is_followed = is_set(matches, "follow");
     let bytes = matches.get_one::<u64>("bytes").copied().unwrap_or(1);
-    let first = look(cluster, matches, bytes).await?;
-    if run.output.format != crate::output::Format::Table {
-        return run.output.data(&first, |_| String::new());
+    if run.output.format != Format::Table {
+        if is_followed {
+            return Err(Failure::usage(
+                "--follow prints text: it takes no other form of output",
+            ));
+        }
+        let answer = look(cluster, matches, bytes).await?;
+        return run.output.data(&answer, |_| String::new());
     }
+    let answer = look(cluster, matches, bytes).await?;
     let mut printer = Printer::new(is_set(matches, "raw"));
-    let (data, mut seen) = read(&first);
-    if !printer.print(data)? || !is_set(matches, "follow") {
-        return printer.end();
-    }
-    loop {
+    let (data, seen) = read(&answer);
+    if printer.print(data)? && is_followed {
+        // One future for the whole of it, so that no Ctrl-C falls between two looks.
         tokio::select! {
-            () = tokio::time::sleep(FOLLOW_PAUSE) => {}
-            _ = tokio::signal::ctrl_c() => return printer.end(),
+            done = follow(cluster, matches, &mut printer, seen) => done?,
+            _ = tokio::signal::ctrl_c() => {}
         }
-        let next = look(cluster, matches, FOLLOW_BYTES as u64).await?;
-        let (data, total) = read(&next);
-        let fresh = news(data, seen, total);
+    }
+    printer.end()
+}
+
+/// Prints what a console says from its byte `seen` on, until nobody reads any more.
+async fn follow(
+    cluster: &Cluster,
+    matches: &ArgMatches,
+    printer: &mut Printer,
+    mut seen: u64,
+) -> Result<(), Failure> {
+    loop {
+        tokio::time::sleep(FOLLOW_PAUSE).await;
+        let answer = look(cluster, matches, FOLLOW_BYTES as u64).await?;
+        let (data, total) = read(&answer);
+        let is_read = printer.print(news(data, seen, total))?;
+        if !is_read {
+            return Ok(());
+        }
         seen = total;
-        if !printer.print(fresh)? {
-            return printer.end();
-        }
     }
 }
 

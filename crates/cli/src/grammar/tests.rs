@@ -1,0 +1,146 @@
+//! Lines that people write, and lines that are refused.
+
+use virtflow_model::Kind;
+
+use super::*;
+
+fn parse(line: &str) -> Result<ArgMatches, clap::Error> {
+    command().try_get_matches_from(line.split_whitespace())
+}
+
+#[test]
+fn the_grammar_is_sound() {
+    command().debug_assert();
+}
+
+#[test]
+fn lines_that_people_write() {
+    for line in [
+        "virtflow login --endpoint https://a:8443,https://b:8443 --ca-fingerprint 00 --user admin",
+        "virtflow login --endpoint a --ca ca.pem --user admin --password-file - --context work",
+        "virtflow tenant create acme --quota-cpu 8 --quota-memory 8GiB --quota-storage 100GiB --quota-vms 10 -o json",
+        "virtflow data-center create dc1 --region r",
+        "virtflow rack create r1 --data-center dc1",
+        "virtflow group create g1 --data-center dc1 --cpu-overcommit 400",
+        "virtflow quota create --group g1 --tenant acme --cpu-percent 50 --memory 4GiB --storage 50GiB",
+        "virtflow quota list --tenant acme -o yaml",
+        "virtflow user create alice --tenant acme --password-file f",
+        "virtflow role-binding create --user alice --role developer --scope tenant/acme",
+        "virtflow spec create small --cpu 1 --memory 128MiB --storage 1GiB",
+        "virtflow invite create --group g1 --rack r1 --serial S --name n --role agent --ttl 15m -o json",
+        "virtflow vm create web-1 --spec small --group g1 --tenant acme --restart on-failure --wait --idempotency-key k",
+        "virtflow -o json vm create web-1 --spec small --no-wait",
+        "virtflow vm update web-1 --label a=1 --label b=2 --set grace_s=5 --unset labels.c --if-match 3",
+        "virtflow vm stop web-1 --force --wait --timeout 90s",
+        "virtflow vm console web-1 --log --bytes 100",
+        "virtflow vm console web-1 --log --follow",
+        "virtflow vm list --tenant t --host h --phase running --label a=b --limit 5",
+        "virtflow vm ls",
+        "virtflow vm rm web-1 --wait",
+        "virtflow virtual-machine get web-1",
+        "virtflow hosts list",
+        "virtflow host delete h1 --force",
+        "virtflow host cordon h1",
+        "virtflow token create ci --expires 90d --permission virtual_machine.read --save-context ci",
+        "virtflow operation wait 0190 --timeout 5m",
+        "virtflow controller add c4 --ttl 1h",
+        "virtflow controller hand-over",
+        "virtflow audit --limit 10 --from 2026-11-23T18:00:00Z",
+        "virtflow can-i virtual_machine.execute web-1",
+        "virtflow role catalogue",
+        "virtflow user passwd alice --own",
+        "virtflow context use ci",
+        "virtflow completions zsh",
+    ] {
+        if let Err(error) = parse(line) {
+            panic!("{line}: {error}");
+        }
+    }
+}
+
+#[test]
+fn lines_that_are_refused() {
+    for line in [
+        "virtflow",
+        "virtflow vm",
+        "virtflow vm create",
+        "virtflow vm explode web-1",
+        "virtflow vm create web-1 --restart sometimes",
+        "virtflow vm create web-1 --wait --no-wait",
+        "virtflow vm create web-1 --timeout 5",
+        "virtflow vm update web-1 --cpu 4",
+        "virtflow vm console web-1",
+        "virtflow vm console web-1 --log --bytes 0",
+        "virtflow vm console web-1 --log --bytes 1048577",
+        "virtflow vm list --limit 0",
+        "virtflow vm list --limit 100001",
+        "virtflow vm list -o html",
+        "virtflow operation create x",
+        "virtflow controller delete c1",
+        "virtflow host create h1",
+        "virtflow login --endpoint a --user admin",
+        "virtflow login --endpoint a --ca-fingerprint 00 --user admin --password secret",
+        "virtflow vm delete web-1 --if-match now",
+    ] {
+        assert!(parse(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn an_idempotency_key_has_a_limit() {
+    for (length, is_taken) in [(128, true), (129, false)] {
+        let line = format!(
+            "virtflow vm start a --idempotency-key {}",
+            "k".repeat(length)
+        );
+        assert_eq!(parse(&line).is_ok(), is_taken, "{length}");
+    }
+}
+
+/// What the model calls a kind, people may, too.
+#[test]
+fn every_word_for_a_kind_is_its_command() {
+    for kind in Kind::ALL {
+        for word in [kind.name(), kind.plural()].iter().chain(kind.aliases()) {
+            let matches = parse(&format!("virtflow {word} list"));
+            let matches = matches.unwrap_or_else(|error| panic!("{word}: {error}"));
+            let (found, _) = matches.subcommand().unwrap();
+            let noun = crate::nouns::of_word(found).unwrap();
+            assert_eq!(noun.kind, *kind, "{word}");
+        }
+    }
+}
+
+#[test]
+fn no_option_takes_a_secret() {
+    fn look(command: &Command) {
+        for argument in command.get_arguments() {
+            let name = argument.get_id().as_str();
+            let takes_value = argument.get_action().takes_values();
+            let is_secret = ["password", "secret", "access-token"].contains(&name);
+            assert!(
+                !(is_secret && takes_value),
+                "{} --{name}",
+                command.get_name()
+            );
+        }
+        command.get_subcommands().for_each(look);
+    }
+    look(&command());
+}
+
+#[test]
+fn completions_know_the_commands() {
+    for shell in [
+        clap_complete::Shell::Bash,
+        clap_complete::Shell::Zsh,
+        clap_complete::Shell::Fish,
+    ] {
+        let mut text = Vec::new();
+        clap_complete::generate(shell, &mut command(), "virtflow", &mut text);
+        let text = String::from_utf8(text).unwrap();
+        for word in ["role-binding", "console", "quota-memory"] {
+            assert!(text.contains(word), "{shell} does not know {word}");
+        }
+    }
+}
