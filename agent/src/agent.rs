@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
 use virtflow_proto::agent::v1;
 
 use crate::config::{Config, HypervisorChoice};
@@ -20,6 +20,7 @@ use crate::hypervisor::simulated::SimulatedMachine;
 use crate::identity::HostIdentity;
 use crate::inventory::{self, LoadMeter};
 use crate::local::LocalStore;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::reconcile::{Reconciler, SURVEY_INTERVAL};
 use crate::session::{self, SessionContext};
@@ -160,10 +161,16 @@ impl Agent {
         let every = watchdog.map_or(Duration::from_secs(5), |limit| limit / 3);
         let mut tick = interval(every.max(Duration::from_millis(100)));
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut release = interval_at(Instant::now() + memory::FIRST_AFTER, memory::EVERY);
+        release.set_missed_tick_behavior(MissedTickBehavior::Delay);
         tokio::pin!(end);
         loop {
             tokio::select! {
                 () = &mut end => break,
+                _ = release.tick() => match memory::release_file_pages() {
+                    Ok(kib) => tracing::debug!(kib, "pages of program files were let go"),
+                    Err(error) => tracing::debug!(%error, "no pages were let go"),
+                },
                 _ = tick.tick() => {
                     anyhow::ensure!(self.is_alive(), "a part of the agent hangs or has failed");
                     let state = self.context.state();

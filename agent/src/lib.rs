@@ -22,6 +22,7 @@ pub mod identity;
 pub mod inventory;
 pub mod local;
 pub mod logging;
+mod memory;
 pub mod metrics;
 pub mod reconcile;
 pub mod session;

@@ -263,7 +263,7 @@ fn run(view: &View<'_>, wanted: &StoredVm, domain: Option<&Domain>) -> Decision 
         _ if done => ended(view, desired, domain.map(|domain| domain.power)),
         _ => {
             let begun = wanted.progress.acting.map(|acting| acting.power_serial);
-            if false && begun != Some(desired.power_serial) {
+            if !view.session && begun != Some(desired.power_serial) {
                 return decision(
                     Step::Rest,
                     Phase::Creating,

@@ -427,6 +427,8 @@ async fn watch(context: Arc<Context>) {
                     // Another hypervisor may have come up in the place of the former.
                     *context.capabilities.lock().await = None;
                     context.survey().await;
+                    // Asked now rather than under the next VM; a failure is told by surveys.
+                    let _ = context.capabilities().await;
                 }
                 Ok(event) => {
                     // Domains without a task are foreign, or the next survey finds them.

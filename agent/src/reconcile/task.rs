@@ -242,6 +242,11 @@ impl VmTask {
             .or(orders.tombstone.map(|tombstone| tombstone.placement_epoch))
             .or(domain.map(|domain| domain.stamp.placement_epoch));
         let progress = wanted.map(|wanted| wanted.progress).unwrap_or_default();
+        // An error speaks of what was tried last; told under an older act, it would pass for old news.
+        let power_serial = match (decision.phase, wanted) {
+            (Phase::Error, Some(wanted)) => wanted.desired.power_serial,
+            _ => progress.done_serial.unwrap_or(0),
+        };
         self.context.observations.publish(
             self.vm_id,
             ObservedVm {
@@ -254,7 +259,7 @@ impl VmTask {
                 pid: domain.and_then(|domain| domain.process_id).unwrap_or(0),
                 generation: wanted.map_or(0, |wanted| wanted.desired.generation),
                 restarts: progress.restarts,
-                power_serial: progress.done_serial.unwrap_or(0),
+                power_serial,
                 carried_out: decision.carried_out,
             },
         );

@@ -1,5 +1,5 @@
 //! The two calls to libvirt's C library that its Rust binding does not wrap (or leaks memory in):
-//! lifecycle events, and the statistics of all domains. All `unsafe` code of the agent is here.
+//! lifecycle events, and the statistics of all domains.
 //!
 //! What makes it sound:
 //! - Callbacks run on the one event thread that [`start_event_loop`] starts. They only look at
