@@ -5,7 +5,7 @@
 /// Agents and controllers.
 pub mod agent {
     /// Version 1.
-    #[expect(clippy::all, clippy::cast_lossless, reason = "generated code")]
+    #[allow(clippy::all, reason = "generated code, which changes with its generator")]
     pub mod v1 {
         tonic::include_proto!("virtflow.agent.v1");
     }
@@ -14,7 +14,7 @@ pub mod agent {
 /// Controllers among themselves.
 pub mod raft {
     /// Version 1.
-    #[expect(clippy::all, clippy::cast_lossless, reason = "generated code")]
+    #[allow(clippy::all, reason = "generated code, which changes with its generator")]
     pub mod v1 {
         tonic::include_proto!("virtflow.raft.v1");
     }

@@ -34,6 +34,7 @@ mod network;
 mod node;
 mod observe;
 pub mod offline;
+mod phase;
 mod reads;
 mod sequencer;
 mod service;

@@ -23,6 +23,7 @@ use crate::config::RaftLimits;
 use crate::fatal::Fatal;
 use crate::feed::Hub;
 use crate::measure::Measures;
+use crate::phase::{self, Phase};
 use crate::types::{Entry, LogId, Payload, Snapshot, SnapshotMeta, StoredMembership, Types};
 use crate::wire::Meta;
 
@@ -411,7 +412,15 @@ impl RaftStateMachine<Types> for Machine {
         while let Some(item) = entries.next().await {
             let (entry, responder) = item?;
             self.wait_for_shadow().await?;
+            let requests = match &entry.payload {
+                Payload::Normal(bytes) => phase::requests_in(&bytes.0),
+                Payload::Blank | Payload::Membership(_) => Vec::new(),
+            };
+            phase::reached(Phase::Committed, &requests);
+            phase::hold(Phase::Committed, &requests).await;
             self.apply_entry(entry)?;
+            phase::reached(Phase::Applied, &requests);
+            phase::hold(Phase::Applied, &requests).await;
             if let Some(responder) = responder {
                 responder.send(());
             }

@@ -31,6 +31,7 @@ use crate::digest::Digests;
 use crate::error::DecideError;
 use crate::leadership::Leadership;
 use crate::machine::{Prediction, Published};
+use crate::phase::{self, Phase};
 use crate::reads::Reads;
 use crate::types::{EntryBytes, Raft, Term, Types};
 
@@ -48,6 +49,14 @@ enum Waiter {
 }
 
 impl Waiter {
+    /// The request whose changeset is proposed.
+    fn request(&self) -> Option<RequestId> {
+        match self {
+            Self::Changeset(_, request_id) => Some(*request_id),
+            Self::Resting(..) => None,
+        }
+    }
+
     fn finish(self, outcome: &Outcome, published: &Published) {
         match (self, outcome) {
             (Self::Changeset(decision, _), Outcome::Done { index, term }) => {
@@ -200,6 +209,9 @@ impl Sequencer {
             }
             let waiting = leadership.is_leader && admitting;
             tokio::select! {
+                // Whoever asks because this node has just come to lead must not be turned away for
+                // what was so before.
+                biased;
                 changed = self.leadership.changed() => changed.ok()?,
                 changed = self.admitting.changed() => changed.ok()?,
                 // A leader that is about to be ready lets them wait.
@@ -387,6 +399,13 @@ impl Sequencer {
 
     async fn propose(&mut self, session: &mut Session) -> Result<(), End> {
         let gathering = std::mem::take(&mut session.gathering);
+        let requests: Vec<RequestId> = gathering
+            .waiters
+            .iter()
+            .filter_map(Waiter::request)
+            .collect();
+        phase::reached(Phase::Decided, &requests);
+        phase::hold(Phase::Decided, &requests).await;
         let measures = self.published.measures.clone();
         measures
             .batch_changesets

@@ -58,7 +58,7 @@ async fn a_wiped_node_with_an_old_number_is_refused_in_both_directions() {
         wiped.address_of(&old);
         let runner = group.world.found(&mut wiped, id).await;
         group.surely("meanwhile").await;
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        tokio::time::sleep(Duration::from_millis(3000)).await;
         assert_eq!(
             runner.node.status().role,
             RaftRole::Uninitialized,
@@ -142,8 +142,8 @@ async fn a_store_that_lost_its_log_does_not_start() {
 async fn without_a_quorum_outcomes_are_unknown_and_reads_fail_and_all_heals() {
     bounded(async {
         let mut world = World::new();
-        world.limits.decide_timeout = Duration::from_millis(1500);
-        world.limits.read_timeout = Duration::from_millis(1500);
+        world.limits.decide_timeout = Duration::from_millis(2000);
+        world.limits.read_timeout = Duration::from_millis(2000);
         let mut group = Group::with(3, world).await;
         group.surely("before").await;
         let leader = group.leader_id().await;
@@ -363,12 +363,12 @@ async fn a_shadow_that_stands_still_slows_writes_down_and_then_stops_the_node() 
         world.limits.shadow_queue_soft = 20;
         world.limits.shadow_queue_hard = 60;
         world.limits.shadow_stall = Duration::from_secs(1);
-        let mut group = Group::with(3, world).await;
-        let id = group.leader_id().await;
-        let node = group.runners[&id].node.clone();
-        group.runners[&id].shadow().hold(true);
+        // Alone, so that nobody takes over while the machine is busy.
+        let mut group = Group::with(1, world).await;
+        let node = group.runners[&1].node.clone();
+        group.runners[&1].shadow().hold(true);
         for number in 0..60 {
-            drop(node.propose(make(&format!("n-{number}"))).await);
+            node.propose(make(&format!("n-{number}"))).await.unwrap();
         }
         assert!(node.status().shadow.queued <= 60);
         let more = tokio::spawn({
@@ -384,9 +384,11 @@ async fn a_shadow_that_stands_still_slows_writes_down_and_then_stops_the_node() 
         let outcome = more.await.unwrap();
         assert!(outcome.is_err(), "it was never applied here: {outcome:?}");
         drop(node);
-        group.kill(id).await;
-        group.surely("the others go on").await;
-        group.converge().await;
+        group.kill(1).await;
+        group.restart(1).await;
+        group.surely("all goes on").await;
+        let image = group.leader().await.node.read().await.unwrap();
+        assert!((0..60).all(|number| has(&image, &format!("n-{number}"))));
     })
     .await;
 }
@@ -457,7 +459,7 @@ async fn the_sole_survivor_begins_a_new_life_with_all_it_held() {
         drop(node);
         // One of the former life comes back: nobody believes it, and it believes nobody.
         let stray = group.world.start(&group.homes[&others[0]]).await;
-        tokio::time::sleep(Duration::from_millis(1500)).await;
+        tokio::time::sleep(Duration::from_millis(3000)).await;
         assert!(!stray.leads());
         assert_eq!(stray.node.incarnation(), Some(former));
         assert!(!has(&stray.node.image(), "in the new life"));

@@ -117,10 +117,10 @@ async fn a_leader_that_stood_still_answers_nothing_stale() {
             .collect();
         for round in 0..3 {
             let old = group.leader_id().await;
-            group.runners[&old].pause(Duration::from_millis(2500));
+            group.runners[&old].pause(Duration::from_millis(5000));
             let others: Vec<_> = group.runners.iter().filter(|(id, _)| **id != old).collect();
             let mut written = None;
-            for _ in 0..400 {
+            for _ in 0..900 {
                 let leads = others.iter().find(|(_, runner)| runner.leads());
                 if let Some((_, runner)) = leads {
                     let name = format!("while-it-stood-still-{round}");

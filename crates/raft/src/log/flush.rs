@@ -9,8 +9,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use tokio::sync::{oneshot, watch};
+use virtflow_types::RequestId;
 
 use crate::measure::Measures;
+use crate::phase::{self, Phase};
 use crate::types::IoFlushed;
 
 /// The file that names the flushed offset.
@@ -155,11 +157,17 @@ pub(crate) struct Flushed {
     pub(super) state: Arc<FlushState>,
     pub(super) ask: FlushAsk,
     pub(super) waiter: Waiter,
+    /// Whose changesets are in the entries, while somebody looks at them.
+    pub(super) requests: Vec<RequestId>,
 }
 
 impl raft_log::Callback for Flushed {
     fn send(self, result: Result<(), io::Error>) {
         let result = result.and_then(|()| self.state.flushed(&self.ask));
+        if result.is_ok() {
+            phase::reached(Phase::Appended, &self.requests);
+            phase::hold_thread(Phase::Appended, &self.requests);
+        }
         match self.waiter {
             Waiter::Library(flushed) => flushed.io_completed(result),
             // The caller may have given up waiting.

@@ -26,9 +26,10 @@ use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
-use virtflow_types::ObjectId;
+use virtflow_types::{ObjectId, RequestId};
 
 use crate::measure::Measures;
+use crate::phase;
 use crate::types::{self, Entry, IoFlushed, LogId, Types};
 use crate::wire::EntryBody;
 use flush::{FlushAsk, FlushState, Flushed, Waiter};
@@ -238,10 +239,21 @@ impl LogStore {
         end_offset: u64,
         waiter: Waiter,
     ) -> io::Result<()> {
+        self.start_flush_of(log, end_offset, waiter, Vec::new())
+    }
+
+    fn start_flush_of(
+        &self,
+        log: &mut RaftLog<LogTypes>,
+        end_offset: u64,
+        waiter: Waiter,
+        requests: Vec<RequestId>,
+    ) -> io::Result<()> {
         let flushed = Flushed {
             state: self.flush.clone(),
             ask: self.ask(log, end_offset),
             waiter,
+            requests,
         };
         log.flush(self.sync, Some(flushed))
     }
@@ -303,7 +315,11 @@ impl LogStore {
         let flushed_offset = self.flush.offset();
         let mut log = self.lock();
         let mut end = 0;
+        let mut requests = Vec::new();
         for entry in entries {
+            if let types::Payload::Normal(bytes) = &entry.payload {
+                requests.extend(phase::requests_in(&bytes.0));
+            }
             let body = EntryBody::of(&entry.payload).map_err(io::Error::other)?;
             let frame = Frame {
                 flushed_offset,
@@ -311,7 +327,7 @@ impl LogStore {
             };
             end = end_of(log.append([(key_of(&entry.log_id), frame)])?);
         }
-        self.start_flush(&mut log, end, waiter)
+        self.start_flush_of(&mut log, end, waiter, requests)
     }
 
     async fn cut_after(&self, keep: Option<LogId>) -> io::Result<()> {

@@ -20,7 +20,8 @@ use virtflow_pki::{
 use virtflow_proto::raft::v1::peer_server::{Peer, PeerServer};
 use virtflow_proto::raft::v1::*;
 use virtflow_raft::{
-    Leadership, MESSAGE_BYTES_MAX, MemberInfo, Node, PeerTls, RaftConfig, RaftLimits, offline,
+    Leadership, MESSAGE_BYTES_MAX, MemberInfo, Node, PeerTls, RaftConfig, RaftLimits, Timing,
+    offline,
 };
 use virtflow_shadow::{ShadowOptions, SqliteShadow};
 use virtflow_state::port::{Loaded, Shadow};
@@ -221,7 +222,19 @@ impl World {
 
     /// Starts on what the folder holds.
     pub async fn start(&self, home: &Home) -> Runner {
-        self.try_start(home).await.unwrap()
+        // The threads of a node that was just killed may hold its log's lock for a moment.
+        let began = Instant::now();
+        loop {
+            match self.try_start(home).await {
+                Ok(runner) => return runner,
+                Err(virtflow_raft::StartError::Log(why))
+                    if why.contains("locked") && began.elapsed() < PATIENCE =>
+                {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                Err(error) => panic!("{error}"),
+            }
+        }
     }
 
     pub async fn try_start(&self, home: &Home) -> Result<Runner, virtflow_raft::StartError> {
@@ -237,6 +250,12 @@ impl World {
             self.cluster_id,
         );
         config.limits = self.limits.clone();
+        // Many nodes share few cores with other tests: a leader is missed later than usual.
+        config.timing = Timing {
+            heartbeat_ms: 100,
+            election_min_ms: 700,
+            election_max_ms: 1400,
+        };
         let started = runtime
             .spawn(run(
                 config,
