@@ -1,7 +1,7 @@
 //! What the parts of a running controller share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use arc_swap::ArcSwapOption;
 use axum::Router;
@@ -38,7 +38,8 @@ struct Inner {
     metrics: Metrics,
     agents: Agents,
     leader: ArcSwapOption<Leader>,
-    router: OnceLock<Router>,
+    /// The routes hold the app: taken out when it stops, or neither would ever be dropped.
+    router: Mutex<Option<Router>>,
     stopping: CancellationToken,
 }
 
@@ -61,6 +62,20 @@ pub struct Parts {
     pub node: Node,
     /// The log level, where this process owns it.
     pub log: Option<Arc<LogControl>>,
+}
+
+impl Parts {
+    /// How this controller is known to the others.
+    pub fn member_info(&self) -> MemberInfo {
+        MemberInfo {
+            name: self.config.name.clone(),
+            store_id: self.store.store_id,
+            key_fingerprint: self.tls.certificates.key_fingerprint(),
+            peer_address: self.config.peer_address(),
+            api_address: self.config.api_address(),
+            agent_address: self.config.agent_address(),
+        }
+    }
 }
 
 /// Where a request came from. On every request that reaches the API's router.
@@ -150,12 +165,11 @@ impl App {
             metrics,
             agents: Agents::default(),
             leader: ArcSwapOption::empty(),
-            router: OnceLock::new(),
+            router: Mutex::new(None),
             stopping: CancellationToken::new(),
         }));
-        // The router holds the app and the app the router: both live as long as the process.
         let router = crate::api::router(app.clone());
-        let _ = app.0.router.set(router);
+        *app.0.router.lock().unwrap_or_else(PoisonError::into_inner) = Some(router);
         Ok(app)
     }
 
@@ -227,13 +241,22 @@ impl App {
     pub fn log(&self) -> Option<&Arc<LogControl>> {
         self.0.parts.log.as_ref()
     }
-    /// The REST routes.
-    pub fn router(&self) -> Router {
-        self.0.router.get().cloned().unwrap_or_default()
+    /// The REST routes; `None` once the controller stops.
+    pub fn router(&self) -> Option<Router> {
+        self.0
+            .router
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
     /// Cancelled when the controller stops.
     pub fn stopping(&self) -> &CancellationToken {
         &self.0.stopping
+    }
+    /// Tells everything that runs to end.
+    pub fn stop(&self) {
+        self.0.stopping.cancel();
+        *self.0.router.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// What runs while this controller leads.
@@ -244,21 +267,13 @@ impl App {
         self.0.leader.store(leader);
     }
     /// True if decisions are taken here.
-    pub fn is_leader(&self) -> bool {
+    pub fn leads(&self) -> bool {
         self.node().leadership().borrow().is_leader_ready
     }
 
     /// How this controller is known to the others.
     pub fn member_info(&self) -> MemberInfo {
-        let config = self.config();
-        MemberInfo {
-            name: config.name.clone(),
-            store_id: self.store_id(),
-            key_fingerprint: self.certificates().key_fingerprint(),
-            peer_address: config.peer_address(),
-            api_address: config.api_address(),
-            agent_address: config.agent_address(),
-        }
+        self.0.parts.member_info()
     }
 
     /// Passes a request to the leader. `Unavailable`: nothing was done; `OutcomeUnknown`: it was sent

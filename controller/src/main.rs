@@ -9,19 +9,27 @@ use virtflow_controller::commands::{self, Arguments, Command};
 /// Threads that run tasks. More would cost memory that an idle controller should not take.
 const WORKERS_MIN: usize = 2;
 const WORKERS_MAX: usize = 4;
-/// Arenas of the C allocator: by default eight a core, each of which keeps what it was given.
-const ARENAS: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
+/// How the C allocator is to behave. By default it has eight arenas a core, each of which keeps what it
+/// was given; and once a large block was freed (a password hash takes 19 MiB) it keeps blocks of
+/// that size too. A fixed threshold, in bytes, gives them back.
+const ALLOCATOR: [(&str, &str); 2] = [
+    ("MALLOC_ARENA_MAX", "2"),
+    ("MALLOC_MMAP_THRESHOLD_", "262144"),
+];
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if matches!(arguments.command, Command::Run { .. }) && std::env::var_os(ARENAS.0).is_none() {
+    let told = ALLOCATOR
+        .iter()
+        .all(|(name, _)| std::env::var_os(name).is_some());
+    if matches!(arguments.command, Command::Run { .. }) && !told {
         // The allocator reads it once, before main: begin again with it, as the same process.
         if let Ok(this) = std::env::current_exe() {
             let error = std::process::Command::new(this)
                 .args(std::env::args_os().skip(1))
-                .env(ARENAS.0, ARENAS.1)
+                .envs(ALLOCATOR)
                 .exec();
-            eprintln!("cannot set {}: {error}; going on without", ARENAS.0);
+            eprintln!("cannot set up the allocator: {error}; going on without");
         }
     }
     let workers = std::thread::available_parallelism().map_or(WORKERS_MIN, |n| n.get());

@@ -2,6 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::Path;
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
@@ -18,12 +19,24 @@ pub const ADMIN_PASSWORD: &str = "correct horse battery";
 /// How long a test waits for a controller to lead.
 const LEAD_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// An address of loopback that was free a moment ago.
+/// Ports below those that the system gives to outgoing connections, so that none of these takes one
+/// between the moment it is chosen and the moment it is listened on.
+const PORTS: std::ops::Range<u16> = 10_000..30_000;
+
+/// An address of loopback that nobody listens on, and that this process gives to nobody else.
 fn free_address() -> SocketAddr {
-    let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    TcpListener::bind(any)
-        .and_then(|listener| listener.local_addr())
-        .unwrap_or(any)
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    // Processes that run side by side begin far apart.
+    let span = u32::from(PORTS.end - PORTS.start);
+    let first = std::process::id().wrapping_mul(977) % span;
+    loop {
+        let given = u32::from(GIVEN.fetch_add(1, Ordering::Relaxed));
+        let offset = u16::try_from((first + given) % span).unwrap_or(0);
+        let address = SocketAddr::from(([127, 0, 0, 1], PORTS.start + offset));
+        if TcpListener::bind(address).is_ok() {
+            return address;
+        }
+    }
 }
 
 /// A configuration whose folders lie below `dir`.

@@ -5,7 +5,10 @@
 /// Agents and controllers.
 pub mod agent {
     /// Version 1.
-    #[allow(clippy::all, reason = "generated code, which changes with its generator")]
+    #[allow(
+        clippy::all,
+        reason = "generated code, which changes with its generator"
+    )]
     pub mod v1 {
         tonic::include_proto!("virtflow.agent.v1");
     }
@@ -14,7 +17,10 @@ pub mod agent {
 /// Controllers among themselves.
 pub mod raft {
     /// Version 1.
-    #[allow(clippy::all, reason = "generated code, which changes with its generator")]
+    #[allow(
+        clippy::all,
+        reason = "generated code, which changes with its generator"
+    )]
     pub mod v1 {
         tonic::include_proto!("virtflow.raft.v1");
     }

@@ -48,7 +48,7 @@ impl Enrolment for EnrolmentService {
         let request = request.into_inner();
         let deadline = Instant::now() + LEADER_WAIT;
         loop {
-            let leadership = self.app.node().leadership().borrow().clone();
+            let leadership = *self.app.node().leadership().borrow();
             if leadership.is_leader_ready {
                 return enrol_here(&self.app, &request, &remote)
                     .await

@@ -7,6 +7,7 @@
 pub mod console;
 pub mod enrolment;
 mod feed;
+mod leader_link;
 mod session;
 mod wire;
 

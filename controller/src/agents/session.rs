@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use prost::Message as _;
 use tokio::sync::{Notify, mpsc, oneshot};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status, Streaming};
@@ -23,15 +22,12 @@ use virtflow_proto::agent::v1::{
 use virtflow_state::State;
 use virtflow_types::{CONSOLE_BYTES_MAX, Error, ErrorCode, ObjectId};
 
+use super::leader_link::{Answer, granted, to_leader};
 use super::{COMMANDS_MAX, Command, Handle, enrolment, wire};
 use crate::app::{App, Console};
-use crate::daemon::peer_calls;
 
 /// How long an agent may take to say hello.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long the leader's grant is asked for, over changes of leadership.
-const GRANT_TIMEOUT: Duration = Duration::from_secs(5);
-const GRANT_PAUSE: Duration = Duration::from_millis(100);
 /// How long this controller may take to reach what the agent has seen already.
 const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(5);
 /// Without a word from a confirmed leader for so long, a session ends.
@@ -121,13 +117,13 @@ impl AgentSession for SessionService {
 }
 
 /// Why a session ends, in words for the agent.
-struct End {
-    reason: String,
-    removed: bool,
+pub(super) struct End {
+    pub(super) reason: String,
+    pub(super) removed: bool,
 }
 
 impl End {
-    fn goodbye(reason: impl Into<String>) -> Self {
+    pub(super) fn goodbye(reason: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
             removed: false,
@@ -219,6 +215,7 @@ async fn serve(
         consoles: Vec::new(),
         console_number: 0,
         pushed: None,
+        endpoints: Endpoints::default(),
     };
     let ended = session.run(welcome, incoming, command_queue).await;
     app.agents().remove(host, handle.number);
@@ -237,83 +234,16 @@ fn admitted(image: &State, host: ObjectId, peer: &PeerIdentity) -> Result<(), En
     virtflow_logic::host_admitted(image, host, &peer.key.to_string()).map_err(End::removed)
 }
 
-/// The leader's grant; asked for again while leadership changes.
-async fn granted(
-    app: &App,
-    peer: &PeerIdentity,
-    host: ObjectId,
-    hello: &AgentMessage,
-) -> Result<Welcome, End> {
-    let deadline = Instant::now() + GRANT_TIMEOUT;
-    loop {
-        match to_leader(app, peer, host, hello, Instant::now()).await {
-            Ok(Answer::Leader(Some(Told::Welcome(welcome)))) => return Ok(welcome),
-            Ok(Answer::Leader(Some(Told::Goodbye(goodbye)))) => {
-                return Err(End {
-                    reason: goodbye.reason,
-                    removed: goodbye.removed,
-                });
-            }
-            Ok(Answer::Leader(_)) => {
-                return Err(End::goodbye("the leader did not grant a session"));
-            }
-            Ok(Answer::NoLeader) => {}
-            Err(error) if error.code == ErrorCode::Unavailable => {}
-            Err(error) => return Err(End::goodbye(format!("no session granted: {error}"))),
+/// Marks the moment from which an agent works on a VM: the last of the phases of a creation.
+fn note_new(before: Option<&virtflow_logic::Desired>, now: &virtflow_logic::Desired) {
+    if !tracing::enabled!(target: "virtflow::phase", tracing::Level::DEBUG) {
+        return;
+    }
+    for vm in &now.vms {
+        if before.is_none_or(|before| before.vms.iter().all(|known| known.vm_id != vm.vm_id)) {
+            tracing::debug!(target: "virtflow::phase", phase = "sent", vm_id = %vm.vm_id, name = %vm.name);
         }
-        if Instant::now() >= deadline {
-            return Err(End::goodbye("no leader granted a session"));
-        }
-        tokio::time::sleep(GRANT_PAUSE).await;
     }
-}
-
-enum Answer {
-    /// A confirmed leader took it; this is for the agent.
-    Leader(Option<Told>),
-    NoLeader,
-}
-
-/// Hands a message to the leader, here or elsewhere.
-async fn to_leader(
-    app: &App,
-    peer: &PeerIdentity,
-    host: ObjectId,
-    message: &AgentMessage,
-    received: Instant,
-) -> Result<Answer, Error> {
-    if let Some(leader) = app.leader() {
-        let told = leader
-            .receive(
-                app,
-                host,
-                &peer.key,
-                message.clone(),
-                received,
-                app.store_id(),
-            )
-            .await?;
-        return Ok(Answer::Leader(told.and_then(|m| m.body)));
-    }
-    let leader = app.node().leadership().borrow().leader;
-    let Some(leader) = leader.filter(|id| *id != app.node().node_id()) else {
-        return Ok(Answer::NoLeader);
-    };
-    let reply =
-        peer_calls::relay(app, leader, host, &peer.key.to_string(), message, received).await?;
-    if !reply.is_leader {
-        return Ok(Answer::NoLeader);
-    }
-    if !reply.error.is_empty() {
-        return Err(Error::new(ErrorCode::Unavailable, reply.error));
-    }
-    if reply.message.is_empty() {
-        return Ok(Answer::Leader(None));
-    }
-    let told = ControllerMessage::decode(reply.message).map_err(|error| {
-        Error::new(ErrorCode::Internal, format!("the leader's answer: {error}"))
-    })?;
-    Ok(Answer::Leader(told.body))
 }
 
 /// A console request that waits for the agent.
@@ -335,6 +265,8 @@ struct Session<'a> {
     console_number: u64,
     /// What was last sent, to send nothing twice.
     pushed: Option<virtflow_logic::Desired>,
+    /// Where it was last told that controllers are.
+    endpoints: Endpoints,
 }
 
 impl Session<'_> {
@@ -345,8 +277,7 @@ impl Session<'_> {
         mut commands: mpsc::Receiver<Command>,
     ) -> Result<(), End> {
         self.send(Told::Welcome(welcome)).await?;
-        let endpoints = self.endpoints();
-        self.send(Told::Endpoints(endpoints)).await?;
+        self.tell_endpoints().await?;
         let mut due = self.push(Instant::now()).await?;
         let mut watch = tokio::time::interval(WATCH_EVERY);
         watch.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -374,6 +305,7 @@ impl Session<'_> {
                     if self.confirmed.elapsed() > UNCONFIRMED_MAX {
                         return Err(End::goodbye("this controller hears no leader"));
                     }
+                    self.tell_endpoints().await?;
                 }
             }
         }
@@ -387,15 +319,21 @@ impl Session<'_> {
         }
     }
 
-    fn endpoints(&self) -> Endpoints {
+    /// Where controllers are, if that changed: an agent must find another one when this one is gone.
+    async fn tell_endpoints(&mut self) -> Result<(), End> {
         let members = self.app.node().members();
-        Endpoints {
+        let endpoints = Endpoints {
             agent_endpoints: members
                 .iter()
                 .map(|m| m.info.agent_address.clone())
                 .collect(),
             api_endpoints: members.iter().map(|m| m.info.api_address.clone()).collect(),
+        };
+        if self.endpoints != endpoints {
+            self.send(Told::Endpoints(endpoints.clone())).await?;
+            self.endpoints = endpoints;
         }
+        Ok(())
     }
 
     /// Sends the desired state as a quorum confirms it now. `Some`: it could not be confirmed, try
@@ -417,6 +355,7 @@ impl Session<'_> {
         let stamp = wire::stamp(image.incarnation(), image.index());
         self.send(Told::Desired(wire::desired(&desired, stamp)))
             .await?;
+        note_new(self.pushed.as_ref(), &desired);
         self.pushed = Some(desired);
         self.app
             .metrics()

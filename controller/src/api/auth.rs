@@ -18,7 +18,7 @@ use super::envelope::{Answer, Failure};
 use super::gate::network;
 use super::kinds::{Answered, TheCall};
 use super::request::{Call, address_of, too_many};
-use super::write::answer;
+use super::write::{add, answer};
 use super::{Api, access_token, json};
 
 /// How long a session lasts, however often its tokens are refreshed.
@@ -81,7 +81,7 @@ fn not_let_in() -> Error {
 
 /// `POST /auth/login`
 pub(crate) async fn login(State(api): State<Api>, Extension(call): TheCall) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let from = network(address_of(&call.caller));
     let logins = &api.gates().logins;
     logins.take(from, Instant::now()).map_err(too_many)?;
@@ -123,7 +123,7 @@ pub(crate) async fn login(State(api): State<Api>, Extension(call): TheCall) -> A
 /// `POST /auth/refresh`: a new pair of tokens for the old refresh token, which is void from then on.
 /// Should it be shown again, somebody copied it: `logic` then ends the session.
 pub(crate) async fn refresh(State(api): State<Api>, Extension(call): TheCall) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let from = network(address_of(&call.caller));
     let logins = &api.gates().logins;
     logins.take(from, Instant::now()).map_err(too_many)?;
@@ -157,23 +157,26 @@ pub(crate) async fn refresh(State(api): State<Api>, Extension(call): TheCall) ->
 
 /// `POST /auth/logout`: ends the session of the access token that is shown.
 pub(crate) async fn logout(State(api): State<Api>, Extension(call): TheCall) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let NoBody {} = json::body(&call)?;
     let committed = api.write(&call, Request::Logout).await?;
     Ok(answer(committed, Kind::Session))
 }
 
 /// `GET /auth/whoami`
-pub(crate) async fn whoami(Extension(call): TheCall) -> Answered {
-    call.query.only(&[], &[])?;
+pub(crate) async fn whoami(State(api): State<Api>, Extension(call): TheCall) -> Answered {
+    call.query.only(&[])?;
     let image = call.image()?;
-    let data = logic::whoami(image, &call.cx()?)?;
+    let mut data = logic::whoami(image, &call.cx()?)?;
+    let mut more = Map::new();
+    more.insert("endpoints".into(), api.endpoints());
+    add(&mut data, more);
     Ok(Answer::ok(image.index(), data))
 }
 
 /// `POST /auth/can-i`
 pub(crate) async fn can_i(Extension(call): TheCall) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let body: CanBody = json::body(&call)?;
     let kind = body.permission.split('.').next().and_then(Kind::parse);
     if body.kind.is_some() && body.kind != kind {
@@ -197,7 +200,7 @@ pub(crate) async fn set_password(
     Extension(call): TheCall,
     Path(target): Path<String>,
 ) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let body: PasswordBody = json::body(&call)?;
     let old_verified = match body.old_password {
         Some(old) => {
@@ -270,7 +273,18 @@ impl Api {
         tokens.insert("session_id".into(), session_id.to_string().into());
         tokens.insert("user_id".into(), user_id.to_string().into());
         tokens.insert("ca_pem".into(), self.app().ca().pem().into());
+        tokens.insert("endpoints".into(), self.endpoints());
         Value::Object(tokens)
+    }
+
+    /// Where the members' APIs are: whoever may ask one of them may ask the others, and must be able
+    /// to when one is gone.
+    fn endpoints(&self) -> Value {
+        let members = self.app().node().members();
+        members
+            .iter()
+            .map(|member| member.info.api_address.as_str())
+            .collect()
     }
 }
 

@@ -82,7 +82,7 @@ pub(crate) async fn get(
     Extension(call): TheCall,
     Path(id): Path<String>,
 ) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let image = call.image()?;
     let object = logic::get(image, &call.cx()?, Kind::Controller, &id, None)?;
     let status = api.app().node().status();
@@ -96,7 +96,7 @@ pub(crate) async fn promote(
     Extension(call): TheCall,
     Path(target): Path<String>,
 ) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let NoBody {} = json::body(&call)?;
     let object = logic::get(call.image()?, &call.cx()?, Kind::Controller, &target, None)?;
     let node_id = decoded::<Controller>(&object)?.spec.node_id;
@@ -120,7 +120,7 @@ pub(crate) async fn remove(
     Extension(call): TheCall,
     Path(target): Path<String>,
 ) -> Answered {
-    call.query.only(&["force"], &[])?;
+    call.query.only(&["force"])?;
     let permission = Permission::new(Kind::Controller, Action::Delete);
     let cx = call.cx()?;
     let image = call.image()?;
@@ -132,19 +132,23 @@ pub(crate) async fn remove(
 
 /// `POST /controllers/hand-over`: the leader makes another one lead.
 pub(crate) async fn hand_over(State(api): State<Api>, Extension(call): TheCall) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let NoBody {} = json::body(&call)?;
+    let manage = Permission::new(Kind::Controller, Action::Manage);
+    logic::authorize_only(call.image()?, &call.cx()?, manage, None, None)?;
     let app = api.app();
     let request = Request::Controller(ControllerVerb::HandOver, app.store_id().to_string());
     let committed = api.write(&call, request).await?;
-    let next = app
-        .node()
-        .hand_over()
-        .await
-        .map_err(|error| handing(&error))?;
-    let name = next
-        .and_then(|id| app.node().member(id))
-        .map(|info| info.name);
+    let next = app.node().hand_over().await;
+    let next = next.map_err(|error| handing(&error))?;
+    let next = next.ok_or_else(|| {
+        Error::new(
+            ErrorCode::Conflict,
+            "there is no other voter to hand over to, or this controller no longer leads",
+        )
+        .advise("see `virtflow controller list`")
+    })?;
+    let name = app.node().member(next).map(|info| info.name);
     let data = json!({"leader": {"node_id": next, "name": name}});
     Ok(Answer::ok(committed.index, data))
 }

@@ -72,6 +72,8 @@ pub(crate) enum Failure {
     Error(Box<Error>, Option<StatusCode>),
     /// This controller does not lead: nothing was done, pass the request on.
     NotLeader,
+    /// The path takes other methods: these, as `Allow` lists them.
+    Method(HeaderValue),
 }
 
 impl Failure {
@@ -84,6 +86,12 @@ impl Failure {
         match self {
             Self::Error(error, status) => (*error, status),
             Self::NotLeader => (no_leader(), None),
+            Self::Method(allowed) => {
+                let allowed = allowed.to_str().unwrap_or_default().replace(',', ", ");
+                let error = Error::new(ErrorCode::Invalid, "this path does not take that method")
+                    .advise(format!("it takes {allowed}"));
+                (error, Some(StatusCode::METHOD_NOT_ALLOWED))
+            }
         }
     }
 }
@@ -150,7 +158,10 @@ pub(crate) struct Seal<'a> {
 pub(crate) fn outcome_of(response: &mut Response) -> Result<Answer, Failure> {
     match response.extensions_mut().remove::<Outcome>() {
         Some(Outcome(outcome)) => outcome,
-        None => Err(router_refusal(response.status())),
+        None => Err(match response.headers_mut().remove(header::ALLOW) {
+            Some(allowed) => Failure::Method(allowed),
+            None => router_refusal(response.status()),
+        }),
     }
 }
 
@@ -221,6 +232,9 @@ fn success(answer: Answer, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCode
 /// The one place where an error becomes an HTTP answer. It names no index: what one may not see must
 /// read like what is not there, also while others write.
 fn refusal(failure: Failure, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCode, Value) {
+    if let Failure::Method(allowed) = &failure {
+        headers.insert(header::ALLOW, allowed.clone());
+    }
     let (error, status) = failure.into_error();
     let status = status
         .or_else(|| StatusCode::from_u16(error.code.http_status()).ok())
@@ -228,7 +242,7 @@ fn refusal(failure: Failure, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCo
     match error.code {
         ErrorCode::Unauthenticated => set(headers, "www-authenticate", "Bearer"),
         ErrorCode::Unavailable | ErrorCode::LimitExceeded
-            if status != StatusCode::PAYLOAD_TOO_LARGE =>
+            if matches!(status.as_u16(), 429 | 503) =>
         {
             set(headers, "retry-after", &RETRY_AFTER_S.to_string());
         }

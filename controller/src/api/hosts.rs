@@ -43,7 +43,7 @@ pub(crate) async fn release_quarantine(
 }
 
 async fn act(api: &Api, call: &Call, target: String, act: HostVerb) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let NoBody {} = json::body(call)?;
     let committed = api
         .write(call, Request::Host(HostAct { target, act }))

@@ -151,25 +151,6 @@ fn require_json(call: &Call) -> Result<(), Failure> {
     ))
 }
 
-/// Applies a JSON merge patch (RFC 7396): `null` removes, objects merge, the rest replaces.
-pub(crate) fn merge(target: &mut Value, patch: Value) {
-    let Value::Object(patch) = patch else {
-        *target = patch;
-        return;
-    };
-    if !target.is_object() {
-        *target = Value::Object(Map::new());
-    }
-    let Value::Object(map) = target else { return };
-    for (key, value) in patch {
-        if value.is_null() {
-            map.remove(&key);
-        } else {
-            merge(map.entry(key).or_insert(Value::Null), value);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,33 +197,5 @@ mod tests {
         assert_eq!(error.fields[0].field, "inner.size");
         let error = typed::<Outer>(json!({"inner": {"size": 1, "colour": 2}})).unwrap_err();
         assert!(error.fields[0].problem.contains("colour"), "{error}");
-    }
-
-    #[test]
-    fn merge_patch_as_in_the_standards_own_examples() {
-        for (target, patch, merged) in [
-            (json!({"a": "b"}), json!({"a": "c"}), json!({"a": "c"})),
-            (
-                json!({"a": "b"}),
-                json!({"b": "c"}),
-                json!({"a": "b", "b": "c"}),
-            ),
-            (json!({"a": "b"}), json!({"a": null}), json!({})),
-            (json!({"a": ["b"]}), json!({"a": "c"}), json!({"a": "c"})),
-            (
-                json!({"a": {"b": "c"}}),
-                json!({"a": {"b": "d", "c": null}}),
-                json!({"a": {"b": "d"}}),
-            ),
-            (
-                json!({}),
-                json!({"a": {"bb": {"ccc": null}}}),
-                json!({"a": {"bb": {}}}),
-            ),
-        ] {
-            let mut value = target;
-            merge(&mut value, patch);
-            assert_eq!(value, merged);
-        }
     }
 }

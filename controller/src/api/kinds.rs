@@ -91,7 +91,7 @@ pub(crate) fn one_of(kind: Kind) -> MethodRouter<Api> {
 
 /// One page of a kind, as the caller may see it.
 pub(crate) fn page(call: &Call, kind: Kind) -> Result<logic::Page, Failure> {
-    call.query.only(FILTERS, &[])?;
+    call.query.only(FILTERS)?;
     let text = |key: &str| call.query.get(key).map(str::to_owned);
     let query = ListQuery {
         tenant: text("tenant"),
@@ -117,7 +117,7 @@ fn list(call: &Call, kind: Kind) -> Answered {
 }
 
 fn get(call: &Call, kind: Kind, id: &str) -> Answered {
-    call.query.only(&["tenant"], &[])?;
+    call.query.only(&["tenant"])?;
     let image = call.image()?;
     let object = logic::get(image, &call.cx()?, kind, id, call.query.get("tenant"))?;
     let data = logic::public(image, &object);
@@ -125,7 +125,7 @@ fn get(call: &Call, kind: Kind, id: &str) -> Answered {
 }
 
 async fn create(api: &Api, call: &Call, kind: Kind) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let body: CreateBody = json::body(call)?;
     let password_hash = match (body.password, kind) {
         (Some(password), Kind::User) => Some(api.hashing().hash(password).await?),
@@ -150,7 +150,7 @@ async fn create(api: &Api, call: &Call, kind: Kind) -> Answered {
 }
 
 async fn update(api: &Api, call: &Call, kind: Kind, target: String, merge: bool) -> Answered {
-    call.query.only(&["tenant"], &[])?;
+    call.query.only(&["tenant"])?;
     let body: UpdateBody = json::body(call)?;
     let update = Update {
         kind,
@@ -167,7 +167,7 @@ async fn update(api: &Api, call: &Call, kind: Kind, target: String, merge: bool)
 
 /// Deletes an object, or begins to.
 pub(crate) async fn delete(api: &Api, call: &Call, kind: Kind, target: String) -> Answered {
-    call.query.only(&["tenant", "force"], &[])?;
+    call.query.only(&["tenant", "force"])?;
     let delete = Delete {
         kind,
         target,
@@ -182,7 +182,7 @@ pub(crate) async fn delete(api: &Api, call: &Call, kind: Kind, target: String) -
 
 /// `GET /api/v1`: what there is.
 pub(crate) async fn index(Extension(call): TheCall) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let kinds: Vec<Value> = Kind::ALL
         .iter()
         .map(|kind| json!({"kind": kind.name(), "paths": super::paths(*kind).collect::<Vec<_>>()}))
@@ -193,7 +193,7 @@ pub(crate) async fn index(Extension(call): TheCall) -> Answered {
 
 /// `GET /api/v1/permissions`: the catalogue that roles are made from.
 pub(crate) async fn permissions(Extension(call): TheCall) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let catalogue: Vec<String> = Kind::ALL
         .iter()
         .flat_map(|kind| Action::ALL.iter().map(move |action| (kind, action)))

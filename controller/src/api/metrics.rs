@@ -34,7 +34,7 @@ impl HttpMetrics {
         let requests: Family<Labels, Histogram, fn() -> Histogram> =
             Family::new_with_constructor(|| Histogram::new(BUCKETS_S));
         registry.register_with_unit(
-            "virtflow_http_request_duration",
+            "http_request_duration",
             "Time from a request's first byte to its answer, by route and kind of answer",
             Unit::Seconds,
             requests.clone(),

@@ -33,7 +33,7 @@ pub(crate) async fn cancel(
     Extension(call): TheCall,
     Path(target): Path<String>,
 ) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let committed = api
         .write(&call, Request::CancelOperation { target })
         .await?;
@@ -43,7 +43,7 @@ pub(crate) async fn cancel(
 /// Answers at once, or with `?wait=` when there is something to tell: it has ended, or it is held up
 /// by an error such as a lack of capacity. Otherwise when the wait is over.
 async fn get(api: &Api, call: &Call, id: &str) -> Answered {
-    call.query.only(&["wait", "tenant"], &[])?;
+    call.query.only(&["wait", "tenant"])?;
     let wait = call.query.get("wait").map(duration).transpose()?;
     let until = Instant::now() + wait.unwrap_or_default();
     let cx = call.cx()?;

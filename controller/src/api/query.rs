@@ -1,4 +1,4 @@
-//! Query strings: known keys only, each once (but those that may repeat), bounded.
+//! Query strings: known keys only, each once, bounded.
 
 use std::str::FromStr;
 
@@ -27,20 +27,18 @@ impl Query {
         Ok(Self(pairs))
     }
 
-    /// Refuses what the route does not know, and what stands twice (but `repeatable`).
-    pub(crate) fn only(&self, known: &[&str], repeatable: &[&str]) -> Result<(), Error> {
+    /// Refuses what the route does not know, and what stands twice.
+    pub(crate) fn only(&self, known: &[&str]) -> Result<(), Error> {
         for (at, (key, _)) in self.0.iter().enumerate() {
-            let repeats = repeatable.contains(&key.as_str());
-            if !repeats && !known.contains(&key.as_str()) {
-                let all: Vec<&str> = known.iter().chain(repeatable).copied().collect();
-                let problem = if all.is_empty() {
+            if !known.contains(&key.as_str()) {
+                let problem = if known.is_empty() {
                     "is not known here: this path takes no parameters".to_owned()
                 } else {
-                    format!("is not known here; known are {}", all.join(", "))
+                    format!("is not known here; known are {}", known.join(", "))
                 };
                 return Err(Error::invalid(key.clone(), problem));
             }
-            if !repeats && self.0[..at].iter().any(|(earlier, _)| earlier == key) {
+            if self.0[..at].iter().any(|(earlier, _)| earlier == key) {
                 return Err(Error::invalid(key.clone(), "stands twice"));
             }
         }
@@ -52,14 +50,6 @@ impl Query {
         self.0
             .iter()
             .find(|(k, _)| k == key)
-            .map(|(_, value)| value.as_str())
-    }
-
-    /// All values of a parameter that may repeat.
-    pub(crate) fn all<'a>(&'a self, key: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0
-            .iter()
-            .filter(move |(k, _)| k == key)
             .map(|(_, value)| value.as_str())
     }
 
@@ -106,18 +96,15 @@ mod tests {
 
     #[test]
     fn unknown_and_repeated_keys_are_refused() {
-        let known = query("limit=5&label=a%3Db&label=c%3Dd").unwrap();
-        assert!(known.only(&["limit"], &["label"]).is_ok());
-        assert_eq!(known.all("label").collect::<Vec<_>>(), ["a=b", "c=d"]);
+        let known = query("limit=5&label=a%3Db").unwrap();
+        assert!(known.only(&["limit", "label"]).is_ok());
+        assert_eq!(known.get("label"), Some("a=b"));
         let repeated = query("limit=5&limit=6").unwrap();
         assert_eq!(
-            repeated.only(&["limit"], &[]).unwrap_err().fields[0].problem,
+            repeated.only(&["limit"]).unwrap_err().fields[0].problem,
             "stands twice"
         );
-        let error = query("colour=red")
-            .unwrap()
-            .only(&["limit"], &[])
-            .unwrap_err();
+        let error = query("colour=red").unwrap().only(&["limit"]).unwrap_err();
         assert_eq!(error.fields[0].field, "colour");
     }
 

@@ -227,7 +227,7 @@ pub(crate) async fn propose(app: App, refusals: Arc<Refusals>) {
             () = stopping.cancelled() => return,
             _ = every.tick() => {}
         }
-        if app.is_leader() {
+        if app.leads() {
             propose_once(&app, &refusals).await;
         }
     }
@@ -310,5 +310,37 @@ mod tests {
         assert_eq!(refusals.failed(user, later), None, "too far apart");
         refusals.forgive(user);
         assert_eq!(refusals.failed(user, later), None);
+    }
+
+    #[tokio::test]
+    async fn what_was_counted_is_recorded_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let app = crate::testing::single_node(dir.path()).await.unwrap();
+        let refusals = Refusals::default();
+        let denied = Key {
+            actor: "mallory".into(),
+            action: "GET /api/v1/audit".into(),
+            ..key(1)
+        };
+        refusals.count(denied.clone(), Timestamp::from_ms(7));
+        refusals.count(denied, Timestamp::from_ms(9));
+        propose_once(&app, &refusals).await;
+        propose_once(&app, &refusals).await;
+        let shadow = app.shadow();
+        shadow
+            .wait_written(app.node().image().index())
+            .await
+            .unwrap();
+        let query = virtflow_shadow::AuditQuery {
+            stream: "audit".into(),
+            actor: Some("mallory".into()),
+            limit: 10,
+            ..Default::default()
+        };
+        let page = shadow.audit(&query).await.unwrap();
+        assert_eq!(page.rows.len(), 1);
+        let record: serde_json::Value = serde_json::from_slice(&page.rows[0].body).unwrap();
+        assert_eq!(record["outcome"], "denied");
+        assert_eq!(record["count"], 2);
     }
 }

@@ -8,13 +8,12 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State as Shared};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode, Uri};
 use axum::middleware::Next;
 use axum::response::Response;
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
-use http_body_util::{BodyExt, Limited};
+use http_body_util::BodyExt;
 use virtflow_logic::{Cx, Idempotency, Principal};
 use virtflow_state::State;
 use virtflow_types::{
@@ -29,12 +28,18 @@ use super::gate::network;
 use super::query::Query;
 use crate::app::Caller;
 
+/// Names and values of a request's headers, in bytes.
+const HEADER_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of a body that are read for the sake of a client that sends too much.
+const DISCARDED_BYTES_MAX: usize = 16 * REQUEST_BODY_BYTES_MAX;
 /// How long a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a request may take in all: above the longest wait on an operation and the bounds of a
 /// decision, so that it is reached only when something of ours hangs.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(100);
 
+/// Stands for the route where there is none.
+const UNMATCHED: &str = "unmatched";
 /// Paths that need no credentials.
 const PUBLIC: &[&str] = &["/api/v1/auth/login", "/api/v1/auth/refresh"];
 /// Reads that rest on what only the leader knows: loads, and how far each member has come.
@@ -193,7 +198,7 @@ pub(crate) async fn handle(Shared(api): Shared<Api>, request: Request, next: Nex
     let method = request.method().clone();
     let path = request.uri().path().to_owned();
     let route = request.extensions().get::<MatchedPath>().cloned();
-    let route = route.as_ref().map_or("unmatched", MatchedPath::as_str);
+    let route = route.as_ref().map_or(UNMATCHED, MatchedPath::as_str);
 
     let work = tokio::time::timeout(
         REQUEST_TIMEOUT,
@@ -269,18 +274,17 @@ impl Api {
         next: Next,
     ) -> Result<Served, Failure> {
         let (mut parts, body) = request.into_parts();
-        if route == "unmatched" {
+        let body = read_body(body).await?;
+        check_headers(&parts.headers)?;
+        if route == UNMATCHED {
             let request = Request::from_parts(parts, Body::empty());
             return outcome_of(&mut next.run(request).await).map(Served::Here);
         }
-        let from = network(address_of(caller));
         if caller.hops == 0 {
-            self.gates()
-                .refused
-                .peek(from, Instant::now())
-                .map_err(too_many)?;
+            let from = network(address_of(caller));
+            let refused = &self.gates().refused;
+            refused.peek(from, Instant::now()).map_err(too_many)?;
         }
-        let body = read_body(&parts, body).await?;
         let mut call = Call {
             request_id,
             method: parts.method.clone(),
@@ -294,7 +298,7 @@ impl Api {
         if !PUBLIC.contains(&route) {
             call.signed = Some(self.sign_in(&call).await?);
         }
-        let here_only = !needs_leader(&call.method, route) || self.app().is_leader();
+        let here_only = !needs_leader(&call.method, route) || self.app().leads();
         let call = Arc::new(call);
         if !here_only {
             return self.pass_on(&call).await;
@@ -377,41 +381,73 @@ pub(crate) fn too_many(wait: Duration) -> Failure {
     .into()
 }
 
-async fn read_body(parts: &Parts, body: Body) -> Result<Bytes, Failure> {
-    let too_large = || {
-        Failure::with_status(
+/// Reads a body within its limit. What is beyond is read and thrown away, up to another limit: a
+/// client that is cut off in the middle of sending never sees why.
+async fn read_body(mut body: Body) -> Result<Bytes, Failure> {
+    let mut kept = BytesMut::new();
+    let mut seen = 0usize;
+    let whole = async {
+        while let Some(frame) = body.frame().await {
+            let Ok(data) = frame.map_err(|_| cut_off())?.into_data() else {
+                continue;
+            };
+            seen = seen.saturating_add(data.len());
+            if seen <= REQUEST_BODY_BYTES_MAX {
+                kept.extend_from_slice(&data);
+            } else if seen > DISCARDED_BYTES_MAX {
+                break;
+            }
+        }
+        Ok::<(), Failure>(())
+    };
+    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
+        Ok(read) => read?,
+        Err(_) => return Err(too_slow()),
+    }
+    if seen > REQUEST_BODY_BYTES_MAX {
+        return Err(Failure::with_status(
             StatusCode::PAYLOAD_TOO_LARGE,
             Error::new(
                 ErrorCode::LimitExceeded,
                 format!("the request's body is larger than {REQUEST_BODY_BYTES_MAX} bytes"),
             ),
-        )
-    };
-    let announced = parts.headers.get("content-length");
-    let announced = announced.and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > REQUEST_BODY_BYTES_MAX as u64) {
-        return Err(too_large());
+        ));
     }
-    let whole = Limited::new(body, REQUEST_BODY_BYTES_MAX).collect();
-    match tokio::time::timeout(BODY_TIMEOUT, whole).await {
-        Ok(Ok(body)) => Ok(body.to_bytes()),
-        Ok(Err(error)) if error.is::<http_body_util::LengthLimitError>() => Err(too_large()),
-        Ok(Err(_)) => Err(Error::new(
-            ErrorCode::Invalid,
-            "the request's body ended before it was complete",
-        )
-        .into()),
-        Err(_) => Err(Failure::with_status(
-            StatusCode::REQUEST_TIMEOUT,
-            Error::new(
-                ErrorCode::Invalid,
-                format!(
-                    "the request's body did not arrive within {} s",
-                    BODY_TIMEOUT.as_secs()
-                ),
-            ),
-        )),
+    Ok(kept.freeze())
+}
+
+fn cut_off() -> Failure {
+    let problem = "the request's body ended before it was complete";
+    Error::new(ErrorCode::Invalid, problem).into()
+}
+
+fn too_slow() -> Failure {
+    let problem = format!(
+        "the request's body did not arrive within {} s",
+        BODY_TIMEOUT.as_secs()
+    );
+    Failure::with_status(
+        StatusCode::REQUEST_TIMEOUT,
+        Error::new(ErrorCode::Invalid, problem),
+    )
+}
+
+/// Refuses more header than any client of ours sends.
+fn check_headers(headers: &HeaderMap) -> Result<(), Failure> {
+    let bytes: usize = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum();
+    if bytes <= HEADER_BYTES_MAX {
+        return Ok(());
     }
+    Err(Failure::with_status(
+        StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+        Error::new(
+            ErrorCode::LimitExceeded,
+            format!("the request's headers are larger than {HEADER_BYTES_MAX} bytes"),
+        ),
+    ))
 }
 
 #[cfg(test)]

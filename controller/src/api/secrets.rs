@@ -24,7 +24,7 @@ pub(crate) fn all_of(kind: Kind, prefix: TokenPrefix) -> MethodRouter<Api> {
 }
 
 async fn create(api: &Api, call: &Call, kind: Kind, prefix: TokenPrefix) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let body: CreateBody = json::body(call)?;
     if body.password.is_some() {
         return Err(Error::invalid("password", "only users have one").into());

@@ -14,7 +14,7 @@ use super::write::add;
 
 /// `GET /status`
 pub(crate) async fn status(State(api): State<Api>, Extension(call): TheCall) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let image = call.image()?;
     let view = logic::cluster_view(image, &call.cx()?)?;
     let app = api.app();
@@ -55,7 +55,7 @@ pub(crate) async fn status(State(api): State<Api>, Extension(call): TheCall) -> 
 
 /// `GET /verify`: derives every ledger, index and footprint again from the rows and compares.
 pub(crate) async fn verify(Extension(call): TheCall) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let image = call.image()?.clone();
     let cx = call.cx()?;
     let index = image.index();
@@ -72,7 +72,7 @@ pub(crate) async fn verify(Extension(call): TheCall) -> Answered {
 
 /// `GET /capacity`: what each group and host has and has given away, and how loaded it is just now.
 pub(crate) async fn capacity(State(api): State<Api>, Extension(call): TheCall) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let image = call.image()?;
     let mut data = logic::capacity(image, &call.cx()?)?;
     let live = api.app().live().await;

@@ -8,7 +8,7 @@ use super::kinds::{Answered, TheCall};
 
 /// `GET /tenants/{id}/usage`: each account with its limit and what is used of it.
 pub(crate) async fn usage(Extension(call): TheCall, Path(id): Path<String>) -> Answered {
-    call.query.only(&[], &[])?;
+    call.query.only(&[])?;
     let image = call.image()?;
     let data = logic::usage(image, &call.cx()?, &id)?;
     Ok(Answer::ok(image.index(), data))

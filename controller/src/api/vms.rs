@@ -71,7 +71,7 @@ pub(crate) async fn reboot(
 }
 
 async fn power(api: &Api, call: &Call, target: String, act: PowerAct) -> Answered {
-    call.query.only(&["tenant"], &[])?;
+    call.query.only(&["tenant"])?;
     let tenant = call.query.get("tenant").map(str::to_owned);
     let power = Power {
         target,
@@ -89,7 +89,7 @@ pub(crate) async fn console(
     Extension(call): TheCall,
     Path(id): Path<String>,
 ) -> Answered {
-    call.query.only(&["tenant", "bytes"], &[])?;
+    call.query.only(&["tenant", "bytes"])?;
     let bytes: usize = call
         .query
         .parsed("bytes", "a number of bytes")?
@@ -121,7 +121,7 @@ pub(crate) async fn console(
 
 /// `GET /vms/{id}/placement`: where it is, or by which host it was refused and why.
 pub(crate) async fn placement(Extension(call): TheCall, Path(id): Path<String>) -> Answered {
-    call.query.only(&["tenant"], &[])?;
+    call.query.only(&["tenant"])?;
     let image = call.image()?;
     let data = logic::placement(image, &call.cx()?, &id, call.query.get("tenant"))?;
     Ok(Answer::ok(image.index(), data))

@@ -165,8 +165,8 @@ pub async fn initialize(
     };
     offline::create(&folders.raft(), cluster_id, store.node_id, store.store_id).await?;
     store.save(&folders)?;
-    let app = daemon::open(config, None).await?;
-    let me = app.member_info();
+    let parts = daemon::open_parts(config, None).await?;
+    let me = parts.member_info();
     let genesis = virtflow_logic::genesis(&Genesis {
         cluster_id,
         incarnation: Incarnation::generate(),
@@ -176,7 +176,7 @@ pub async fn initialize(
         admin_password_hash,
         admin_token,
         store_id: store.store_id,
-        controller_name: app.name().to_owned(),
+        controller_name: me.name.clone(),
         controller: ControllerSpec {
             node_id: store.node_id,
             key_fingerprint: me.key_fingerprint.to_string(),
@@ -187,8 +187,8 @@ pub async fn initialize(
         version: VERSION.to_owned(),
         supports: CLUSTER_VERSION_SUPPORTED,
     })?;
-    let bootstrapped = app.node().bootstrap(genesis, me).await;
-    app.node().shutdown().await;
+    let bootstrapped = parts.node.bootstrap(genesis, me).await;
+    parts.node.shutdown().await;
     bootstrapped.context("writing the first entry of the store")?;
     Ok(Initialized {
         cluster_id,

@@ -9,7 +9,7 @@ use clap::Args;
 use serde_json::json;
 use virtflow_pki::IdentityFolder;
 use virtflow_raft::{MemberInfo, offline};
-use virtflow_shadow::set_incarnation;
+use virtflow_shadow::{current_state_file, inspect, set_incarnation};
 use virtflow_types::Incarnation;
 
 use super::{ConfigFile, Output, print_json};
@@ -77,6 +77,16 @@ pub async fn go_on_alone(config: &Config) -> anyhow::Result<(StoreFile, Incarnat
         api_address: config.api_address(),
         agent_address: config.agent_address(),
     };
+    // A store that was killed in its first moments holds its beginning in the log alone, and a log's
+    // beginning does not fit a later life.
+    let file = current_state_file(&folders.shadow())?;
+    let inspection = inspect(&file).await?;
+    if inspection.cluster_id.is_none() {
+        bail!(
+            "{} holds nothing yet; run the controller for some seconds, without the others, then repeat",
+            file.display()
+        );
+    }
     let incarnation = Incarnation::generate();
     let mut problem = None;
     let loaded = set_incarnation(&folders.shadow(), incarnation, |loaded| {

@@ -183,7 +183,7 @@ pub async fn serve(app: &App, bound: Bound, grace: Duration) {
     let enrolment = EnrolmentServer::new(EnrolmentService::new(app.clone()));
     let api = Router::new()
         .route_service(ENROLMENT_PATH, enrolment)
-        .fallback_service(app.router());
+        .fallback_service(app.router().unwrap_or_default());
     tracker.spawn(serve_tls(bound.api, api, stop.clone(), tracker.clone()));
     let sessions = AgentSessionServer::new(SessionService::new(app.clone()))
         .max_decoding_message_size(AGENT_MESSAGE_BYTES_MAX);

@@ -55,7 +55,7 @@ impl Newcomer {
 /// Takes a newcomer in, or a member that comes back, as the leader. Asked again it answers the same.
 pub async fn admit(app: &App, newcomer: &Newcomer) -> Result<u64, Error> {
     let node = app.node();
-    if !app.is_leader() {
+    if !app.leads() {
         return Err(Error::new(
             ErrorCode::Unavailable,
             "this controller does not lead",
@@ -210,7 +210,7 @@ pub async fn introduce(app: App) {
 
 async fn attempt(app: &App) -> Result<(), Error> {
     let newcomer = myself(app);
-    let leadership = app.node().leadership().borrow().clone();
+    let leadership = *app.node().leadership().borrow();
     if leadership.is_leader_ready {
         forget_strangers(app).await?;
         return admit(app, &newcomer).await.map(drop);

@@ -116,6 +116,11 @@ fn timing(config: &Config, folders: &Folders) -> anyhow::Result<Timing> {
 
 /// Opens the store and starts its member of the group. Nothing is served yet.
 pub async fn open(config: Config, log: Option<Arc<LogControl>>) -> anyhow::Result<App> {
+    Ok(App::new(open_parts(config, log).await?)?)
+}
+
+/// The same, before it is put together.
+pub async fn open_parts(config: Config, log: Option<Arc<LogControl>>) -> anyhow::Result<Parts> {
     let folders = config.folders();
     let store = StoreFile::require(&folders)?;
     let seal_key = load_seal_key(&config)?;
@@ -151,7 +156,7 @@ pub async fn open(config: Config, log: Option<Arc<LogControl>>) -> anyhow::Resul
     let node = Node::start(raft, loaded, shadow.clone() as Arc<dyn Shadow>, tls.clone())
         .await
         .context("starting the member of the Raft group")?;
-    Ok(App::new(Parts {
+    Ok(Parts {
         config,
         store,
         seal_key,
@@ -160,16 +165,24 @@ pub async fn open(config: Config, log: Option<Arc<LogControl>>) -> anyhow::Resul
         shadow,
         node,
         log,
-    })?)
+    })
 }
 
 /// Starts what runs beside the listeners.
 pub fn spawn_tasks(app: &App) {
-    tokio::spawn(crate::agents::feed(app.clone()));
+    // This one ends by itself, after it has ended what the leader runs.
     tokio::spawn(crate::leader::follow(app.clone()));
-    tokio::spawn(identity::renew(app.clone()));
-    tokio::spawn(members::introduce(app.clone()));
-    tokio::spawn(records::fill(app.clone()));
+    until_stopped(app, crate::agents::feed(app.clone()));
+    until_stopped(app, identity::renew(app.clone()));
+    until_stopped(app, members::introduce(app.clone()));
+    until_stopped(app, records::fill(app.clone()));
+}
+
+fn until_stopped(app: &App, task: impl Future<Output = ()> + Send + 'static) {
+    let stopping = app.stopping().clone();
+    tokio::spawn(async move {
+        stopping.run_until_cancelled(task).await;
+    });
 }
 
 /// Why a controller ended.
@@ -202,7 +215,7 @@ pub async fn run(config: Config, path: PathBuf, log: Arc<LogControl>) -> anyhow:
         async move { listeners::serve(&app, bound, STOP_GRACE).await }
     });
     tell_supervisor(&[NotifyState::Ready]);
-    tokio::spawn(watchdog(app.clone()));
+    until_stopped(&app, watchdog(app.clone()));
     tokio::spawn(reload(path, log));
     let ended = tokio::select! {
         () = told_to_stop()? => Ended::Stopped,
@@ -211,9 +224,9 @@ pub async fn run(config: Config, path: PathBuf, log: Arc<LogControl>) -> anyhow:
     tell_supervisor(&[NotifyState::Stopping]);
     match &ended {
         Ended::Stopped => {
-            tracing::info!("stopping: the lead is handed over, agents look elsewhere");
+            tracing::info!("told to stop");
             // First the lead, while everything is served still; what it costs is bounded within.
-            if app.is_leader()
+            if app.leads()
                 && let Err(error) = app.node().hand_over().await
             {
                 tracing::warn!(%error, "the lead could not be handed over; the others will notice");
@@ -223,7 +236,7 @@ pub async fn run(config: Config, path: PathBuf, log: Arc<LogControl>) -> anyhow:
             tracing::error!(reason, "this controller must not go on; it stops");
         }
     }
-    app.stopping().cancel();
+    app.stop();
     let _ = serving.await;
     if tokio::time::timeout(CLOSE_TIMEOUT, app.node().shutdown())
         .await

@@ -87,7 +87,7 @@ pub async fn forward(app: &App, request: Forwarded) -> Result<http::Response<Byt
     }
     let deadline = Instant::now() + LEADER_WAIT;
     loop {
-        let leadership = app.node().leadership().borrow().clone();
+        let leadership = *app.node().leadership().borrow();
         if leadership.is_leader_ready {
             return answer_locally(app, request).await;
         }
@@ -128,7 +128,13 @@ pub(super) async fn run(
         .map_err(|error| Error::invalid("path", error.to_string()))?;
     *inner.headers_mut() = request.headers;
     inner.extensions_mut().insert(caller);
-    let Ok(response) = app.router().oneshot(inner).await;
+    let Some(router) = app.router() else {
+        return Err(unavailable(format!(
+            "controller {} is stopping",
+            app.name()
+        )));
+    };
+    let Ok(response) = router.oneshot(inner).await;
     let (parts, body) = response.into_parts();
     let body = body
         .collect()

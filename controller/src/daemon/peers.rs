@@ -76,7 +76,7 @@ impl Peer for PeerService {
     ) -> Result<Response<ForwardReply>, Status> {
         self.member(request.extensions(), request.get_ref().from.as_ref())?;
         let request = request.into_inner();
-        if !self.app.is_leader() {
+        if !self.app.leads() {
             return Ok(Response::new(ForwardReply {
                 error: "not the leader".into(),
                 leader: self.app.node().leadership().borrow().leader.unwrap_or(0),
@@ -100,9 +100,16 @@ impl Peer for PeerService {
             body: request.body,
             caller: caller.clone(),
         };
-        let response = peer_calls::run(&self.app, forwarded, caller)
-            .await
-            .map_err(|error| Status::internal(error.to_string()))?;
+        let response = match peer_calls::run(&self.app, forwarded, caller).await {
+            Ok(response) => response,
+            // Nothing was done: whoever asked looks for the leader again.
+            Err(error) => {
+                return Ok(Response::new(ForwardReply {
+                    error: error.to_string(),
+                    ..ForwardReply::default()
+                }));
+            }
+        };
         let (parts, body) = response.into_parts();
         Ok(Response::new(ForwardReply {
             status: u32::from(parts.status.as_u16()),
@@ -142,6 +149,8 @@ impl Peer for PeerService {
                 error: String::new(),
                 leader: self.app.node().node_id(),
             },
+            // Not now, or not here any more: whoever relays may ask again.
+            Err(error) if error.code == ErrorCode::Unavailable => RelayReply::default(),
             Err(error) => RelayReply {
                 is_leader: true,
                 message: Bytes::new(),

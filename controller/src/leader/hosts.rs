@@ -1,180 +1,24 @@
-//! The hosts as heartbeats show them: sessions, leases, load. In the leader's memory only.
+//! What agents say to the leader: hellos, heartbeats, reports.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use virtflow_logic::HostHello;
-use virtflow_model::Kind;
-use virtflow_model::kinds::baremetal::Liveness;
 use virtflow_pki::KeyFingerprint;
 use virtflow_proto::agent::v1::agent_message::Body as Said;
 use virtflow_proto::agent::v1::controller_message::Body as Told;
 use virtflow_proto::agent::v1::{
-    AgentMessage, ControllerMessage, Goodbye, Heartbeat, HeartbeatAck, Hello, Inventory, Load,
+    AgentMessage, ControllerMessage, Goodbye, Heartbeat, HeartbeatAck, Hello, Inventory,
     ObservedState, ReportRequest, Stamp, Welcome,
 };
-use virtflow_state::State;
 use virtflow_types::{Error, ErrorCode, ObjectId, RequestId, Timestamp};
 
-use super::{Leader, host_row};
+use super::Leader;
+use super::table::{Live, Worth, judge};
 use crate::agents::{enrolment::decide_error, inventory_of};
-use crate::app::{App, GuestLive, HostLive};
+use crate::app::App;
 
-/// At least so long between two requests for one host's full report.
-const REPORT_REQUEST_PAUSE: Duration = Duration::from_secs(2);
-/// Full reports asked for in one [`REPORT_WINDOW`]: a new leader does not ask ten thousand hosts at once.
-const REPORT_REQUESTS_MAX: u32 = 500;
-const REPORT_WINDOW: Duration = Duration::from_secs(1);
-/// A heartbeat of the boot before the granted one that arrives later than this after the grant was sent
-/// by a machine that runs beside it.
-const REBOOT_OVERLAP: Duration = Duration::from_secs(3);
 /// Longest text a host may say of itself.
 const TEXT_BYTES_MAX: usize = 256;
-
-/// One host that is online.
-#[derive(Debug)]
-pub(super) struct Live {
-    /// Number of its session; 0 until its agent was heard by this leader.
-    pub(super) session: u64,
-    pub(super) host_epoch: u64,
-    boot_id: String,
-    /// The session before, if it was of another boot, and when it ended.
-    boot_before: Option<(u64, Instant)>,
-    /// When its lease was last renewed.
-    pub(super) renewed: Instant,
-    beat_sequence: u64,
-    report_sequence: u64,
-    load: Load,
-    clock_offset_ms: i64,
-    holder: ObjectId,
-    /// Hash of the observed state that was last taken in whole.
-    observed_hash: Vec<u8>,
-    report_asked: Option<Instant>,
-}
-
-impl Live {
-    fn new(host_epoch: u64, boot_id: String, now: Instant) -> Self {
-        Self {
-            session: 0,
-            host_epoch,
-            boot_id,
-            boot_before: None,
-            renewed: now,
-            beat_sequence: 0,
-            report_sequence: 0,
-            load: Load::default(),
-            clock_offset_ms: 0,
-            holder: ObjectId::NIL,
-            observed_hash: Vec::new(),
-            report_asked: None,
-        }
-    }
-}
-
-/// All hosts that are online.
-#[derive(Debug, Default)]
-pub(super) struct Hosts {
-    pub(super) live: HashMap<ObjectId, Live>,
-    window: Option<(Instant, u32)>,
-}
-
-impl Hosts {
-    /// A new leader knows who was online and gives each a full new lease.
-    pub(super) fn from_state(state: &State, now: Instant) -> Self {
-        let live = state
-            .of_kind(Kind::Baremetal.name(), None)
-            .filter_map(|object| {
-                let host = host_row(state, object.id)?;
-                (host.status.liveness == Liveness::Online).then(|| {
-                    let status = &host.status;
-                    (
-                        object.id,
-                        Live::new(status.host_epoch, status.boot_id.clone(), now),
-                    )
-                })
-            })
-            .collect();
-        Self { live, window: None }
-    }
-
-    #[cfg(test)]
-    pub(super) fn insert_for_test(&mut self, host: ObjectId, renewed: Instant) {
-        self.live.insert(host, Live::new(1, "boot".into(), renewed));
-    }
-
-    /// Forgets hosts that are no longer in the state.
-    pub(super) fn keep_known(&mut self, state: &State) {
-        self.live.retain(|host, _| state.get(*host).is_some());
-    }
-
-    pub(super) fn live(&self, names: &BTreeMap<ObjectId, String>) -> BTreeMap<ObjectId, HostLive> {
-        let heard = self.live.iter().filter(|(_, live)| live.session != 0);
-        heard
-            .map(|(host, live)| {
-                let load = &live.load;
-                let seen = HostLive {
-                    last_heartbeat_ms_ago: u64::try_from(live.renewed.elapsed().as_millis())
-                        .unwrap_or(u64::MAX),
-                    cpu_used_ppm: load.cpu_used_ppm,
-                    memory_used_mib: load.memory_used_mib,
-                    storage_used_mib: load.storage_used_mib,
-                    storage_available_mib: load.storage_available_mib,
-                    load1_milli: load.load1_milli,
-                    controller: names.get(&live.holder).cloned().unwrap_or_default(),
-                    foreign_domains: load.foreign_domains,
-                    clock_offset_ms: live.clock_offset_ms,
-                    guests: load
-                        .guests
-                        .iter()
-                        .filter_map(|guest| {
-                            Some(GuestLive {
-                                vm_id: ObjectId::from_slice(&guest.vm_id)?,
-                                cpu_used_ppm: guest.cpu_used_ppm,
-                                memory_used_mib: guest.memory_used_mib,
-                                disk_read_bytes: guest.disk_read_bytes,
-                                disk_write_bytes: guest.disk_write_bytes,
-                            })
-                        })
-                        .collect(),
-                };
-                (*host, seen)
-            })
-            .collect()
-    }
-
-    /// Memory in use in MiB, and CPU in use in parts per million, of each host that was heard.
-    pub(super) fn loads(&self) -> Vec<(ObjectId, u64, u32)> {
-        let heard = self.live.iter().filter(|(_, live)| live.session != 0);
-        heard
-            .map(|(host, live)| (*host, live.load.memory_used_mib, live.load.cpu_used_ppm))
-            .collect()
-    }
-
-    /// True if one more full report may be asked for now.
-    fn may_ask(&mut self, now: Instant) -> bool {
-        match &mut self.window {
-            Some((began, asked)) if now.duration_since(*began) < REPORT_WINDOW => {
-                *asked += 1;
-                *asked <= REPORT_REQUESTS_MAX
-            }
-            window => {
-                *window = Some((now, 1));
-                true
-            }
-        }
-    }
-
-    /// Notes that a host's report up to this hash was taken in, or that it must be asked for again.
-    pub(super) fn settled(&mut self, host: ObjectId, session: u64, hash: Option<Vec<u8>>) {
-        if let Some(live) = self
-            .live
-            .get_mut(&host)
-            .filter(|live| live.session == session)
-        {
-            live.observed_hash = hash.unwrap_or_default();
-        }
-    }
-}
 
 fn told(body: Told) -> Option<ControllerMessage> {
     Some(ControllerMessage { body: Some(body) })
@@ -277,15 +121,6 @@ async fn grant(
     })))
 }
 
-/// What a heartbeat is worth.
-#[derive(Debug, PartialEq, Eq)]
-enum Worth {
-    Taken { wants_report: bool },
-    Stale,
-    NotOnline,
-    TwoBoots,
-}
-
 async fn heartbeat(
     leader: &Leader,
     app: &App,
@@ -330,62 +165,6 @@ async fn heartbeat(
             ))
         }
     }
-}
-
-fn judge(
-    hosts: &mut Hosts,
-    host: ObjectId,
-    beat: Heartbeat,
-    received: Instant,
-    holder: ObjectId,
-) -> Worth {
-    let now = Instant::now();
-    let Some(live) = hosts.live.get_mut(&host) else {
-        return Worth::NotOnline;
-    };
-    if let Some((session, ended)) = live.boot_before
-        && beat.session == session
-        && received.duration_since(ended) > REBOOT_OVERLAP
-    {
-        return Worth::TwoBoots;
-    }
-    if beat.host_epoch != live.host_epoch {
-        return if beat.host_epoch < live.host_epoch {
-            Worth::Stale
-        } else {
-            Worth::NotOnline
-        };
-    }
-    if beat.session < live.session
-        || (beat.session == live.session && beat.sequence <= live.beat_sequence)
-    {
-        return Worth::Stale;
-    }
-    if beat.session > live.session {
-        // Granted by an earlier leader: it goes on under this one.
-        live.session = beat.session;
-        live.report_sequence = 0;
-        live.observed_hash = Vec::new();
-    }
-    live.beat_sequence = beat.sequence;
-    live.renewed = live.renewed.max(received);
-    live.holder = holder;
-    if beat.sent_at_ms != 0 {
-        let age = u64::try_from(received.elapsed().as_millis()).unwrap_or(0);
-        let here = Timestamp::now().ms().saturating_sub(age);
-        live.clock_offset_ms =
-            i64::try_from(i128::from(beat.sent_at_ms) - i128::from(here)).unwrap_or(0);
-    }
-    live.load = beat.load.unwrap_or_default();
-    let differs = live.observed_hash != beat.observed_hash;
-    let asked_lately = live
-        .report_asked
-        .is_some_and(|asked| now.duration_since(asked) < REPORT_REQUEST_PAUSE);
-    let wants_report = differs && !asked_lately && hosts.may_ask(now);
-    if wants_report && let Some(live) = hosts.live.get_mut(&host) {
-        live.report_asked = Some(now);
-    }
-    Worth::Taken { wants_report }
 }
 
 /// Puts a report in the queue, if it is newer than what is known.
@@ -449,102 +228,5 @@ async fn inventory_changed(
             }
             Ok(None)
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn beat(session: u64, sequence: u64, host_epoch: u64) -> Heartbeat {
-        Heartbeat {
-            session,
-            sequence,
-            host_epoch,
-            observed_hash: vec![1],
-            ..Heartbeat::default()
-        }
-    }
-
-    fn hosts(host: ObjectId, session: u64) -> Hosts {
-        let mut live = Live::new(7, "boot-a".into(), Instant::now());
-        live.session = session;
-        live.observed_hash = vec![1];
-        Hosts {
-            live: HashMap::from([(host, live)]),
-            window: None,
-        }
-    }
-
-    #[test]
-    fn only_newer_heartbeats_of_the_epoch_count() {
-        let host = ObjectId::from_u128(1);
-        let mut hosts = hosts(host, 10);
-        let mut judged = |beat| judge(&mut hosts, host, beat, Instant::now(), ObjectId::NIL);
-        let taken = Worth::Taken {
-            wants_report: false,
-        };
-        assert_eq!(judged(beat(10, 1, 7)), taken);
-        assert_eq!(judged(beat(10, 1, 7)), Worth::Stale, "the same again");
-        assert_eq!(judged(beat(10, 3, 7)), taken);
-        assert_eq!(judged(beat(10, 2, 7)), Worth::Stale, "overtaken");
-        assert_eq!(judged(beat(9, 9, 7)), Worth::Stale, "an older session");
-        assert_eq!(judged(beat(10, 4, 6)), Worth::Stale, "an older epoch");
-        assert_eq!(
-            judged(beat(10, 4, 8)),
-            Worth::NotOnline,
-            "an epoch nobody granted here"
-        );
-    }
-
-    #[test]
-    fn a_session_of_an_earlier_leader_goes_on_and_is_asked_for_a_report() {
-        let host = ObjectId::from_u128(1);
-        let mut hosts = hosts(host, 0);
-        let now = Instant::now();
-        let first = judge(&mut hosts, host, beat(10, 40, 7), now, ObjectId::NIL);
-        assert_eq!(first, Worth::Taken { wants_report: true });
-        let second = judge(&mut hosts, host, beat(10, 41, 7), now, ObjectId::NIL);
-        assert_eq!(
-            second,
-            Worth::Taken {
-                wants_report: false
-            },
-            "asked a moment ago"
-        );
-        hosts.settled(host, 10, Some(vec![1]));
-        hosts.live.get_mut(&host).unwrap().report_asked = None;
-        let third = judge(&mut hosts, host, beat(10, 42, 7), now, ObjectId::NIL);
-        assert_eq!(
-            third,
-            Worth::Taken {
-                wants_report: false
-            },
-            "what it said is known"
-        );
-    }
-
-    #[test]
-    fn a_boot_that_speaks_after_its_successor_began_is_a_second_machine() {
-        let host = ObjectId::from_u128(1);
-        let mut hosts = hosts(host, 11);
-        let ended = Instant::now();
-        hosts.live.get_mut(&host).unwrap().boot_before = Some((10, ended));
-        let late = judge(&mut hosts, host, beat(10, 5, 7), ended, ObjectId::NIL);
-        assert_eq!(late, Worth::Stale, "under way while the machine rebooted");
-        let beside = ended + REBOOT_OVERLAP + Duration::from_millis(1);
-        let two = judge(&mut hosts, host, beat(10, 6, 7), beside, ObjectId::NIL);
-        assert_eq!(two, Worth::TwoBoots);
-    }
-
-    #[test]
-    fn full_reports_are_paced() {
-        let mut hosts = Hosts::default();
-        let now = Instant::now();
-        for _ in 0..REPORT_REQUESTS_MAX {
-            assert!(hosts.may_ask(now));
-        }
-        assert!(!hosts.may_ask(now), "one past the limit");
-        assert!(hosts.may_ask(now + REPORT_WINDOW));
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use virtflow_types::{ObjectId, RequestId, Timestamp};
 
-use super::hosts::Hosts;
+use super::table::Hosts;
 use super::{Leader, Outcome, propose_all};
 use crate::app::App;
 

@@ -11,6 +11,7 @@ mod leases;
 mod loops;
 mod placer;
 mod reports;
+mod table;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,8 +28,8 @@ use virtflow_state::{Changeset, State};
 use virtflow_types::{Error, ObjectId, Timestamp};
 
 use crate::app::{App, HostLive};
-use hosts::Hosts;
 use reports::Report;
+use table::Hosts;
 
 /// Reports that wait to be judged; more are dropped, and asked for again by their hash.
 const REPORTS_QUEUED_MAX: usize = 4096;
@@ -231,7 +232,7 @@ pub async fn follow(app: App) {
     let mut leadership = app.node().leadership();
     let mut running: Option<(u64, JoinSet<()>)> = None;
     loop {
-        let now = leadership.borrow_and_update().clone();
+        let now = *leadership.borrow_and_update();
         let term = now.is_leader_ready.then_some(now.term);
         if running.as_ref().map(|(term, _)| *term) != term {
             if let Some((term, mut loops)) = running.take() {
@@ -251,6 +252,10 @@ pub async fn follow(app: App) {
         }
     }
     app.set_leader(None);
+    if let Some((_, mut loops)) = running {
+        loops.abort_all();
+        while loops.join_next().await.is_some() {}
+    }
 }
 
 /// Starts everything that a leader runs: the list.

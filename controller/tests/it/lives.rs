@@ -66,9 +66,12 @@ async fn the_sole_survivor_goes_on_alone() {
     let mut all = three(|_| {}).await;
     let dc = create(Kind::DataCenter, "dc1", json!({"region": "r"}));
     let made = act(&all[0].app, dc).await.unwrap().object_id.unwrap();
+    let roles = all[0].app.node().image().of_kind("role", None).count();
     let survivor = all.remove(2);
     let index = all[0].app.node().read_index().await.unwrap();
     survivor.app.node().wait_applied(index).await.unwrap();
+    // What was written may be older than what the log has: the rest is replayed.
+    survivor.app.shadow().wait_written(3).await.unwrap();
     for lost in all {
         lost.kill().await;
     }
@@ -80,6 +83,11 @@ async fn the_sole_survivor_goes_on_alone() {
     assert!(image.get(made).is_some());
     assert_eq!(image.incarnation(), Some(incarnation));
     // A new one takes the place, and the name, of a lost one.
+    assert_eq!(
+        image.of_kind("role", None).count(),
+        roles,
+        "nothing of the beginning is lost"
+    );
     let next = Controller::joined(&alone, "c1").await;
     until("the new one to vote", || {
         next.app.node().members().len() == 2 && next.app.node().image().get(made).is_some()

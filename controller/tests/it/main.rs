@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod agents;
+mod certificates;
 mod cluster;
 mod lives;
+mod player;
 mod ports;
 mod support;

@@ -107,3 +107,66 @@ async fn monitoring_sees_a_controller() {
         assert!(answer.contains(expected), "{path}: {answer}");
     }
 }
+
+/// One request over TLS, without a client certificate.
+async fn get(controller: &Controller, path: &str, token: &str) -> String {
+    let expected = ServerExpectation::controller(controller.app.authority().trust());
+    let tls = client_config(None, expected, Alpn::None).unwrap();
+    let port = controller.config.listen.status.port();
+    let mut stream = TlsConnector::new(tls)
+        .connect("127.0.0.1", port)
+        .await
+        .unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: c1\r\nAuthorization: Bearer {token}\r\nConnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    // The end may come without a TLS goodbye.
+    let _ = stream.read_to_end(&mut answer).await;
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn beyond_loopback_monitoring_needs_tls_and_a_credential() {
+    const TOKEN: &str = "a-long-enough-monitoring-token";
+    let first = Controller::first(|config| {
+        config.listen.status.set_ip([0, 0, 0, 0].into());
+        let file = config.data_dir.with_file_name("monitoring.token");
+        std::fs::write(&file, format!("{TOKEN}\n")).unwrap();
+        config.status.token_file = Some(file);
+    })
+    .await;
+    let mut plain = TcpStream::connect(("127.0.0.1", first.config.listen.status.port()))
+        .await
+        .unwrap();
+    plain
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: c1\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    let _ = plain.read_to_end(&mut answer).await;
+    assert!(
+        !answer.starts_with(b"HTTP/1.1 200"),
+        "no plain HTTP beyond loopback"
+    );
+    assert!(
+        get(&first, "/healthz", "")
+            .await
+            .starts_with("HTTP/1.1 200")
+    );
+    for path in ["/readyz", "/status", "/metrics"] {
+        assert!(
+            get(&first, path, "").await.starts_with("HTTP/1.1 401"),
+            "{path} without"
+        );
+        assert!(
+            get(&first, path, "wrong").await.starts_with("HTTP/1.1 401"),
+            "{path} with another"
+        );
+        assert!(
+            get(&first, path, TOKEN).await.starts_with("HTTP/1.1 200"),
+            "{path} with the token"
+        );
+    }
+}

@@ -305,7 +305,7 @@ pub(crate) fn rights_of(state: &State, user_id: ObjectId) -> Rights {
         grants: Vec::new(),
         narrowed: None,
     };
-    if !user.is_some_and(|user| decoded::<User>(user).is_ok()) {
+    if user.is_none_or(|user| decoded::<User>(user).is_err()) {
         return rights;
     }
     let bindings = state.by_key(key::BINDING_SUBJECT, &user_id.to_string(), None);

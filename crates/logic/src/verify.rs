@@ -1,12 +1,14 @@
 //! Recomputes every footprint by its kind: a row whose claims or charges are not what its spec and status
 //! give was tampered with, or written by a rule that has changed.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use virtflow_model::{PerKind, Resource};
 use virtflow_state::{Object, State};
-use virtflow_types::{Footprint, ObjectId};
+use virtflow_types::{AccountDef, AccountKey, Footprint, Limit, ObjectId};
 
+use crate::explain::call;
 use crate::typed::{decoded, footprint_of, kind_of};
 
 /// Rows that are told.
@@ -35,7 +37,7 @@ pub fn verify_footprints(state: &State) -> Vec<FootprintDivergence> {
         .objects()
         .filter_map(|object| {
             let problem = match kind_of(object) {
-                Some(kind) => kind.dispatch(Check { object }),
+                Some(kind) => kind.dispatch(Check { state, object }),
                 None => Some(format!(
                     "the kind `{}` is not known to this version",
                     object.kind
@@ -43,7 +45,7 @@ pub fn verify_footprints(state: &State) -> Vec<FootprintDivergence> {
             }?;
             Some(FootprintDivergence {
                 object: object.id,
-                what: crate::explain::call(object),
+                what: call(object),
                 problem,
             })
         })
@@ -52,6 +54,7 @@ pub fn verify_footprints(state: &State) -> Vec<FootprintDivergence> {
 }
 
 struct Check<'a> {
+    state: &'a State,
     object: &'a Object,
 }
 
@@ -64,19 +67,82 @@ impl PerKind for Check<'_> {
             Err(error) => return Some(error.message),
         };
         let derived = footprint_of::<R>(self.object, &typed);
-        first_difference(&derived, &self.object.footprint)
+        first_difference(self.state, &derived, &self.object.footprint)
     }
 }
 
-fn first_difference(derived: &Footprint, stored: &Footprint) -> Option<String> {
-    let differs = |part: &str, derived: String, stored: String| {
-        (derived != stored).then(|| format!("{part}: the row gives {derived}, stored is {stored}"))
+/// The first thing that differs, in words: a whole footprint would fill a screen.
+fn first_difference(state: &State, derived: &Footprint, stored: &Footprint) -> Option<String> {
+    let charges = |print: &Footprint| {
+        let entries = print.charges.iter();
+        let entries = entries.map(|c| (account(state, &c.account), c.amount.to_string()));
+        entries.collect()
     };
-    let show = |it: &dyn fmt::Debug| format!("{it:?}");
-    differs("charges", show(&derived.charges), show(&stored.charges))
-        .or_else(|| differs("supplies", show(&derived.supplies), show(&stored.supplies)))
-        .or_else(|| differs("accounts", show(&derived.accounts), show(&stored.accounts)))
-        .or_else(|| differs("links", show(&derived.links), show(&stored.links)))
-        .or_else(|| differs("claims", show(&derived.claims), show(&stored.claims)))
-        .or_else(|| differs("keys", show(&derived.keys), show(&stored.keys)))
+    let supplies = |print: &Footprint| {
+        let entries = print.supplies.iter();
+        let entries = entries.map(|s| (account(state, &s.account), s.amount.to_string()));
+        entries.collect()
+    };
+    let accounts = |print: &Footprint| {
+        let entries = print.accounts.iter();
+        let entries = entries.map(|a| (a.dimension.to_string(), limit(state, a)));
+        entries.collect()
+    };
+    let held = || "held".to_owned();
+    let links = |print: &Footprint| {
+        let entries = print.links.iter();
+        entries.map(|id| (owner(state, *id), held())).collect()
+    };
+    let claims = |print: &Footprint| {
+        let entries = print.claims.iter();
+        let entries = entries.map(|claim| {
+            let (lo, hi) = (claim.lo.escape_ascii(), claim.hi().escape_ascii());
+            (format!("{} from {lo}", claim.space), format!("to {hi}"))
+        });
+        entries.collect()
+    };
+    let keys = |print: &Footprint| {
+        let entries = print.keys.iter();
+        let entries = entries.map(|key| (format!("{}={}", key.name, key.value), held()));
+        entries.collect()
+    };
+    compare("charge on", charges(derived), charges(stored))
+        .or_else(|| compare("supply to", supplies(derived), supplies(stored)))
+        .or_else(|| compare("account", accounts(derived), accounts(stored)))
+        .or_else(|| compare("link to", links(derived), links(stored)))
+        .or_else(|| compare("claim on", claims(derived), claims(stored)))
+        .or_else(|| compare("key", keys(derived), keys(stored)))
+}
+
+type Entries = BTreeMap<String, String>;
+
+fn compare(part: &str, derived: Entries, stored: Entries) -> Option<String> {
+    let nothing = || "nothing".to_owned();
+    derived.keys().chain(stored.keys()).find_map(|what| {
+        let should = derived.get(what).cloned().unwrap_or_else(nothing);
+        let is = stored.get(what).cloned().unwrap_or_else(nothing);
+        (should != is).then(|| format!("{part} {what}: the row gives {should}, stored is {is}"))
+    })
+}
+
+fn owner(state: &State, id: ObjectId) -> String {
+    state
+        .get(id)
+        .map_or_else(|| format!("object {id}"), |object| call(object))
+}
+
+fn account(state: &State, key: &AccountKey) -> String {
+    format!("{} {}", owner(state, key.owner), key.dimension)
+}
+
+fn limit(state: &State, def: &AccountDef) -> String {
+    let limit = match &def.limit {
+        Limit::Fixed(n) => n.to_string(),
+        Limit::Unlimited => "unlimited".into(),
+        Limit::Share { of, ppm } => format!("{ppm} ppm of {}", account(state, of)),
+    };
+    match &def.parent {
+        Some(parent) => format!("{limit} under {}", account(state, parent)),
+        None => limit,
+    }
 }

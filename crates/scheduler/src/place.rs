@@ -128,12 +128,9 @@ fn short(free: &Amounts, demand: &Amounts) -> Amounts {
 /// How empty the host would be in its fullest dimension, 0 to [`SCALE`].
 fn emptiness(host: &Host, demand: &Amounts) -> u64 {
     let mut least = SCALE;
-    for at in 0..demand.len() {
-        if host.total[at] == 0 {
-            continue;
-        }
-        let left = u128::from(host.free[at] - demand[at]);
-        let share = left * u128::from(SCALE) / u128::from(host.total[at]);
+    let dimensions = host.total.iter().zip(host.free.iter().zip(demand));
+    for (total, (free, asked)) in dimensions.filter(|(total, _)| **total > 0) {
+        let share = u128::from(free - asked) * u128::from(SCALE) / u128::from(*total);
         least = least.min(u64::try_from(share).unwrap_or(SCALE));
     }
     let busy = u64::from(host.busy_ppm.min(1_000_000)) * (SCALE / 4) / 1_000_000;

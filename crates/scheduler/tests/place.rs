@@ -205,30 +205,3 @@ proptest! {
         }
     }
 }
-
-/// Run by hand, in release: how long one decision over 10,000 hosts takes.
-#[test]
-#[ignore = "a measurement, not a check: cargo test --release -p virtflow-scheduler -- --ignored --nocapture"]
-fn time_ten_thousand_hosts() {
-    for count in [100u128, 1_000, 10_000] {
-        let hosts = (1..=count)
-            .map(|n| {
-                let used = u64::try_from(n * 7 % 6000).unwrap();
-                host(
-                    n,
-                    [64_000, 262_144, 4000],
-                    [64_000 - used, 262_144 - used * 4, 4000],
-                )
-            })
-            .collect();
-        let mut inventory = inventory(SchedulingPolicy::Spread, hosts);
-        let rounds = 200;
-        let began = std::time::Instant::now();
-        for _ in 0..rounds {
-            let demand = [2000, 4096, 20];
-            let host = place(&inventory, &request(demand)).unwrap();
-            inventory.take(host, demand);
-        }
-        println!("{count} hosts: {:?} a placement", began.elapsed() / rounds);
-    }
-}

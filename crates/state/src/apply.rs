@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use imbl::{OrdMap, OrdSet};
 use virtflow_types::{Incarnation, ObjectId, Text};
 
 use crate::changeset::{CHANGESET_OPS_MAX, Changeset, Expect, Op};
@@ -78,7 +79,7 @@ impl State {
                 Op::Put(object) => {
                     conditional = true;
                     let before = self.check_put(object)?;
-                    let after = Some(Arc::new((**object).clone()));
+                    let after = Some(Arc::new(self.sharing((**object).clone())));
                     if plan.pairs.insert(object.id, (before, after)).is_some() {
                         return Err(malformed("an object changed twice"));
                     }
@@ -192,7 +193,7 @@ impl State {
             }
         }
         let print = &object.footprint;
-        if print.claims.iter().any(|claim| claim.lo > claim.hi) {
+        if print.claims.iter().any(|claim| *claim.lo > *claim.hi()) {
             return malformed("a claim ends before it begins");
         }
         let mut dimensions: Vec<&Text> = print.accounts.iter().map(|a| &a.dimension).collect();
@@ -201,6 +202,32 @@ impl State {
             return malformed("two accounts of one dimension");
         }
         Ok(before)
+    }
+
+    /// The same object, its longer texts sharing memory with equal ones in the indexes: thousands of
+    /// VMs name the same tenant and host.
+    fn sharing(&self, mut object: Object) -> Object {
+        for claim in &mut object.footprint.claims {
+            let first = (claim.space.clone(), Box::default());
+            if let Some(((space, _), _)) = self.claims.range(first..).next()
+                && *space == claim.space
+            {
+                claim.space = space.clone();
+            }
+        }
+        for key in &mut object.footprint.keys {
+            let Some((name, entries)) = self.keys.get_key_value(&key.name) else {
+                continue;
+            };
+            key.name = name.clone();
+            let first = (key.value.clone(), ObjectId::NIL);
+            if let Some((value, _)) = entries.range(first..).next()
+                && *value == key.value
+            {
+                key.value = value.clone();
+            }
+        }
+        object
     }
 
     fn check_claims(&self, plan: &Plan) -> Result<(), Refused> {
@@ -216,12 +243,12 @@ impl State {
             }
             for claim in &after.footprint.claims {
                 let taken = self
-                    .overlapping(&claim.space, &claim.lo, &claim.hi)
+                    .overlapping(&claim.space, &claim.lo, claim.hi())
                     .find(|(_, holder)| !reclaims(plan, *holder));
                 if let Some((_, holder)) = taken {
                     return Err(claimed(*id, &claim.space, &claim.lo, holder));
                 }
-                added.push((&claim.space, &claim.lo, &claim.hi, *id));
+                added.push((&claim.space, &claim.lo, claim.hi(), *id));
             }
         }
         added.sort_unstable();
@@ -431,12 +458,11 @@ impl State {
         }
         if kept.is_none_or(|kept| kept.keys != before.footprint.keys) {
             for key in &before.footprint.keys {
-                self.keys
-                    .remove(&(key.name.clone(), key.value.clone(), before.id));
+                take(&mut self.keys, &key.name, &(key.value.clone(), before.id));
             }
         }
         if after.is_none() {
-            self.by_kind.remove(&(before.kind.clone(), before.id));
+            take(&mut self.by_kind, &before.kind, &before.id);
         }
     }
 
@@ -446,7 +472,7 @@ impl State {
             for claim in &after.footprint.claims {
                 self.claims.insert(
                     (claim.space.clone(), claim.lo.clone()),
-                    (claim.hi.clone(), after.id),
+                    (claim.end().map(Box::from), after.id),
                 );
             }
         }
@@ -458,11 +484,26 @@ impl State {
         if had.is_none_or(|had| had.keys != after.footprint.keys) {
             for key in &after.footprint.keys {
                 self.keys
-                    .insert((key.name.clone(), key.value.clone(), after.id));
+                    .entry(key.name.clone())
+                    .or_default()
+                    .insert((key.value.clone(), after.id));
             }
         }
         if before.is_none() {
-            self.by_kind.insert((after.kind.clone(), after.id));
+            self.by_kind
+                .entry(after.kind.clone())
+                .or_default()
+                .insert(after.id);
+        }
+    }
+}
+
+/// Removes an entry from one of the sets of an index, and the set with its last entry.
+fn take<T: Ord + Clone>(index: &mut OrdMap<Text, OrdSet<T>>, name: &Text, entry: &T) {
+    if let Some(set) = index.get_mut(name) {
+        set.remove(entry);
+        if set.is_empty() {
+            index.remove(name);
         }
     }
 }

@@ -143,11 +143,7 @@ impl Object {
                 .map(|claim| wire::Claim {
                     space: claim.space.to_string(),
                     lo: claim.lo.to_vec(),
-                    hi: if claim.hi == claim.lo {
-                        Vec::new()
-                    } else {
-                        claim.hi.to_vec()
-                    },
+                    hi: claim.end().unwrap_or_default().to_vec(),
                 })
                 .collect(),
             links: print
@@ -206,17 +202,12 @@ impl Object {
             .claims
             .into_iter()
             .map(|claim| {
-                let lo: Box<[u8]> = claim.lo.into();
                 let hi = if claim.hi.is_empty() {
-                    lo.clone()
+                    &claim.lo
                 } else {
-                    claim.hi.into()
+                    &claim.hi
                 };
-                Claim {
-                    space: Text::new(&claim.space),
-                    lo,
-                    hi,
-                }
+                Claim::range(&claim.space[..], &claim.lo, hi)
             })
             .collect();
         let mut accounts = Vec::with_capacity(row.accounts.len());

@@ -59,7 +59,10 @@ pub struct RecordRow {
     pub at: Timestamp,
 }
 
+/// Space and lower end.
 pub(crate) type ClaimKey = (Text, Box<[u8]>);
+/// The upper end where it is another than the lower, and the holder.
+pub(crate) type Held = (Option<Box<[u8]>>, ObjectId);
 
 /// Everything that is replicated. Cloning costs a few reference counts.
 #[derive(Debug, Clone, Default)]
@@ -70,11 +73,11 @@ pub struct State {
     pub(crate) index: u64,
     pub(crate) digest: u128,
     pub(crate) objects: OrdMap<ObjectId, Arc<Object>>,
-    pub(crate) by_kind: OrdSet<(Text, ObjectId)>,
-    pub(crate) claims: OrdMap<ClaimKey, (Box<[u8]>, ObjectId)>,
+    pub(crate) by_kind: OrdMap<Text, OrdSet<ObjectId>>,
+    pub(crate) claims: OrdMap<ClaimKey, Held>,
     pub(crate) links: OrdSet<(ObjectId, ObjectId)>,
     pub(crate) accounts: OrdMap<AccountKey, Account>,
-    pub(crate) keys: OrdSet<(Text, Text, ObjectId)>,
+    pub(crate) keys: OrdMap<Text, OrdSet<(Text, ObjectId)>>,
     pub(crate) streams: OrdMap<Text, StreamHead>,
 }
 
@@ -147,15 +150,12 @@ impl State {
         kind: &str,
         after: Option<ObjectId>,
     ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
-        let kind = Text::new(kind);
-        let start = match after {
-            Some(id) => Bound::Excluded((kind.clone(), id)),
-            None => Bound::Included((kind.clone(), ObjectId::NIL)),
-        };
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.by_kind
-            .range((start, Bound::Unbounded))
-            .take_while(move |(k, _)| *k == kind)
-            .filter_map(|(_, id)| self.objects.get(id))
+            .get(kind)
+            .into_iter()
+            .flat_map(move |ids| ids.range((start, Bound::Unbounded)))
+            .filter_map(|id| self.objects.get(id))
     }
     /// Objects with that value under that index key, in the order of their ids, from after `after`.
     pub fn by_key<'a>(
@@ -164,15 +164,17 @@ impl State {
         value: &str,
         after: Option<ObjectId>,
     ) -> impl Iterator<Item = &'a Arc<Object>> + use<'a> {
-        let (name, value) = (Text::new(name), Text::new(value));
+        let value = Text::new(value);
         let start = match after {
-            Some(id) => Bound::Excluded((name.clone(), value.clone(), id)),
-            None => Bound::Included((name.clone(), value.clone(), ObjectId::NIL)),
+            Some(id) => Bound::Excluded((value.clone(), id)),
+            None => Bound::Included((value.clone(), ObjectId::NIL)),
         };
         self.keys
-            .range((start, Bound::Unbounded))
-            .take_while(move |(n, v, _)| *n == name && *v == value)
-            .filter_map(|(_, _, id)| self.objects.get(id))
+            .get(name)
+            .into_iter()
+            .flat_map(move |entries| entries.range((start.clone(), Bound::Unbounded)))
+            .take_while(move |(v, _)| *v == value)
+            .filter_map(|(_, id)| self.objects.get(id))
     }
     /// Values under an index key with their objects, in the order of the values, from `from` on.
     pub fn key_values<'a>(
@@ -180,12 +182,12 @@ impl State {
         name: &str,
         from: &str,
     ) -> impl Iterator<Item = (&'a Text, &'a Arc<Object>)> + use<'a> {
-        let name = Text::new(name);
-        let start = (name.clone(), Text::new(from), ObjectId::NIL);
+        let start = (Text::new(from), ObjectId::NIL);
         self.keys
-            .range((Bound::Included(start), Bound::Unbounded))
-            .take_while(move |(n, _, _)| *n == name)
-            .filter_map(|(_, v, id)| self.objects.get(id).map(|object| (v, object)))
+            .get(name)
+            .into_iter()
+            .flat_map(move |entries| entries.range(start.clone()..))
+            .filter_map(|(v, id)| self.objects.get(id).map(|object| (v, object)))
     }
     /// Who holds a point of a space.
     pub fn holder(&self, space: &str, point: &[u8]) -> Option<&Arc<Object>> {
@@ -208,7 +210,9 @@ impl State {
                 Bound::Included((space.clone(), hi.into())),
             ))
             .rev()
-            .take_while(move |((s, _), (end, _))| *s == space && end.as_ref() >= lo)
+            .take_while(move |((s, start), (end, _))| {
+                *s == space && end.as_deref().unwrap_or(start) >= lo
+            })
             .map(|((_, start), (_, holder))| (start.as_ref(), *holder))
     }
     /// Objects that link to `target`.

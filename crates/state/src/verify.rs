@@ -1,6 +1,7 @@
 //! Re-derives every index and ledger from the rows alone, in another way than [`State::apply`] keeps
 //! them: what differs is a bug or a damaged store.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
@@ -82,9 +83,10 @@ pub fn verify(state: &State) -> Vec<Divergence> {
     }
     for key in both(rebuilt.claims.keys(), state.claims.keys()) {
         let show = |s: &State| {
-            s.claims
-                .get(&key)
-                .map(|(hi, holder)| format!("to {} by {holder}", hi.escape_ascii()))
+            s.claims.get(&key).map(|(end, holder)| match end {
+                Some(end) => format!("to {} by {holder}", end.escape_ascii()),
+                None => format!("by {holder}"),
+            })
         };
         note(
             format!("claim {} from {}", key.0, key.1.escape_ascii()),
@@ -100,27 +102,42 @@ pub fn verify(state: &State) -> Vec<Divergence> {
             held(state.links.contains(&link)),
         );
     }
-    for key in both(rebuilt.keys.iter(), state.keys.iter()) {
+    let keys = |s: &State| flat(&s.keys, |name, (value, id)| (name, value, id));
+    let (derived, kept) = (keys(&rebuilt), keys(state));
+    for key in derived.symmetric_difference(&kept) {
         note(
             format!("key {}={} of {}", key.0, key.1, key.2),
-            held(rebuilt.keys.contains(&key)),
-            held(state.keys.contains(&key)),
+            held(derived.contains(key)),
+            held(kept.contains(key)),
         );
     }
-    for entry in both(rebuilt.by_kind.iter(), state.by_kind.iter()) {
+    let kinds = |s: &State| flat(&s.by_kind, |kind, id| (kind, id));
+    let (derived, kept) = (kinds(&rebuilt), kinds(state));
+    for entry in derived.symmetric_difference(&kept) {
         note(
             format!("kind {} of {}", entry.0, entry.1),
-            held(rebuilt.by_kind.contains(&entry)),
-            held(state.by_kind.contains(&entry)),
+            held(derived.contains(entry)),
+            held(kept.contains(entry)),
         );
     }
     found
 }
 
+/// The entries of an index of sets, an empty set included as nothing.
+fn flat<T: Ord + Clone, E: Ord>(
+    index: &OrdMap<Text, OrdSet<T>>,
+    entry: impl Fn(Text, T) -> E,
+) -> BTreeSet<E> {
+    index
+        .iter()
+        .flat_map(|(name, set)| set.iter().map(|item| entry(name.clone(), item.clone())))
+        .collect()
+}
+
 fn both<'a, T: Ord + Clone + 'a>(
     one: impl Iterator<Item = &'a T>,
     other: impl Iterator<Item = &'a T>,
-) -> std::collections::BTreeSet<T> {
+) -> BTreeSet<T> {
     one.chain(other).cloned().collect()
 }
 
@@ -142,17 +159,20 @@ pub(crate) fn rebuild(
     };
     state.digest = marks_hash(cluster_id, incarnation, cluster_version)
         .wrapping_sub(marks_hash(None, None, 0));
-    let mut by_kind = Vec::new();
+    let mut by_kind = BTreeMap::new();
     let mut links = Vec::new();
-    let mut keys = Vec::new();
+    let mut keys = BTreeMap::new();
     let mut rows = Vec::new();
     for object in objects {
         state.digest = state.digest.wrapping_add(object.hash());
-        by_kind.push((object.kind.clone(), object.id));
+        by_kind
+            .entry(object.kind.clone())
+            .or_insert_with(Vec::new)
+            .push(object.id);
         let print = &object.footprint;
         for claim in &print.claims {
             let taken = state
-                .overlapping(&claim.space, &claim.lo, &claim.hi)
+                .overlapping(&claim.space, &claim.lo, claim.hi())
                 .next()
                 .map(|(_, holder)| holder);
             if let Some(holder) = taken {
@@ -164,22 +184,26 @@ pub(crate) fn rebuild(
             }
             state.claims.insert(
                 (claim.space.clone(), claim.lo.clone()),
-                (claim.hi.clone(), object.id),
+                (claim.end().map(Box::from), object.id),
             );
         }
         links.extend(print.links.iter().map(|target| (*target, object.id)));
-        keys.extend(
-            print
-                .keys
-                .iter()
-                .map(|key| (key.name.clone(), key.value.clone(), object.id)),
-        );
+        for key in &print.keys {
+            let entries = keys.entry(key.name.clone()).or_insert_with(Vec::new);
+            entries.push((key.value.clone(), object.id));
+        }
         rows.push((object.id, object));
     }
     state.accounts = ledger(&rows)?;
     state.objects = OrdMap::from_iter(rows);
-    state.by_kind = OrdSet::from_iter(by_kind);
-    state.keys = OrdSet::from_iter(keys);
+    state.by_kind = by_kind
+        .into_iter()
+        .map(|(kind, ids)| (kind, OrdSet::from_iter(ids)))
+        .collect();
+    state.keys = keys
+        .into_iter()
+        .map(|(name, entries)| (name, OrdSet::from_iter(entries)))
+        .collect();
     for (target, source) in &links {
         if !state.objects.contains_key(target) {
             return Err(Divergence {
@@ -200,7 +224,7 @@ pub(crate) fn rebuild(
 }
 
 fn ledger(rows: &[(ObjectId, Arc<Object>)]) -> Result<OrdMap<AccountKey, Account>, Divergence> {
-    let mut accounts = std::collections::BTreeMap::new();
+    let mut accounts = BTreeMap::new();
     for (id, object) in rows {
         for def in &object.footprint.accounts {
             accounts.insert(

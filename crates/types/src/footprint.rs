@@ -15,27 +15,35 @@ pub struct Claim {
     pub space: Text,
     /// Lower end, compared as bytes.
     pub lo: Box<[u8]>,
-    /// Upper end, included.
-    pub hi: Box<[u8]>,
+    /// Upper end where it differs from the lower: most claims are points, and there are many.
+    end: Option<Box<[u8]>>,
 }
 
 impl Claim {
     /// A single point of a space.
     pub fn point(space: impl Into<Text>, value: impl AsRef<[u8]>) -> Self {
-        let value: Box<[u8]> = value.as_ref().into();
         Self {
             space: space.into(),
-            lo: value.clone(),
-            hi: value,
+            lo: value.as_ref().into(),
+            end: None,
         }
     }
     /// An interval, both ends included.
     pub fn range(space: impl Into<Text>, lo: impl AsRef<[u8]>, hi: impl AsRef<[u8]>) -> Self {
+        let (lo, hi) = (lo.as_ref(), hi.as_ref());
         Self {
             space: space.into(),
-            lo: lo.as_ref().into(),
-            hi: hi.as_ref().into(),
+            lo: lo.into(),
+            end: (lo != hi).then(|| hi.into()),
         }
+    }
+    /// Upper end, included.
+    pub fn hi(&self) -> &[u8] {
+        self.end.as_deref().unwrap_or(&self.lo)
+    }
+    /// The upper end of an interval, `None` for a point.
+    pub fn end(&self) -> Option<&[u8]> {
+        self.end.as_deref()
     }
 }
 

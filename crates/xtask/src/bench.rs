@@ -93,7 +93,7 @@ fn measure(cloud: &mut Cloud, options: &Options, table: &mut Table) -> Result<()
 
     latency(cloud, options.samples, table)?;
 
-    println!("{GUESTS} guests on one host's agent");
+    println!("{GUESTS} guests on two hosts");
     for number in 0..GUESTS {
         cloud.create_vm(&format!("guest-{number}"))?;
     }
@@ -167,7 +167,7 @@ fn latency(cloud: &mut Cloud, samples: u32, table: &mut Table) -> Result<()> {
             &format!("VM create by the {role}, to the started event, median"),
             &format!("{ms:.0} ms"),
             &format!("libvirt's createXML {own:.0} ms, {:.2} x", ms / own),
-            &format!("+{:.0} ms, goal +60 ms", ms - own),
+            &format!("{:+.0} ms, goal +60 ms", ms - own),
             ms - own <= 60.0,
         );
     }
@@ -366,7 +366,20 @@ fn per_vm(cloud: &Cloud, table: &mut Table) -> Result<()> {
     println!("filling the state with {FILL} VMs");
     for arguments in [
         &["tenant", "create", "many"][..],
-        &["quota", "create", "--group", "general", "--tenant", "many"],
+        &[
+            "quota",
+            "create",
+            "--group",
+            "general",
+            "--tenant",
+            "many",
+            "--cpu-percent",
+            "100",
+            "--memory",
+            "1024GiB",
+            "--storage",
+            "10240GiB",
+        ],
     ] {
         // Without limits of its own; the hosts have no room for them all, so they stay pending.
         cloud.operator.json(arguments)?;

@@ -79,50 +79,68 @@ enum Outcome {
     Unknown,
 }
 
-/// The `virtflow::phase` lines of a controller's log from some point on.
-struct PhaseLog {
+/// One line of target `virtflow::phase`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Line {
+    phase: Phase,
+    /// Whose write it is; for [`Phase::Sent`] the VM's name instead.
+    whose: String,
+}
+
+/// The lines of a controller's log from some point on.
+struct LogTail {
     file: PathBuf,
     from: usize,
 }
 
-impl PhaseLog {
-    fn from_now(file: &Path) -> Self {
-        let from = fs::read(file).map_or(0, |text| text.len());
-        Self {
-            file: file.to_owned(),
-            from,
-        }
+impl LogTail {
+    fn from_now(file: PathBuf) -> Self {
+        let from = fs::read(&file).map_or(0, |text| text.len());
+        Self { file, from }
     }
 
-    /// (phase, request id) in the order of the log.
-    fn lines(&self) -> Vec<(Phase, String)> {
+    fn lines(&self) -> Vec<Line> {
         let text = fs::read(&self.file).unwrap_or_default();
         let text = String::from_utf8_lossy(text.get(self.from..).unwrap_or_default()).into_owned();
         text.lines().filter_map(parse).collect()
     }
+}
 
-    /// How far the request has got that is the first one in the log, and what it is called there.
-    fn reached(&self) -> (Phase, Option<String>) {
-        let lines = self.lines();
-        let Some((_, request)) = lines.first().cloned() else {
-            return (Phase::BeforeAppend, None);
-        };
-        let mut own = Phase::BeforeAppend;
-        for (phase, id) in &lines {
-            // The agent is told of the placement, which is a write of its own that follows.
-            if *id == request || (*phase == Phase::Sent && own == Phase::Applied) {
-                own = own.max(*phase);
-            }
-        }
-        (own, Some(request))
+/// What the controllers say of one request, made while nothing else was being written.
+struct Watch {
+    leader: LogTail,
+    /// Any of them may hold the session of the host's agent.
+    all: Vec<LogTail>,
+    vm: String,
+}
+
+impl Watch {
+    /// How far the request has got; `None` if the leader has not even decided on it.
+    fn reached(&self) -> Option<Phase> {
+        let lines = self.leader.lines();
+        let first = lines.iter().find(|line| line.phase != Phase::Sent)?;
+        let own = lines
+            .iter()
+            .filter(|line| line.phase != Phase::Sent && line.whose == first.whose)
+            .map(|line| line.phase)
+            .max()?;
+        // The agent is told of the placement, which is a write of its own that follows.
+        let sent = own == Phase::Applied
+            && self.all.iter().any(|log| {
+                log.lines()
+                    .iter()
+                    .any(|line| line.phase == Phase::Sent && line.whose == self.vm)
+            });
+        Some(if sent { Phase::Sent } else { own })
     }
 }
 
-/// `... virtflow::phase: ... phase="appended" request_id=0192...`
-fn parse(line: &str) -> Option<(Phase, String)> {
+/// `... virtflow::phase: phase="appended" request_id=0192...`, and for the last phase
+/// `phase="sent" vm_id=0192... name=web-1`.
+fn parse(line: &str) -> Option<Line> {
     let (_, rest) = line.split_once("virtflow::phase")?;
     let field = |name: &str| {
-        let (_, value) = rest.split_once(&format!("{name}="))?;
+        let (_, value) = rest.split_once(&format!(" {name}="))?;
         Some(
             value
                 .split_whitespace()
@@ -132,16 +150,35 @@ fn parse(line: &str) -> Option<(Phase, String)> {
         )
     };
     let word = field("phase")?;
-    let phase = Phase::ALL
-        .into_iter()
-        .find(|phase| phase.word().eq_ignore_ascii_case(&word))?;
-    Some((phase, field("request_id").unwrap_or_default()))
+    let phase = Phase::ALL.into_iter().find(|phase| phase.word() == word)?;
+    let whose = match phase {
+        Phase::Sent => field("name")?,
+        _ => field("request_id")?,
+    };
+    Some(Line { phase, whose })
 }
 
 #[test]
 fn the_log_is_understood() {
-    let line = "2026-01-01T00:00:00Z DEBUG virtflow::phase: phase=\"appended\" request_id=0192-ab";
-    assert_eq!(parse(line), Some((Phase::Appended, "0192-ab".to_owned())));
+    let time = "2026-01-01T00:00:00Z DEBUG";
+    for (line, phase, whose) in [
+        (
+            "virtflow::phase: phase=\"appended\" request_id=0192-ab",
+            Phase::Appended,
+            "0192-ab",
+        ),
+        (
+            "virtflow::phase: phase=\"sent\" vm_id=0192-cd name=vm-3",
+            Phase::Sent,
+            "vm-3",
+        ),
+    ] {
+        let expected = Line {
+            phase,
+            whose: whose.to_owned(),
+        };
+        assert_eq!(parse(&format!("{time} {line}")), Some(expected));
+    }
     assert_eq!(parse("INFO virtflow_raft: leader"), None);
 }
 
@@ -219,26 +256,34 @@ fn one_round(
     } else {
         &followers[0]
     };
-    let log = cloud.place.log(&leader)?;
-    wait_quiet(&log)?;
+    wait_quiet(&cloud.place.log(&leader)?)?;
 
     let name = format!("vm-{round}");
     let key = format!("Idempotency-Key: {}", Uuid::new_v4());
     let body = Cloud::create_vm_body(&name);
     let process = cloud.place.node(&leader)?.service_process(CONTROLLER)?;
-    let phases = PhaseLog::from_now(&log);
+    let watch = Watch {
+        leader: LogTail::from_now(cloud.place.log(&leader)?),
+        all: cloud
+            .place
+            .controllers()
+            .iter()
+            .map(|name| Ok(LogTail::from_now(cloud.place.log(name)?)))
+            .collect::<Result<_>>()?,
+        vm: name.clone(),
+    };
     let start = Instant::now();
     let request = cloud
         .api
         .begin(cloud.address(asked)?, "POST", "/vms", &[&key], Some(&body))?;
     match aim {
         Aim::After(delay) => std::thread::sleep(delay),
-        Aim::At(phase) => wait_for(&phases, phase)?,
+        Aim::At(phase) => wait_for(&watch, phase)?,
     }
     process.kill()?;
     let killed_after = start.elapsed();
     let outcome = outcome_of(&Api::finish(request)?)?;
-    let (phase, _) = phases.reached();
+    let phase = watch.reached().unwrap_or(Phase::BeforeAppend);
     println!(
         "round {round:2}: {leader} killed {:3} ms after the request to {asked} ({aim:?}); phase: {phase:?}; outcome: {outcome:?}",
         killed_after.as_millis()
@@ -338,31 +383,28 @@ fn outcome_of(answer: &Answer) -> Result<Outcome> {
 
 /// Waits until nothing is being written, so that the next phase in the log is the request's.
 fn wait_quiet(log: &Path) -> Result<()> {
-    let mut since = PhaseLog::from_now(log);
+    let mut since = LogTail::from_now(log.to_owned());
     let mut start = Instant::now();
     poll::until("a quiet cluster", Duration::from_secs(20), || {
         if !since.lines().is_empty() {
-            since = PhaseLog::from_now(log);
+            since = LogTail::from_now(log.to_owned());
             start = Instant::now();
         }
         Ok((start.elapsed() >= QUIET).then_some(()))
     })
 }
 
-/// Waits until the log says that the request is in `phase`, without resting.
-fn wait_for(log: &PhaseLog, phase: Phase) -> Result<()> {
+/// Waits until the request is in `phase`, or beyond it, hardly resting.
+fn wait_for(watch: &Watch, phase: Phase) -> Result<()> {
     let start = Instant::now();
     while start.elapsed() < Duration::from_secs(10) {
-        let lines = log.lines();
-        let there = match lines.first() {
-            Some(_) if phase == Phase::BeforeAppend => true,
-            Some(_) => log.reached().0 >= phase,
-            None => false,
-        };
-        if there {
+        if watch.reached().is_some_and(|reached| reached >= phase) {
             return Ok(());
         }
         std::thread::sleep(Duration::from_millis(1));
     }
-    bail!("the request did not reach {phase:?}: {:?}", log.lines())
+    bail!(
+        "the request did not reach {phase:?}, only {:?}",
+        watch.reached()
+    )
 }

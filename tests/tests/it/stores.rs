@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
@@ -198,7 +199,7 @@ fn a_wiped_member_is_not_taken_for_the_old_one() -> Result<()> {
 #[test]
 #[ignore = "needs root; run by `cargo xtask ci`"]
 fn the_sole_survivor_and_the_backup_go_on() -> Result<()> {
-    let (folder, cloud) = support::start(plan(&[]))?;
+    let (folder, mut cloud) = support::start(plan(&[]))?;
     let backed_up = write_some(&cloud, "early", 10)?;
     let backup = folder.path().join("backup");
     let leader = cloud.leader()?;
@@ -206,6 +207,8 @@ fn the_sole_survivor_and_the_backup_go_on() -> Result<()> {
         .place
         .run(&leader, &["backup", "--out", &backup.to_string_lossy()])?;
     let late = write_some(&cloud, "late", 10)?;
+    beside_the_running_cluster(&mut cloud, &backup, &backed_up, &late)?;
+
     let survivor = cloud.followers()?.remove(0);
     cloud.wait_caught_up(&survivor, CATCH_UP_TIMEOUT)?;
     let before = text(&cloud.place.status(&survivor)?, "/incarnation")?.to_owned();
@@ -215,7 +218,7 @@ fn the_sole_survivor_and_the_backup_go_on() -> Result<()> {
     // Two of three are lost for good.
     cloud
         .place
-        .run(&survivor, &["recover", "--sole-survivor"])?;
+        .run(&survivor, &["recover", "--sole-survivor", "--yes"])?;
     cloud.place.start(&survivor)?;
     cloud.place.wait_ready(&survivor)?;
     all_there(&cloud, &survivor, &backed_up)?;
@@ -250,6 +253,57 @@ fn the_sole_survivor_and_the_backup_go_on() -> Result<()> {
         tenants.body
     );
     support::end(folder, cloud)
+}
+
+/// A backup that is brought to life while the original runs is another life: neither disturbs the
+/// other.
+fn beside_the_running_cluster(
+    cloud: &mut Cloud,
+    backup: &Path,
+    backed_up: &[String],
+    late: &[String],
+) -> Result<()> {
+    cloud.place.add_controller("c4")?;
+    let key = |name: &str| -> Result<PathBuf> {
+        Ok(cloud.place.node(name)?.directory().join("etc/seal.key"))
+    };
+    // The copy keeps its mode: a key that others may read is refused.
+    fs::copy(key("c1")?, key("c4")?)?;
+    cloud
+        .place
+        .run("c4", &["restore", "--from", &backup.to_string_lossy()])?;
+    cloud.place.start("c4")?;
+    cloud.place.wait_ready("c4")?;
+    all_there(cloud, "c4", backed_up)?;
+    let newer = cloud
+        .api
+        .get(cloud.address("c4")?, &format!("/racks/{}", late[0]))?;
+    ensure!(newer.http_status == 404, "{newer:?}");
+    write_by(cloud, "c4", "only-in-the-restored")?;
+
+    let leader = cloud.leader()?;
+    write_by(cloud, &leader, "only-in-the-original")?;
+    cloud.wait_liveness("h1", "online")?;
+    cloud.wait_voters(3)?;
+    for name in cloud.place.controllers() {
+        cloud.wait_caught_up(&name, CATCH_UP_TIMEOUT)?;
+        all_there(cloud, &name, late)?;
+        let racks = cloud.api.get(cloud.address(&name)?, "/racks")?;
+        ensure!(
+            !racks.body.to_string().contains("only-in-the-restored"),
+            "{name} took something from the other life"
+        );
+    }
+    let (here, there) = (cloud.place.status("c1")?, cloud.place.status("c4")?);
+    ensure!(
+        here["cluster_id"] == there["cluster_id"] && here["incarnation"] != there["incarnation"],
+        "{here} {there}"
+    );
+    ensure!(
+        there["members"].as_array().map(Vec::len) == Some(1),
+        "{there}"
+    );
+    cloud.place.stop("c4")
 }
 
 fn write_by(cloud: &Cloud, controller: &str, name: &str) -> Result<()> {

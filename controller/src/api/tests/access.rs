@@ -58,7 +58,7 @@ fn matrix() -> Vec<(&'static str, &'static str, Value, [u16; 5])> {
             "POST",
             "/controllers/hand-over",
             json!({}),
-            [503, 403, 403, 403, 403],
+            [409, 403, 403, 403, 403],
         ),
     ]
 }
@@ -228,8 +228,9 @@ async fn nobody_grants_what_they_do_not_hold() {
     assert_eq!(
         grant(developer, "viewer", Some("tenant/acme"))
             .await
-            .error(403),
-        "forbidden"
+            .error(404),
+        "not_found",
+        "a developer does not see who else there is"
     );
     grant(tenant_admin, "developer", Some("tenant/acme"))
         .await

@@ -189,6 +189,10 @@ async fn sizes_types_methods_and_paths_are_refused_in_our_form() {
         let reply = ask(method, path).send().await;
         well_formed(&reply);
         assert_eq!(reply.error(405), "invalid", "{method} {path}");
+        assert!(
+            reply.headers["allow"].to_str().unwrap().contains("GET"),
+            "{path}"
+        );
     }
     for path in [
         "/nothing",
@@ -230,6 +234,10 @@ async fn bad_queries_and_headers_are_refused() {
         well_formed(&reply);
         assert_eq!(reply.error(400), "invalid", "{path}");
     }
+    let large = rig.ask("GET", "/tenants").token(&rig.admin);
+    let large = large.header("x-large", &"x".repeat(32 * 1024)).send().await;
+    well_formed(&large);
+    assert_eq!(large.error(431), "limit_exceeded");
     let long_key = "k".repeat(129);
     for (name, value) in [
         ("idempotency-key", ""),

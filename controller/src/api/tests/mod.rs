@@ -1,8 +1,9 @@
-//! The API as a client meets it: real requests through the whole router, against a cluster of one
-//! controller with its real log, shadow and state.
+//! The API as a client meets it: real requests through the whole router, against
+//! controllers with their real log, shadow and state.
 
 mod access;
 mod catalogue;
+mod followers;
 mod objects;
 mod support;
 mod tokens;

@@ -264,3 +264,54 @@ async fn the_cluster_tells_of_itself_and_verifies() {
     let catalogue = rig.get("/permissions", &rig.admin).await;
     assert!(catalogue.text.contains("\"virtual_machine.execute\""));
 }
+
+#[tokio::test]
+async fn a_vm_that_fits_nowhere_is_asked_for_once_waited_for_and_given_up() {
+    let rig = Rig::start().await;
+    let alice = rig.tenant_with("acme", "alice", "developer").await;
+    let spec = json!({"cpu_cores": 1, "memory_mib": 128, "storage_gib": 1});
+    let create = || {
+        let ask = rig
+            .ask("POST", "/vms")
+            .token(&alice)
+            .header("idempotency-key", "one");
+        ask.json(&json!({"name": "web-1", "spec": spec})).send()
+    };
+    let first = create().await;
+    let again = create().await;
+    let operation = first.data(202)["operation"]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    assert_eq!(again.data(202)["operation"]["id"], operation.as_str());
+    assert_eq!(
+        again.data(202)["object"]["id"],
+        first.data(202)["object"]["id"]
+    );
+    let vms = rig.get("/vms", &alice).await;
+    assert_eq!(vms.data(200).as_array().unwrap().len(), 1);
+
+    let begun = std::time::Instant::now();
+    let path = format!("/operations/{operation}?wait=30s");
+    let cancel = format!("/operations/{operation}/cancel");
+    let (waited, cancelled) = tokio::join!(
+        rig.get(&path, &alice),
+        rig.ask("POST", &cancel).token(&alice).send(),
+    );
+    cancelled.data(200);
+    waited.data(200);
+    assert!(
+        begun.elapsed().as_secs() < 20,
+        "the wait ended with the operation"
+    );
+    let after = rig.get(&path, &alice).await;
+    assert_eq!(after.data(200)["status"]["state"], "cancelled");
+    assert_eq!(rig.get("/vms/web-1", &alice).await.error(404), "not_found");
+    let usage = rig.get("/tenants/acme/usage", &alice).await;
+    assert_eq!(
+        usage.data(200)["accounts"]["vms"]["used"],
+        0,
+        "{}",
+        usage.text
+    );
+}

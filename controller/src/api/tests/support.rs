@@ -5,6 +5,7 @@ use axum::http::{HeaderMap, Request};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
+use virtflow_pki::{Identity, Role};
 
 use crate::app::{App, Caller};
 use crate::testing::{self, ADMIN_PASSWORD};
@@ -46,12 +47,13 @@ impl Reply {
 /// A request being put together.
 #[derive(Debug)]
 pub(super) struct Ask<'a> {
-    rig: &'a Rig,
+    app: &'a App,
     method: &'static str,
     path: String,
     headers: Vec<(&'static str, String)>,
     body: Vec<u8>,
     from: String,
+    client: Option<Identity>,
 }
 
 impl Ask<'_> {
@@ -73,6 +75,14 @@ impl Ask<'_> {
         self.from = address.to_owned();
         self
     }
+    pub(super) fn certificate(mut self, role: Role, subject: &str) -> Self {
+        self.client = Some(Identity {
+            cluster_id: self.app.cluster_id().uuid(),
+            role,
+            subject_id: subject.parse().unwrap(),
+        });
+        self
+    }
     pub(super) async fn send(self) -> Reply {
         let mut request = Request::builder().method(self.method).uri(&self.path);
         for (name, value) in &self.headers {
@@ -80,14 +90,14 @@ impl Ask<'_> {
         }
         let caller = Caller {
             remote_address: self.from,
-            client: None,
+            client: self.client,
             hops: 0,
         };
         let request = request
             .extension(caller)
             .body(Body::from(self.body))
             .unwrap();
-        let response = self.rig.app.router().oneshot(request).await.unwrap();
+        let response = self.app.router().unwrap().oneshot(request).await.unwrap();
         let (head, body) = response.into_parts();
         let bytes = body.collect().await.unwrap().to_bytes();
         let text = String::from_utf8(bytes.to_vec()).unwrap();
@@ -97,6 +107,19 @@ impl Ask<'_> {
             body: serde_json::from_str(&text).unwrap_or(Value::Null),
             text,
         }
+    }
+}
+
+/// A request to this controller.
+pub(super) fn ask<'a>(app: &'a App, method: &'static str, path: &str) -> Ask<'a> {
+    Ask {
+        app,
+        method,
+        path: format!("/api/v1{path}"),
+        headers: Vec::new(),
+        body: Vec::new(),
+        from: "192.0.2.1:4000".into(),
+        client: None,
     }
 }
 
@@ -122,14 +145,7 @@ impl Rig {
     }
 
     pub(super) fn ask(&self, method: &'static str, path: &str) -> Ask<'_> {
-        Ask {
-            rig: self,
-            method,
-            path: format!("/api/v1{path}"),
-            headers: Vec::new(),
-            body: Vec::new(),
-            from: "192.0.2.1:4000".into(),
-        }
+        ask(&self.app, method, path)
     }
 
     pub(super) async fn log_in(&self, user: &str, password: &str) -> String {

@@ -1,6 +1,7 @@
 //! Logging in, and what a token is worth from the moment on that it is not.
 
 use serde_json::json;
+use virtflow_pki::Role;
 
 use super::support::{PASSWORD, Reply, Rig};
 use crate::testing::ADMIN_PASSWORD;
@@ -215,4 +216,29 @@ async fn a_password_is_changed_with_the_old_one_beside_it() {
         "unauthenticated"
     );
     try_login(&rig, "alice", next).await.data(200);
+}
+
+#[tokio::test]
+async fn a_client_certificate_stands_for_its_user_and_no_other_role_does() {
+    let rig = Rig::start().await;
+    rig.tenant_with("acme", "alice", "viewer").await;
+    let alice = rig.get("/users/alice", &rig.admin).await.id();
+    let ask = |role| rig.ask("GET", "/auth/whoami").certificate(role, &alice);
+    let who = ask(Role::Client).send().await;
+    assert_eq!(who.data(200)["via"], "certificate", "{}", who.text);
+    assert_eq!(ask(Role::Agent).send().await.error(401), "unauthenticated");
+    assert_eq!(
+        ask(Role::Controller).send().await.error(401),
+        "unauthenticated"
+    );
+    // A token that is shown counts, also where it is worse than the certificate.
+    let both = ask(Role::Client).token("vft1.made.up").send().await;
+    assert_eq!(both.error(401), "unauthenticated");
+    let suspend = json!({"spec": {"state": "suspended"}});
+    let patch = rig
+        .ask("PATCH", "/users/alice")
+        .token(&rig.admin)
+        .json(&suspend);
+    patch.send().await.data(200);
+    assert_eq!(ask(Role::Client).send().await.error(401), "unauthenticated");
 }

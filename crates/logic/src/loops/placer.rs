@@ -8,7 +8,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use serde_json::{Value, json};
 use virtflow_model::kinds::baremetal::{HostState, Liveness};
 use virtflow_model::kinds::baremetal_group::GroupState;
 use virtflow_model::kinds::operation::OperationState;
@@ -16,18 +15,17 @@ use virtflow_model::kinds::virtual_machine::{Placement, VirtualMachineSpec, VmPh
 use virtflow_model::kinds::{Baremetal, BaremetalGroup, VirtualMachine};
 use virtflow_model::{Kind, key};
 use virtflow_scheduler::{
-    Amounts, DIMENSIONS, Group, Host, Inventory, Refusal, Request, Room, Standing, Why,
-    explain as refusals_of, place as choose,
+    Amounts, DIMENSIONS, Group, Host, Inventory, Request, Room, Standing, place as choose,
 };
 use virtflow_state::{AccountKey, Change, Changeset, Object, State};
-use virtflow_types::{Error, ErrorCode, ObjectId, RequestId, Timestamp};
+use virtflow_types::{Error, ObjectId, RequestId, Timestamp};
 
+use super::nowhere::{Nowhere, not_active, nowhere};
 use crate::audit::Entry;
 use crate::cx::Cx;
 use crate::door::quota_of;
 use crate::draft::Draft;
-use crate::explain::over_limit;
-use crate::limits::{Limits, REFUSALS_TOLD_MAX};
+use crate::limits::Limits;
 use crate::operations::unfinished;
 use crate::typed::decoded;
 use crate::vm::{allowed, enter};
@@ -334,172 +332,6 @@ fn bind(
         note: &message,
     });
     Ok(())
-}
-
-/// Why a VM has no host: a word, a sentence, and an error for whoever waits for it.
-#[derive(Debug, Clone)]
-pub(crate) struct Nowhere {
-    pub(crate) reason: &'static str,
-    pub(crate) error: Error,
-    pub(crate) hosts: Vec<Value>,
-}
-
-fn not_active(vm: &Object) -> Nowhere {
-    Nowhere {
-        reason: "tenant_not_active",
-        error: Error::new(
-            ErrorCode::Conflict,
-            format!("VM `{}` waits: its tenant is not active", vm.name),
-        ),
-        hosts: Vec::new(),
-    }
-}
-
-/// Tells why no host took the request.
-pub(crate) fn nowhere(
-    state: &State,
-    inventory: &Inventory,
-    vm: &Object,
-    spec: &VirtualMachineSpec,
-    request: &Request<'_>,
-) -> Nowhere {
-    let mut refusals = refusals_of(inventory, request);
-    refusals.retain(|refusal| refusal.why != Why::NoQuota);
-    let name = |id: ObjectId| {
-        state
-            .get(id)
-            .map_or_else(|| id.to_string(), |object| object.name.to_string())
-    };
-    if !request.rooms.iter().any(|room| *room != Room::Closed) {
-        let tenant = name(vm.tenant.unwrap_or(ObjectId::NIL));
-        let place = match spec.group_id {
-            Some(group) => format!("the group `{}`", name(group)),
-            None => "any group of hosts".into(),
-        };
-        return Nowhere {
-            reason: "no_quota",
-            error: Error::new(
-                ErrorCode::QuotaExceeded,
-                format!("tenant `{tenant}` has no quota in {place}"),
-            )
-            .advise("ask an operator for a quota: `virtflow quota create`"),
-            hosts: Vec::new(),
-        };
-    }
-    let hosts: Vec<Value> = refusals
-        .iter()
-        .map(|refusal| told(refusal, &name(refusal.host)))
-        .collect();
-    let only_quota = !refusals.is_empty()
-        && refusals
-            .iter()
-            .all(|refusal| matches!(refusal.why, Why::OverQuota(_)));
-    if only_quota && let Some(error) = group_quota_error(state, inventory, vm, request) {
-        return Nowhere {
-            reason: "quota_exceeded",
-            error,
-            hosts,
-        };
-    }
-    let mut lines: Vec<String> = refusals
-        .iter()
-        .take(REFUSALS_TOLD_MAX)
-        .map(|refusal| format!("`{}` {}", name(refusal.host), sentence(refusal.why)))
-        .collect();
-    if refusals.len() > REFUSALS_TOLD_MAX {
-        lines.push(format!("{} more hosts", refusals.len() - REFUSALS_TOLD_MAX));
-    }
-    let message = if lines.is_empty() {
-        "no host has room: there is no host in the groups that may be used".to_owned()
-    } else {
-        format!("no host has room: {}", lines.join("; "))
-    };
-    let [cpu_milli, memory_mib, storage_gib] = request.demand;
-    let told: Vec<&Value> = hosts.iter().take(REFUSALS_TOLD_MAX).collect();
-    let details = json!({
-        "asked": {"cpu_milli": cpu_milli, "memory_mib": memory_mib, "storage_gib": storage_gib},
-        "hosts": told,
-        "host_count": hosts.len(),
-    });
-    Nowhere {
-        reason: "no_capacity",
-        error: Error::new(ErrorCode::NoCapacity, message)
-            .advise("it is placed as soon as a host has room; add a host, delete something, or delete it and ask for less")
-            .with_details(details.to_string()),
-        hosts,
-    }
-}
-
-/// The first quota in a group that is too small, with its figures.
-fn group_quota_error(
-    state: &State,
-    inventory: &Inventory,
-    vm: &Object,
-    request: &Request<'_>,
-) -> Option<Error> {
-    for (group, room) in inventory.groups().iter().zip(request.rooms) {
-        let Room::Left(left) = room else { continue };
-        let quota = quota_of(state, group.id, vm.tenant?)?;
-        for (at, dimension) in DIMENSIONS.iter().enumerate() {
-            if request.demand[at] > left[at] {
-                let key = AccountKey::new(quota.id, *dimension);
-                let limit = state.limit_of(&key).unwrap_or(0);
-                let used = state.account(&key).map_or(0, |account| account.used);
-                let mut error = over_limit(state, &key, limit, used, request.demand[at]);
-                let name = |id| state.get(id).map_or("", |object| object.name.as_str());
-                error.message = format!(
-                    "the quota of tenant `{}` in the group `{}` is exceeded in {dimension}: limit {limit}, used {used}, asked {}",
-                    name(vm.tenant?),
-                    name(group.id),
-                    request.demand[at],
-                );
-                return Some(error);
-            }
-        }
-    }
-    None
-}
-
-fn told(refusal: &Refusal, host: &str) -> Value {
-    let short_by = |amounts: &Amounts| -> Value {
-        DIMENSIONS
-            .iter()
-            .zip(amounts)
-            .filter(|(_, amount)| **amount > 0)
-            .map(|(dimension, amount)| ((*dimension).to_owned(), json!(amount)))
-            .collect::<serde_json::Map<_, _>>()
-            .into()
-    };
-    let (refused_by, short) = match &refusal.why {
-        Why::Standing(standing) => (standing.name(), json!({})),
-        Why::NoQuota => ("no_quota", json!({})),
-        Why::OverQuota(short) => ("quota", short_by(short)),
-        Why::Short(short) => ("capacity", short_by(short)),
-        Why::Busy(short) => ("load", json!({"memory_mib": short})),
-    };
-    json!({"host_id": refusal.host, "host": host, "refused_by": refused_by, "short_by": short})
-}
-
-fn sentence(why: Why) -> String {
-    let short = |amounts: Amounts| {
-        DIMENSIONS
-            .iter()
-            .zip(amounts)
-            .filter(|(_, amount)| *amount > 0)
-            .map(|(dimension, amount)| format!("{dimension} by {amount}"))
-            .collect::<Vec<_>>()
-            .join(" and ")
-    };
-    match why {
-        Why::Standing(standing) => format!("is {}", standing.name().replace('_', " ")),
-        Why::NoQuota => "is in a group without quota".into(),
-        Why::OverQuota(amounts) => format!(
-            "is barred by the quota in its group, short of {}",
-            short(amounts)
-        ),
-        Why::Short(amounts) => format!("is short of {}", short(amounts)),
-        Why::Busy(memory_mib) => format!("is busy: unused memory_mib is short by {memory_mib}"),
-    }
 }
 
 /// Notes the reason on the VM and on who waits for it, if it is news.

@@ -30,9 +30,11 @@ fn may_go(object: &Object, now: Timestamp) -> bool {
         Some(Kind::Operation) => {
             decoded::<Operation>(object).is_ok_and(|it| it.status.state.is_final())
         }
-        // The machine that used it may come again for its certificate.
-        Some(Kind::JoinToken) => decoded::<JoinToken>(object)
-            .is_ok_and(|token| now.since(token.spec.expires_at) >= JOIN_TOKEN_KEPT),
+        // The machine that used it may come again for its certificate; nobody else will.
+        Some(Kind::JoinToken) => decoded::<JoinToken>(object).is_ok_and(|token| {
+            token.status.used_by_key.is_empty()
+                || now.since(token.spec.expires_at) >= JOIN_TOKEN_KEPT
+        }),
         _ => false,
     }
 }

@@ -49,7 +49,7 @@ pub struct ObservedVm {
     pub generation: u64,
     /// Restarts by the agent itself.
     pub restarts: u64,
-    /// The act on its power last carried out, or being carried out.
+    /// The act on its power last carried out; with an error, the one that failed.
     pub power_serial: u64,
     /// What was asked for is so.
     pub carried_out: bool,
@@ -231,6 +231,10 @@ fn judge(status: &VirtualMachineStatus, seen: &ObservedVm) -> Option<Next> {
         return match says {
             _ if settled => next(says, Ends::Well),
             VmPhase::Error => next(says, Ends::Badly),
+            // It ran, and was gone before anybody could see it run.
+            VmPhase::Stopped if status.phase != VmPhase::Stopping && !seen.reason.is_empty() => {
+                next(says, Ends::Well)
+            }
             _ => None,
         };
     }

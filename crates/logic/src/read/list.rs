@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use virtflow_model::{Action, Kind, Permission, key};
+use virtflow_model::{Action, Kind, PerKind, Permission, Resource, Scope, key};
 use virtflow_policy::Rights;
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ObjectId, PAGE_OBJECTS_DEFAULT, PAGE_OBJECTS_MAX};
@@ -172,8 +172,11 @@ fn source<'a>(
     if let (Some(group), Kind::Baremetal) = (filter.group, query.kind) {
         return Box::new(state.by_key(key::HOST_GROUP, &group.to_string(), after));
     }
+    // Objects of the system that concern a tenant, quotas, are not under its key; they are few.
+    let indexed = query.kind.dispatch(ScopeOf) != Scope::System;
     if let Some(tenant) = filter
         .tenant
+        .filter(|_| indexed)
         .or_else(|| only_tenant(&door.rights, query.kind))
     {
         return Box::new(state.by_key(key::TENANT, &format!("{kind}/{tenant}"), after));
@@ -185,6 +188,15 @@ fn source<'a>(
         return Box::new(state.by_key(key::OPERATION_STATE, far, after));
     }
     Box::new(state.of_kind(kind, after))
+}
+
+struct ScopeOf;
+
+impl PerKind for ScopeOf {
+    type Out = Scope;
+    fn run<R: Resource>(self) -> Scope {
+        R::SCOPE
+    }
 }
 
 /// The one tenant outside which the asker sees nothing of a kind: then its index is enough, and nobody

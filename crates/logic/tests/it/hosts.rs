@@ -350,3 +350,31 @@ fn only_who_may_make_a_controller_may_invite_one() {
     );
     world.ask(world.admin, &invite("controller")).unwrap();
 }
+
+#[test]
+fn an_invitation_that_was_used_holds_nothing_up() {
+    let (mut world, _host) = World::furnished();
+    world.create(Kind::BaremetalGroup, "g2", json!({}));
+    let open = world.invite(json!({"group": "g2"}));
+    let delete = |target: &str| {
+        Request::Delete(Delete {
+            kind: Kind::BaremetalGroup,
+            target: target.into(),
+            tenant: None,
+            force: false,
+        })
+    };
+    let error = world.ask(world.admin, &delete("g2")).unwrap_err();
+    assert!(
+        error.message.contains("still needed by join_token"),
+        "{error}"
+    );
+    let host = world.enrol(&open, "SN-5", "key-5").unwrap();
+    world.ask(world.admin, &remove(host, false)).unwrap();
+    world.ask(world.admin, &delete("g2")).unwrap();
+    world.create(Kind::BaremetalGroup, "g3", json!({}));
+    world.invite(json!({"group": "g3", "ttl_s": 60}));
+    world.wait(Duration::from_secs(60));
+    world.loops();
+    world.ask(world.admin, &delete("g3")).unwrap();
+}

@@ -204,9 +204,10 @@ fn a_planted_charge_is_found() {
     let found = verify_footprints(&planted);
     assert_eq!(found.len(), 1);
     assert_eq!(found[0].object, vm);
-    assert!(found[0].to_string().starts_with(&format!(
-        "virtual_machine `a` ({vm}): charges: the row gives"
-    )));
+    let of = |line: &str| line.replace(&vm.to_string(), "ID");
+    let line = of(&found[0].to_string());
+    let text = "virtual_machine `a` (ID): charge on tenant `acme` memory_mib: the row gives 128, stored is 64";
+    assert_eq!(line, text);
     assert_ne!(planted.digest(), world.state.digest());
 }
 
@@ -236,4 +237,15 @@ fn every_kind_has_a_view_without_hashes() {
         .find(|column| column.column == "phase")
         .unwrap();
     assert_eq!(phase.path, "$.status.phase");
+}
+
+#[test]
+fn quotas_are_listed_by_their_tenant_too() {
+    let (mut world, _host) = World::furnished();
+    world.tenant("globex", "bob");
+    let mut query = ListQuery::of(Kind::BaremetalGroupTenantQuota);
+    query.tenant = Some("acme".into());
+    let page = list(&world.state, &world.cx(world.admin), &query).unwrap();
+    let tenants: Vec<_> = page.objects.iter().map(|o| &o["names"]["tenant"]).collect();
+    assert_eq!(tenants, [&json!("acme")]);
 }

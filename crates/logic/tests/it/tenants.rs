@@ -46,10 +46,9 @@ fn refused_while_it_runs_then_everything_of_it_goes() {
     assert_eq!(reply.http_status, 202);
     let again = world.ask(world.admin, &delete).unwrap();
     assert_eq!(
-        again.operation_id, None,
+        again.operation_id, reply.operation_id,
         "the one that runs is told, not begun anew"
     );
-    assert_eq!(again.operation.unwrap()["id"], json!(reply.operation_id));
     let refused = world
         .vm(alice, "web-2", json!({"specification": "small"}))
         .unwrap_err();
@@ -116,4 +115,29 @@ fn a_tenant_whose_host_is_silent_ends_too() {
     assert_eq!(world.state.of_kind(Kind::Tenant.name(), None).count(), 0);
     assert_eq!(world.state.of_kind(Kind::Residue.name(), None).count(), 1);
     assert_eq!(world.used(host.id, "memory_mib"), 128);
+}
+
+#[test]
+fn an_administrator_who_is_gone_is_no_longer_named() {
+    let (mut world, _host) = World::furnished();
+    world.user("carol", Some("acme"));
+    let patch = virtflow_logic::Update {
+        kind: Kind::Tenant,
+        target: "acme".into(),
+        tenant: None,
+        spec: json!({"admin_user": "carol"}),
+        merge: true,
+    };
+    let reply = world.ask(world.admin, &Request::Update(patch)).unwrap();
+    assert_eq!(reply.object.unwrap()["names"]["admin_user"], "carol");
+    let delete = Delete {
+        kind: Kind::User,
+        target: "carol".into(),
+        tenant: None,
+        force: false,
+    };
+    world.ask(world.admin, &Request::Delete(delete)).unwrap();
+    world.loops();
+    let spec = &world.named(Kind::Tenant, "acme").spec;
+    assert!(!spec.contains("admin_user_id"), "{spec}");
 }

@@ -401,3 +401,51 @@ fn an_operation_is_given_up_only_while_nothing_was_told() {
     );
     world.settle(&host);
 }
+
+#[test]
+fn a_start_that_fails_on_the_host_fails_its_operation() {
+    let (mut world, host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    let reply = world.vm(alice, "web-1", json!({"specification": "small"}));
+    let vm = reply.unwrap().object_id.unwrap();
+    world.place();
+    world.settle(&host);
+    world.ask(alice, &power("web-1", PowerAct::Stop)).unwrap();
+    world.settle(&host);
+    let start = world.ask(alice, &power("web-1", PowerAct::Start)).unwrap();
+    let failed = |power_serial| ObservedVm {
+        reason: "start_failed".into(),
+        power_serial,
+        carried_out: false,
+        ..seen(vm, 1, ObservedPhase::Error)
+    };
+    assert_eq!(
+        world.report(&host, &one(failed(1))),
+        0,
+        "an error of before the start"
+    );
+    world.report(&host, &one(failed(2)));
+    assert_eq!(world.operation(start.operation_id.unwrap()).0, "failed");
+    assert_eq!(world.phase(vm), VmPhase::Error);
+}
+
+#[test]
+fn a_guest_that_ends_before_it_is_seen_running_ends_the_wait_too() {
+    let (mut world, host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    let reply = world
+        .vm(alice, "job-1", json!({"specification": "small"}))
+        .unwrap();
+    let vm = reply.object_id.unwrap();
+    world.place();
+    let over = ObservedVm {
+        reason: "shutdown_by_guest".into(),
+        pid: 0,
+        carried_out: false,
+        ..seen(vm, 1, ObservedPhase::Stopped)
+    };
+    world.report(&host, &one(over));
+    assert_eq!(world.phase(vm), VmPhase::Stopped);
+    assert_eq!(world.vm_status(vm).reason, "shutdown_by_guest");
+    assert_eq!(world.operation(reply.operation_id.unwrap()).0, "completed");
+}

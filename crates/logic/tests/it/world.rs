@@ -367,9 +367,14 @@ impl World {
         Ok(())
     }
 
+    /// Proposes what a pass gave, one by one. One that rests on what another of them has just changed is
+    /// dropped, as a leader drops it; any other refusal is a mistake of the pass.
     pub(crate) fn commit_all(&mut self, changesets: &[Changeset]) {
         for changeset in changesets {
-            self.commit(changeset).unwrap();
+            match self.commit(changeset) {
+                Ok(()) | Err(Refused::Version { .. }) => {}
+                Err(refused) => panic!("{refused}: {changeset:?}"),
+            }
         }
     }
 

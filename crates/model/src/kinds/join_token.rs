@@ -82,8 +82,11 @@ impl Resource for JoinToken {
             128,
         )
     }
-    fn print(_: &Meta, spec: &JoinTokenSpec, _: &JoinTokenStatus, print: &mut Print) {
-        print.link(spec.group_id).link(spec.rack_id);
+    /// Once used it needs nothing any more: what it made has links of its own.
+    fn print(_: &Meta, spec: &JoinTokenSpec, status: &JoinTokenStatus, print: &mut Print) {
+        if status.used_by_key.is_empty() {
+            print.link(spec.group_id).link(spec.rack_id);
+        }
         print.expires(spec.expires_at);
     }
 }

@@ -54,11 +54,8 @@ impl Cloud {
         let controllers = place.controllers();
         place.add_controller(&controllers[0])?;
         let cluster = place.make_cluster(&controllers[0], ADMINISTRATOR)?;
-        operator.log_in(
-            &cluster,
-            ADMINISTRATOR,
-            &place.administrators_password(&controllers[0])?,
-        )?;
+        let password = place.administrators_password(&controllers[0])?;
+        operator.log_in(&cluster, ADMINISTRATOR, &password)?;
         let api = Self::api_of(&place, &operator)?;
         let mut cloud = Self {
             place,
@@ -70,6 +67,10 @@ impl Cloud {
             cloud.add_controller(name, &[])?;
         }
         cloud.wait_voters(controllers.len())?;
+        // The tool knows by now only the controller that there was at first.
+        cloud
+            .operator
+            .log_in(&cloud.cluster, ADMINISTRATOR, &password)?;
         cloud.furnish()?;
         for name in cloud.place.hosts() {
             cloud.add_host(&name)?;
