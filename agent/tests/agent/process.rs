@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 
 use crate::support::*;
 use virtflow_agent::identity::HostIdentity;
+use virtflow_proto::agent::v1;
+use virtflow_proto::agent::v1::agent_message::Body as Said;
+use virtflow_proto::agent::v1::controller_message::Body as Tell;
 
 /// Resident memory that an agent may take once it has settled.
 const RESIDENT_MIB_MAX: u64 = 20;
@@ -233,7 +236,15 @@ async fn it_runs_in_little_memory_changes_its_log_and_ends_when_asked() {
     // Heartbeats at twenty times the usual rate, until the agent has settled.
     let until = Instant::now() + PATIENCE;
     let resident = loop {
-        session.hear().await;
+        // Answered: after some seconds without an answer it would look for another controller.
+        if let Said::Heartbeat(beat) = session.hear().await {
+            session
+                .tell(Tell::HeartbeatAck(v1::HeartbeatAck {
+                    sequence: beat.sequence,
+                    session: beat.session,
+                }))
+                .await;
+        }
         let resident = agent.memory_mib("VmRSS:");
         if resident <= RESIDENT_MIB_MAX {
             break resident;

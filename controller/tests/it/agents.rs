@@ -1,3 +1,5 @@
+//! Agents' sessions with real controllers: orders, reports, leases, removal, renewal, consoles.
+
 use std::time::Duration;
 
 use serde_json::json;

@@ -1,3 +1,5 @@
+//! Three controllers: joining, outliving their leader, coming back after a dark month.
+
 use virtflow_model::Kind;
 use virtflow_raft::MemberRole;
 

@@ -1,3 +1,5 @@
+//! What each port takes, and what it does with everything else.
+
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

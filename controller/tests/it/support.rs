@@ -1,3 +1,5 @@
+//! Controllers in one process over real listeners, for the tests beside this file.
+
 use std::path::Path;
 use std::time::{Duration, Instant};
 

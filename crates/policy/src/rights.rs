@@ -1,3 +1,5 @@
+//! What a subject holds over what, and how a question is answered from it.
+
 use virtflow_model::{Action, Kind, Permission};
 use virtflow_types::ObjectId;
 

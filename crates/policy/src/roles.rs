@@ -1,3 +1,5 @@
+//! The built-in roles: a table from name to permissions.
+
 use virtflow_model::{Action, Kind, Permission};
 
 /// Reading the audit of a scope: of a tenant, or of everything.

@@ -1,3 +1,5 @@
+//! The hosts as placing sees them: what is free, and what keeps a host out.
+
 use std::collections::BTreeMap;
 
 use virtflow_model::kinds::baremetal_group::SchedulingPolicy;

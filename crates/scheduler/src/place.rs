@@ -1,3 +1,5 @@
+//! The pass over the hosts, and the reason of every host that was passed over.
+
 use virtflow_model::kinds::baremetal_group::SchedulingPolicy;
 use virtflow_types::ObjectId;
 

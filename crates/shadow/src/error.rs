@@ -1,3 +1,5 @@
+//! Why a store cannot be opened, read or written.
+
 use std::error::Error as _;
 use std::fmt::Write as _;
 use std::io;

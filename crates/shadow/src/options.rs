@@ -1,3 +1,5 @@
+//! How the shadow is kept: limits, retention, and the views of the kinds.
+
 use std::time::Duration;
 
 use crate::error::StoreError;

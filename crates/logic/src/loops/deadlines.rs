@@ -1,3 +1,5 @@
+//! What should have ended by now is ended: stuck phases and operations, and VMs whose deletion waits.
+
 use virtflow_model::key;
 use virtflow_model::kinds::operation::OperationState;
 use virtflow_model::kinds::virtual_machine::VmPhase;

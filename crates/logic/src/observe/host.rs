@@ -1,3 +1,5 @@
+//! What is seen of hosts: coming, going, changing, and two machines with one key.
+
 use serde_json::Value;
 use virtflow_model::kinds::baremetal::{BaremetalSpec, BaremetalStatus, HostState, Liveness};
 use virtflow_model::kinds::{Baremetal, BaremetalGroup, Controller};

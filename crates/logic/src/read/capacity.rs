@@ -1,3 +1,5 @@
+//! What groups and hosts have, and what is taken of it.
+
 use serde_json::{Map, Value, json};
 use virtflow_model::kinds::Baremetal;
 use virtflow_model::{Kind, key};

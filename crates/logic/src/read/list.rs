@@ -1,3 +1,5 @@
+//! Lists: one index is walked, a bounded number of rows a page, and only what the caller may see.
+
 use std::sync::Arc;
 
 use serde_json::Value;
