@@ -18,6 +18,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod config;
+mod confirm;
 mod desk;
 mod digest;
 mod error;

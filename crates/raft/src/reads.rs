@@ -5,13 +5,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::LinearizerOption;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 use tonic::Code;
 use virtflow_proto::raft::v1::ReadIndexRequest;
 use virtflow_proto::raft::v1::peer_client::PeerClient;
 
+use crate::confirm;
 use crate::error::ReadError;
 use crate::leadership::Leadership;
 use crate::link::{Lane, Link, MESSAGE_BYTES_MAX};
@@ -56,16 +56,12 @@ where
     }
 }
 
-async fn own_round(raft: &Raft, published: &Published) -> Round {
+async fn own_round(raft: &Raft, link: &Link, published: &Published) -> Round {
     let began = std::time::Instant::now();
-    let fresh = LinearizerOption::new(Some(Duration::ZERO), true).with_wait_timeout(ROUND_TIMEOUT);
-    let linearizer = raft
-        .get_read_linearizer(fresh)
-        .await
-        .map_err(|error| error.to_string())?;
-    let read = linearizer.read_log_id();
+    let round = tokio::time::timeout(ROUND_TIMEOUT, confirm::round(raft, link)).await;
+    let found = round.map_err(|_| "no quorum answered in time".to_owned())??;
     published.measures.read_round_us.record_since(began);
-    Ok((read.index(), read.committed_leader_id().term))
+    Ok(found)
 }
 
 /// Asks the leader for a round of its own.
@@ -109,10 +105,10 @@ impl Reads {
     ) -> (Self, Vec<tokio::task::JoinHandle<()>>) {
         let (own, own_waiting) = mpsc::channel(READS_MAX);
         let (led, led_waiting) = mpsc::channel(READS_MAX);
-        let seen = published.clone();
+        let (seen, asking) = (published.clone(), link.clone());
         let own_rounds = tokio::spawn(share(own_waiting, move || {
-            let (raft, published) = (raft.clone(), seen.clone());
-            async move { own_round(&raft, &published).await }
+            let (raft, link, published) = (raft.clone(), asking.clone(), seen.clone());
+            async move { own_round(&raft, &link, &published).await }
         }));
         let known = leadership.clone();
         let led_rounds = tokio::spawn(share(led_waiting, move || {

@@ -14,14 +14,15 @@ use virtflow_proto::raft::v1::{Envelope, SnapshotChunk};
 use virtflow_state::port::Shadow;
 use virtflow_types::ObjectId;
 
+use crate::confirm;
 use crate::digest::Digests;
 use crate::link::{Link, MESSAGE_BYTES_MAX};
 use crate::machine::{ReceivedFile, SnapshotData};
 use crate::network::SNAPSHOT_CHUNK_TIMEOUT;
 use crate::types::{Raft, Snapshot, SnapshotMeta};
 use crate::wire::{
-    Append, AppendReply, Ballot, BallotReply, DigestQuery, Meta, SnapshotHeader, SnapshotReply,
-    Transfer, TransferReply,
+    Append, AppendReply, Ballot, BallotReply, Confirm, DigestQuery, Meta, SnapshotHeader,
+    SnapshotReply, Transfer, TransferReply,
 };
 
 /// Size of a snapshot, in bytes.
@@ -180,6 +181,13 @@ impl raft_server::Raft for RaftService {
             .await
             .map_err(stopped)?;
         Ok(self.reply(from, store, &TransferReply::of(&reply)))
+    }
+
+    async fn confirm(&self, request: Request<Envelope>) -> Result<Response<Envelope>, Status> {
+        let (envelope, from, store) = self.open(request)?;
+        let question = Confirm::decode(envelope.payload).map_err(malformed)?;
+        let reply = confirm::answer(&self.inner.raft, &question).await;
+        Ok(self.reply(from, store, &reply.map_err(stopped)?))
     }
 
     async fn digest(&self, request: Request<Envelope>) -> Result<Response<Envelope>, Status> {

@@ -463,6 +463,21 @@ pub(crate) struct SnapshotReply {
     pub(crate) vote: Option<Vote>,
 }
 
+/// Asks whether the receiver still recognises this leader.
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct Confirm {
+    #[prost(uint64, tag = "1")]
+    pub(crate) term: u64,
+    #[prost(uint64, tag = "2")]
+    pub(crate) leader: u64,
+}
+
+#[derive(Clone, PartialEq, prost::Message)]
+pub(crate) struct ConfirmReply {
+    #[prost(bool, tag = "1")]
+    pub(crate) recognised: bool,
+}
+
 /// Asks for the digest of the state at an index, and tells what the group found at an earlier one.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct DigestQuery {

@@ -207,7 +207,7 @@ impl Cloud {
     /// The name of the controller that leads, as any of them says.
     ///
     /// # Errors
-    /// When none is known within [`WRITE_TIMEOUT`].
+    /// When none is known within 20 s.
     pub fn leader(&self) -> Result<String> {
         poll::until("a leader", WRITE_TIMEOUT, || {
             for name in self.place.controllers() {
