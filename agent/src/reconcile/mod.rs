@@ -1,6 +1,6 @@
 //! Makes the guests of this host what they should be.
 //!
-//! One task owns each VM ([`task`]); what it does next is decided by a pure function ([`decide`]).
+//! One task owns each VM (`task`); what it does next is decided by a pure function (`decide`).
 //! Tasks look at the hypervisor when kicked: by a new order, by an event of the hypervisor, or by
 //! the survey that is made each interval and compared with what each task saw last. So an event that
 //! is lost costs an interval, nothing else.

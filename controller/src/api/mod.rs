@@ -1,7 +1,7 @@
 //! REST: decode, one call of `logic`, encode. No rules live here.
 //!
-//! [`request`] is what every request goes through (id, limits, who asks, where it is answered),
-//! [`envelope`] how every answer looks; the other files are groups of routes. Reads are answered from
+//! `request` is what every request goes through (id, limits, who asks, where it is answered),
+//! `envelope` how every answer looks; the other files are groups of routes. Reads are answered from
 //! an image that a quorum confirmed after the request arrived, writes are decided by the leader on its
 //! newest state, where `logic` authorises them again.
 
