@@ -1,9 +1,9 @@
-//! Clusters and hosts for tests and for the demo.
+//! Clusters and hosts for tests and for the demo, and judges of what was seen there.
 //!
 //! The [`rig`] is a small data centre on one machine: a private network and any number of
 //! machines on it, each a set of Linux namespaces of its own. [`cloud`] puts VirtFlow on it. [`guest`]
 //! builds the image that the rig's virtual machines boot. [`packages`] says which Debian packages all
-//! this needs.
+//! this needs. [`history`] holds what clients were told against what a cluster promises.
 //!
 //! Everything here is synchronous and shares no code with VirtFlow: it starts programs, kills them,
 //! asks them as a user would, and looks at what the kernel says about them.
@@ -13,6 +13,7 @@
 pub mod cloud;
 pub mod command;
 pub mod guest;
+pub mod history;
 pub mod packages;
 pub mod poll;
 pub mod rig;
