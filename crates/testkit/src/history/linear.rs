@@ -35,7 +35,7 @@ impl Default for Limits {
         Self {
             operations: 300,
             concurrent: 12,
-            steps: 5_000_000,
+            steps: 1_000_000,
         }
     }
 }

@@ -71,7 +71,8 @@ pub enum Condition {
 /// What a client knows about its call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Outcome {
-    /// The write happened, at this index.
+    /// The write happened, at this index. One that found nothing to change has no place in the log
+    /// and cannot be judged: leave it out.
     Written {
         /// The log entry it stands in.
         index: u64,

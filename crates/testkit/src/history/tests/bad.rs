@@ -429,6 +429,34 @@ fn a_list_is_of_one_instant() {
 }
 
 #[test]
+fn a_read_does_not_see_half_an_entry() {
+    let operations = [
+        write("v", "r1", put("x", "1"), 0..90, written(1)),
+        write("w", "r2", put("x", "2"), 0..90, written(1)),
+        read("a", "x", Some("1"), 10..20),
+    ];
+    let log = log(&["r1 x - 1, r2 x 1 2"]);
+    assert_matches!(
+        only(&operations, &log),
+        V::WrongValue { from: 0, to: 1, .. }
+    );
+    let mut listed = operations;
+    listed[2] = list("a", None, &[("x", "1")], 10..20);
+    assert_matches!(only(&listed, &log), V::WrongValue { .. });
+}
+
+#[test]
+fn a_list_does_not_see_half_an_entry() {
+    let operations = [
+        write("v", "r1", put("x", "1"), 0..90, written(1)),
+        write("w", "r2", put("y", "2"), 0..90, written(1)),
+        list("a", None, &[("x", "1")], 10..20),
+    ];
+    let log = log(&["r1 x - 1, r2 y - 2"]);
+    assert_matches!(only(&operations, &log), V::TornList { .. });
+}
+
+#[test]
 fn a_list_without_what_exists_or_with_what_does_not_is_found() {
     let log = log(&["r1 x - 1"]);
     for items in [&[][..], &[("x", "1"), ("y", "9")], &[("x", "2")]] {

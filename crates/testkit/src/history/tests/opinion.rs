@@ -68,6 +68,21 @@ fn an_unknown_write_happens_once_though_tried_twice() {
 }
 
 #[test]
+fn attempts_are_one_write_from_the_first_call_on() {
+    let replayed = Outcome::Replayed { index: 1 };
+    let operations = [
+        write("a", "r1", create("x", "1"), 0..10, Outcome::Unknown),
+        read("b", "x", Some("1"), 20..30),
+        write("a", "r1", create("x", "1"), 40..50, replayed),
+        read("b", "x", Some("1"), 60..70),
+    ];
+    assert_eq!(verdict(&operations), Verdict::Linearizable);
+    let mut forgotten = operations;
+    forgotten[3] = read("b", "x", None, 60..70);
+    assert_matches!(verdict(&forgotten), Verdict::Impossible { .. });
+}
+
+#[test]
 fn a_list_counts_for_every_key_it_covers() {
     let mut operations = [
         write("a", "r1", put("x", "1"), 0..10, written(1)),
@@ -132,7 +147,7 @@ fn a_search_that_met_its_limit_has_decided_nothing() {
 
 #[test]
 fn what_is_impossible_for_one_key_outweighs_what_is_undecided_for_another() {
-    let mut operations: Vec<Operation> = (0..13)
+    let operations: Vec<Operation> = (0..13)
         .map(|n| {
             write(
                 "a",
@@ -143,8 +158,11 @@ fn what_is_impossible_for_one_key_outweighs_what_is_undecided_for_another() {
             )
         })
         .collect();
-    operations.push(read("b", "y", Some("9"), 0..10));
-    assert_matches!(verdict(&operations), Verdict::Impossible { key, .. } if key == "y");
+    for key in ["a", "y"] {
+        let mut operations = operations.clone();
+        operations.push(read("b", key, Some("9"), 0..10));
+        assert_matches!(verdict(&operations), Verdict::Impossible { key: found, .. } if found == key);
+    }
 }
 
 #[test]
