@@ -15,7 +15,7 @@ pub(crate) struct Judge<'a> {
 }
 
 /// The least index that the answer can be of, or what is wrong with it.
-pub(crate) type Judged = Result<u64, Violation>;
+pub(crate) type Judged = Result<u64, Box<Violation>>;
 
 impl Judge<'_> {
     /// A read of one key: the value must have been there at the end of one of these entries.
@@ -78,11 +78,11 @@ impl Judge<'_> {
         };
         Err(match keys.iter().find(never) {
             Some(key) => self.wrong(number, key, says(key), window),
-            None => Violation::TornList {
+            None => Box::new(Violation::TornList {
                 operation: Named::new(self.operations, number),
                 from,
                 to,
-            },
+            }),
         })
     }
 
@@ -105,11 +105,13 @@ impl Judge<'_> {
         candidates
             .find(|version| !call.allowed(version.value))
             .map(|version| version.place.index)
-            .ok_or_else(|| Violation::RefusedWrongly {
-                operation: Named::new(self.operations, number),
-                from,
-                to,
-                found: self.replay.at(key, Place::end_of(to)).map(str::to_owned),
+            .ok_or_else(|| {
+                Box::new(Violation::RefusedWrongly {
+                    operation: Named::new(self.operations, number),
+                    from,
+                    to,
+                    found: self.replay.at(key, Place::end_of(to)).map(str::to_owned),
+                })
             })
     }
 
@@ -135,10 +137,10 @@ impl Judge<'_> {
         key: &str,
         told: Option<&str>,
         window: RangeInclusive<u64>,
-    ) -> Violation {
+    ) -> Box<Violation> {
         let (from, to) = (*window.start(), *window.end());
         let model = self.replay.at(key, Place::end_of(to));
-        Violation::WrongValue {
+        Box::new(Violation::WrongValue {
             operation: Named::new(self.operations, number),
             key: key.to_owned(),
             told: told.map(str::to_owned),
@@ -146,7 +148,7 @@ impl Judge<'_> {
             from,
             to,
             fault: self.fault(key, told, to),
-        }
+        })
     }
 
     fn fault(&self, key: &str, told: Option<&str>, to: u64) -> ValueFault {

@@ -65,7 +65,7 @@ pub fn check(operations: &[Operation], log: &Log) -> Vec<Violation> {
         match walk.answer(number, &below) {
             Some(Ok(index)) => floors.answered(number, index),
             Some(Err(violation)) => {
-                wrong.push(violation);
+                wrong.push(*violation);
                 // What it claims still binds those who come after, as far as it can be true.
                 if let Some(index) = operations[number].index() {
                     floors.answered(number, index.min(walk.known(number)));
@@ -122,7 +122,7 @@ impl Walk<'_> {
         let returned = self.operations[number].returned;
         self.not_above(number, index, self.ceilings.committed(returned))?;
         match self.reordered(number, index, below) {
-            Some(violation) => Err(violation),
+            Some(violation) => Err(Box::new(violation)),
             None => Ok(index),
         }
     }
@@ -153,7 +153,7 @@ impl Walk<'_> {
         number: usize,
         index: Option<u64>,
         below: &Below,
-    ) -> Result<RangeInclusive<u64>, Violation> {
+    ) -> Result<RangeInclusive<u64>, Box<Violation>> {
         let floor = below.highest();
         // An answer that nobody can have known is reported once and not with all that follow.
         let known = self.known(number).max(floor.index);
@@ -162,7 +162,7 @@ impl Walk<'_> {
         };
         self.not_above(number, index, known)?;
         match index < floor.index {
-            true => Err(self.stale(number, index, below)),
+            true => Err(Box::new(self.stale(number, index, below))),
             false => Ok(index..=index),
         }
     }
@@ -172,15 +172,15 @@ impl Walk<'_> {
         self.ceilings.known(self.operations[number].returned)
     }
 
-    fn not_above(&self, number: usize, index: u64, known: u64) -> Result<(), Violation> {
+    fn not_above(&self, number: usize, index: u64, known: u64) -> Result<(), Box<Violation>> {
         if index <= known {
             return Ok(());
         }
-        Err(Violation::FromTheFuture {
+        Err(Box::new(Violation::FromTheFuture {
             operation: Named::new(self.operations, number),
             index,
             known,
-        })
+        }))
     }
 
     fn stale(&self, number: usize, index: u64, below: &Below) -> Violation {
