@@ -296,7 +296,7 @@ fn stale_value(operation: &mut Operation, all: &[Operation], log: &mut Log) -> O
         let is_acknowledged = matches!(other.outcome, Outcome::Written { .. });
         is_key && is_acknowledged && other.returned < operation.called
     };
-    let replacing = all.iter().filter(writes_it).next_back()?;
+    let replacing = all.iter().rfind(writes_it)?;
     let replaced = step_of(log, replacing)?.changes[0].before.clone()?;
     // If that was surely there before it was replaced, and as no value is written twice, it is gone.
     let wrote = |other: &&Operation| {
