@@ -217,6 +217,13 @@ impl NetStreamAppend<Types> for PeerClient {
         S: Stream<Item = AppendEntriesRequest<Types>> + Send + Unpin + 'static,
     {
         Box::pin(async move {
+            let mut input = input;
+            // The library's pause after a failure lies in the wait for the first request: dialling
+            // before that, a member that refuses connections would be dialled without any pause.
+            let Some(first) = input.next().await else {
+                return Ok(stream::empty().boxed());
+            };
+            let input = stream::iter([first]).chain(input);
             let sent = Arc::new(AtomicU64::new(0));
             let replies = self.open_append(input, sent.clone()).await;
             let replies = replies.map_err(|status| rpc_error(&status))?;
@@ -301,7 +308,7 @@ impl NetBackoff<Types> for PeerClient {
 
 /// Reads the file into chunks, the header first, the hash of all data last.
 async fn send_chunks(
-    mut file: tokio::fs::File,
+    mut file: crate::files::File,
     total_bytes: u64,
     header: Envelope,
     chunks: mpsc::Sender<SnapshotChunk>,
@@ -341,7 +348,7 @@ impl PeerClient {
         };
         let local =
             |error: std::io::Error| Status::internal(format!("{}: {error}", made.path.display()));
-        let file = tokio::fs::File::open(&made.path).await.map_err(local)?;
+        let file = crate::files::File::open(&made.path).await.map_err(local)?;
         let (mut client, store_id) = self.connect()?;
         let meta = Meta::of(snapshot.meta.last_log_id, &snapshot.meta.last_membership)
             .map_err(|error| Status::internal(error.to_string()))?;

@@ -4,6 +4,8 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -196,6 +198,44 @@ async fn without_a_quorum_outcomes_are_unknown_and_reads_fail_and_all_heals() {
         );
         group.converge().await;
         assert_eq!(count(&group.leader().await.node.image()), 3);
+    })
+    .await;
+}
+
+/// What refuses connections answers at once: without a pause between attempts the leader would do nothing
+/// else than dial it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_refuses_connections_is_not_dialled_without_pause() {
+    bounded(async {
+        let mut group = Group::of(3).await;
+        group.surely("before").await;
+        let leader = group.leader_id().await;
+        let down = group.runners.keys().copied().find(|id| *id != leader);
+        let down = down.unwrap();
+        group.kill(down).await;
+        let address = group.homes[&down].info.peer_address.clone();
+        let listener = tokio::net::TcpListener::bind(&address).await.unwrap();
+        let dialled = Arc::new(AtomicU64::new(0));
+        let count = dialled.clone();
+        // Closed as soon as it is taken: the handshake fails.
+        let refusing = tokio::spawn(async move {
+            while listener.accept().await.is_ok() {
+                count.fetch_add(1, Ordering::Relaxed);
+            }
+        });
+        for n in 0..60 {
+            group.surely(&format!("meanwhile {n}")).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        refusing.abort();
+        // The listener is gone once its task is.
+        let _ = refusing.await;
+        // The log is offered every 200 ms, a heartbeat sent every 100 ms; without pauses it was dialled
+        // some thousand times.
+        let dialled = dialled.load(Ordering::Relaxed);
+        assert!((1..300).contains(&dialled), "dialled {dialled} times");
+        group.restart(down).await;
+        group.converge().await;
     })
     .await;
 }
