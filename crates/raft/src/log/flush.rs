@@ -6,9 +6,9 @@ use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Instant;
 
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use virtflow_types::RequestId;
 
 use crate::measure::Measures;

@@ -8,6 +8,8 @@ mod flush;
 #[cfg(test)]
 pub(crate) mod memory;
 mod record;
+#[cfg(virtflow_sim)]
+pub(crate) mod simulated;
 mod triage;
 
 #[cfg(test)]
@@ -18,7 +20,7 @@ use std::io;
 use std::ops::{Bound, RangeBounds};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use openraft::storage::{LogState, RaftLogReader, RaftLogStorage};
 use prost::Message;
@@ -26,6 +28,7 @@ use raft_log::RaftLog;
 use raft_log::api::raft_log_writer::RaftLogWriter;
 use serde::{Deserialize, Serialize};
 use tokio::sync::{oneshot, watch};
+use tokio::time::Instant;
 use virtflow_types::{ObjectId, RequestId};
 
 use crate::measure::Measures;
@@ -392,7 +395,25 @@ impl RaftLogReader<Types> for LogStore {
     }
 
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> io::Result<Vec<Entry>> {
-        self.read(start, end, APPEND_BYTES_MAX)
+        let mut entries = self.read(start, end, APPEND_BYTES_MAX)?;
+        keep_if_from(start, &mut entries);
+        Ok(entries)
+    }
+}
+
+/// What is to be sent after `start - 1` begins with `start`, or is nothing. A purge may come between the
+/// decision to send and the reading; what then is left of the range must not be sent, for a receiver would
+/// take it to follow what it has. The library takes nothing as a sign of life and looks again.
+fn keep_if_from(start: u64, entries: &mut Vec<Entry>) {
+    if entries
+        .first()
+        .is_some_and(|first| first.log_id.index != start)
+    {
+        tracing::warn!(
+            start,
+            "entries to be sent were purged meanwhile; nothing is sent"
+        );
+        entries.clear();
     }
 }
 

@@ -196,6 +196,23 @@ async fn one_message_to_a_follower_is_bounded_in_bytes() {
     assert_eq!(log.limited_get_log_entries(6, 7).await.unwrap().len(), 1);
 }
 
+/// A follower at 3 is to be sent what comes after; meanwhile the log was purged up to 6. What is left does not
+/// follow what it has.
+#[tokio::test]
+async fn what_was_purged_leaves_no_gap_in_what_is_sent() {
+    let dir = TempDir::new().unwrap();
+    let mut log = LogStore::create(dir.path(), &identity(), &options())
+        .await
+        .unwrap();
+    let entries = (0..10).map(|index| batch(1, index, "x"));
+    log.blocking_append(entries).await.unwrap();
+    log.purge(log_id(1, 6)).await.unwrap();
+    assert!(log.limited_get_log_entries(4, 9).await.unwrap().is_empty());
+    let sent = log.limited_get_log_entries(7, 9).await.unwrap();
+    let indexes: Vec<u64> = sent.iter().map(|entry| entry.log_id.index).collect();
+    assert_eq!(indexes, [7, 8]);
+}
+
 fn last_file(dir: &Path) -> PathBuf {
     let files = std::fs::read_dir(dir)
         .unwrap()
