@@ -18,10 +18,11 @@ use crate::hypervisor::Hypervisor;
 use crate::hypervisor::libvirt::Libvirt;
 use crate::hypervisor::simulated::SimulatedMachine;
 use crate::identity::HostIdentity;
-use crate::inventory::{self, LoadMeter};
+use crate::inventory::{Machine, ThisMachine};
 use crate::local::LocalStore;
 use crate::memory;
 use crate::metrics::Metrics;
+use crate::off_loop::off_loop;
 use crate::reconcile::{Reconciler, SURVEY_INTERVAL};
 use crate::session::{self, SessionContext};
 use crate::status;
@@ -60,16 +61,17 @@ impl Agent {
                 Arc::new(Libvirt::new(&config.libvirt_uri, &config.libvirt_pid_dir))
             }
         };
-        Self::start_with(config, hypervisor).await
+        Self::start_with(config, hypervisor, Arc::new(ThisMachine)).await
     }
 
-    /// Starts an agent with this hypervisor.
+    /// Starts an agent with this hypervisor, on this machine.
     ///
     /// # Errors
     /// As [`Self::start`].
     pub async fn start_with(
         config: Config,
         hypervisor: Arc<dyn Hypervisor>,
+        machine: Arc<dyn Machine>,
     ) -> anyhow::Result<Self> {
         let Some(identity) = HostIdentity::load(&config)? else {
             anyhow::bail!(
@@ -83,7 +85,7 @@ impl Agent {
         let settings = config.guests.clone();
         let reconciler = Reconciler::start(hypervisor, store, settings, Arc::clone(&metrics));
 
-        let listener = tokio::net::TcpListener::bind(config.status.listen)
+        let listener = virtflow_pki::net::listen(config.status.listen)
             .await
             .with_context(|| format!("cannot listen for status on {}", config.status.listen))?;
         let status_address = listener.local_addr()?;
@@ -92,13 +94,14 @@ impl Agent {
         let (load_sender, load) = watch::channel(v1::Load::default());
         tasks.spawn(measure_load(
             config.clone(),
+            Arc::clone(&machine),
             reconciler.clone(),
             load_sender,
         ));
         // Worth a moment: the first hello then tells the hypervisor too.
         let capabilities = timeout(CAPABILITIES_WAIT, reconciler.capabilities()).await;
         let capabilities = capabilities.ok().and_then(Result::ok);
-        let first = inventory::collect(
+        let first = machine.inventory(
             &config.guests,
             config.capacity,
             config.reserve,
@@ -107,11 +110,12 @@ impl Agent {
         let (inventory_sender, inventory) = watch::channel(first);
         tasks.spawn(take_inventory(
             config.clone(),
+            Arc::clone(&machine),
             reconciler.clone(),
             inventory_sender,
         ));
         let context = Arc::new(SessionContext::new(
-            config, identity, reconciler, load, inventory, metrics,
+            config, identity, machine, reconciler, load, inventory, metrics,
         ));
         tasks.spawn(session::run(Arc::clone(&context)));
         tasks.spawn(status::serve(listener, Arc::clone(&context)));
@@ -212,16 +216,21 @@ fn notify(state: &[sd_notify::NotifyState<'_>]) {
     }
 }
 
-async fn measure_load(config: Config, reconciler: Reconciler, load: watch::Sender<v1::Load>) {
-    let mut meter = LoadMeter::new(&config.guests.guests_dir);
+async fn measure_load(
+    config: Config,
+    machine: Arc<dyn Machine>,
+    reconciler: Reconciler,
+    load: watch::Sender<v1::Load>,
+) {
+    let mut meter = machine.meter(&config.guests.guests_dir);
     let mut tick = interval(LOAD_INTERVAL);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tick.tick().await;
         let survey = reconciler.last_survey();
         // A filesystem that hangs must hang this thread and not the agent.
-        let measured = tokio::task::spawn_blocking(move || {
-            let now = meter.measure(survey.as_ref());
+        let measured = off_loop(move || {
+            let now = meter(survey.as_ref());
             (meter, now)
         });
         match measured.await {
@@ -231,7 +240,7 @@ async fn measure_load(config: Config, reconciler: Reconciler, load: watch::Sende
             }
             Err(error) => {
                 tracing::warn!(%error, "load can't be measured");
-                meter = LoadMeter::new(&config.guests.guests_dir);
+                meter = machine.meter(&config.guests.guests_dir);
             }
         }
     }
@@ -239,6 +248,7 @@ async fn measure_load(config: Config, reconciler: Reconciler, load: watch::Sende
 
 async fn take_inventory(
     config: Config,
+    machine: Arc<dyn Machine>,
     reconciler: Reconciler,
     inventory: watch::Sender<v1::Inventory>,
 ) {
@@ -250,9 +260,9 @@ async fn take_inventory(
         };
         let guests = config.guests.clone();
         let (capacity, reserve) = (config.capacity, config.reserve);
-        let collect = tokio::task::spawn_blocking(move || {
-            inventory::collect(&guests, capacity, reserve, capabilities.as_ref())
-        });
+        let machine = Arc::clone(&machine);
+        let collect =
+            off_loop(move || machine.inventory(&guests, capacity, reserve, capabilities.as_ref()));
         match collect.await {
             Ok(Ok(now)) => {
                 inventory.send_if_modified(|known| {

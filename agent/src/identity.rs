@@ -138,6 +138,10 @@ impl HostIdentity {
     /// If it is for another key or identity, or can't be stored.
     pub fn renewed(&self, reply: v1::EnrolReply) -> anyhow::Result<()> {
         let certificate = Certificate::from_der(reply.certificate_der)?;
+        anyhow::ensure!(
+            !certificate.validity().is_premature(now_ms()),
+            "the certificate that was sent is valid only later: the controller's clock is ahead of this host's"
+        );
         self.certificates.replace(certificate.clone())?;
         self.folder.save_certificate(&certificate)?;
         self.learn_endpoints(&v1::Endpoints {

@@ -24,6 +24,7 @@ pub mod local;
 pub mod logging;
 mod memory;
 pub mod metrics;
+mod off_loop;
 pub mod reconcile;
 pub mod session;
 mod status;

@@ -14,12 +14,12 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
+use virtflow_pki::net::TcpListener;
 use virtflow_proto::agent::v1::Phase;
 use virtflow_types::{ObjectId, Timestamp};
 
-use crate::inventory::{boot_id, serial_number};
+use crate::inventory::serial_number;
 use crate::metrics::PhaseLabels;
 use crate::session::{SILENCE_MAX, SessionContext};
 
@@ -168,7 +168,7 @@ fn status(context: &SessionContext) -> Value {
         "cluster_id": membership.cluster_id.to_string(),
         "serial_number": serial.as_ref().map(|serial| serial.text.clone()),
         "serial_source": serial.as_ref().map(|serial| serial.source.as_str()),
-        "boot_id": boot_id().ok(),
+        "boot_id": context.machine.boot_id().ok(),
         "ready": problems(context).is_empty(),
         "problems": problems(context),
         "session": {

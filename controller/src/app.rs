@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 use virtflow_pki::{CaCertificate, CertStore, CertificateAuthority, Identity, SealKey};
 use virtflow_raft::{MemberInfo, Node, PeerTls};
-use virtflow_shadow::SqliteShadow;
+use virtflow_shadow::Archive;
 use virtflow_types::{Error, ObjectId};
 use zeroize::Zeroizing;
 
@@ -57,7 +57,7 @@ pub struct Parts {
     /// The own certificate, and whom it trusts.
     pub tls: PeerTls,
     /// The durable shadow.
-    pub shadow: Arc<SqliteShadow>,
+    pub shadow: Arc<dyn Archive>,
     /// The member of the Raft group.
     pub node: Node,
     /// The log level, where this process owns it.
@@ -178,7 +178,7 @@ impl App {
         &self.0.parts.node
     }
     /// The durable shadow.
-    pub fn shadow(&self) -> &Arc<SqliteShadow> {
+    pub fn shadow(&self) -> &Arc<dyn Archive> {
         &self.0.parts.shadow
     }
     /// The cluster.

@@ -12,5 +12,6 @@ pub mod config;
 pub mod daemon;
 pub mod leader;
 pub mod metrics;
+mod off_loop;
 pub mod store;
 pub mod testing;

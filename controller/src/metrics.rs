@@ -11,8 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 use virtflow_raft::Node;
-use virtflow_shadow::SqliteShadow;
-use virtflow_state::port::Shadow as _;
+use virtflow_shadow::Archive;
 
 /// Which loop of the leader.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -132,7 +131,7 @@ impl Metrics {
     }
 
     /// Adds what is read off the node and its shadow at each scrape.
-    pub fn watch(&self, node: Node, shadow: Arc<SqliteShadow>) {
+    pub fn watch(&self, node: Node, shadow: Arc<dyn Archive>) {
         self.with_registry(|registry| {
             registry.register_collector(Box::new(NodeCollector { node, shadow }));
         });
@@ -156,7 +155,7 @@ impl Metrics {
 #[derive(Debug)]
 struct NodeCollector {
     node: Node,
-    shadow: Arc<SqliteShadow>,
+    shadow: Arc<dyn Archive>,
 }
 
 impl prometheus_client::collector::Collector for NodeCollector {

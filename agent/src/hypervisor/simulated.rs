@@ -192,6 +192,18 @@ impl SimulatedMachine {
         of_vm.map(|(_, deed)| *deed).collect()
     }
 
+    /// All domains that are ours.
+    #[must_use]
+    pub fn domains(&self) -> Vec<Domain> {
+        self.world().domains.values().cloned().collect()
+    }
+
+    /// What was done to all domains, in order, from the `from`th deed on.
+    #[must_use]
+    pub fn deeds_from(&self, from: usize) -> Vec<(ObjectId, Deed)> {
+        self.world().deeds.iter().skip(from).copied().collect()
+    }
+
     /// How many surveys were answered.
     #[must_use]
     pub fn surveys(&self) -> u64 {

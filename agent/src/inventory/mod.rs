@@ -8,6 +8,7 @@
 mod identity;
 mod load;
 mod machine;
+mod source;
 mod storage;
 
 use serde::Deserialize;
@@ -19,6 +20,7 @@ use crate::xml::Acceleration;
 
 pub use identity::{SerialNumber, SerialSource, boot_id, hostname, serial_number};
 pub use load::LoadMeter;
+pub use source::{Machine, Meter, ThisMachine, ToldMachine};
 
 /// Amounts of what VMs use; an absent one means "no limit" as capacity and "none" as reserve.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]

@@ -242,9 +242,9 @@ fn load_is_of_the_time_between_two_measurements() {
     let folder = tempfile::tempdir().unwrap();
     let mut meter = LoadMeter::new(folder.path());
     // One thread busy for half a second: at least some of one processor was used.
-    let until = std::time::Instant::now() + std::time::Duration::from_millis(500);
+    let until = tokio::time::Instant::now() + std::time::Duration::from_millis(500);
     let mut spins = 0_u64;
-    while std::time::Instant::now() < until {
+    while tokio::time::Instant::now() < until {
         spins = std::hint::black_box(spins + 1);
     }
     let load = meter.measure(None);

@@ -21,6 +21,7 @@ use virtflow_types::{Incarnation, ObjectId};
 
 use self::file::Found;
 use crate::desired::{Desired, DesiredVm, Stamp, Tombstone};
+use crate::off_loop::off_loop;
 
 /// Version of the file's format. A file of another version is treated as lost.
 const FORMAT: u32 = 1;
@@ -231,7 +232,7 @@ impl LocalStore {
                 (serde_json::to_vec(&memory.state)?, memory.version)
             };
             let path = self.path.clone();
-            let write = tokio::task::spawn_blocking(move || file::write(&path, &bytes));
+            let write = off_loop(move || file::write(&path, &bytes));
             write.await.map_err(std::io::Error::other)??;
             *written = now;
         }

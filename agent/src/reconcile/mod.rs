@@ -16,7 +16,7 @@ mod observed;
 pub mod plan;
 mod task;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -35,6 +35,7 @@ use crate::hypervisor::{
 };
 use crate::local::{LocalStore, Refused};
 use crate::metrics::Metrics;
+use crate::off_loop::off_loop;
 use crate::xml::DomainStamp;
 
 pub use observed::{HASH_BYTES, Observations, Report};
@@ -93,7 +94,7 @@ struct Context {
     metrics: Arc<Metrics>,
     session: AtomicBool,
     capabilities: tokio::sync::Mutex<Option<Capabilities>>,
-    tasks: Mutex<HashMap<ObjectId, TaskEntry>>,
+    tasks: Mutex<BTreeMap<ObjectId, TaskEntry>>,
     last_survey: Mutex<Option<LastSurvey>>,
     survey_problem: Mutex<Option<String>>,
     last_attempt: Mutex<Option<Instant>>,
@@ -176,7 +177,7 @@ impl Reconciler {
         let context = &self.context;
         context.store.read(|state| state.admits(order.stamp))?;
         let stored = context.store.commit(|state| {
-            let before: HashSet<_> = state.vms.keys().copied().collect();
+            let before: BTreeSet<_> = state.vms.keys().copied().collect();
             state.accept(order)?;
             // Those left out become orphans and want to know.
             let left_out = before.iter().filter(|id| !state.vms.contains_key(id));
@@ -255,7 +256,7 @@ impl Context {
         self.session.load(Ordering::SeqCst)
     }
 
-    fn tasks(&self) -> MutexGuard<'_, HashMap<ObjectId, TaskEntry>> {
+    fn tasks(&self) -> MutexGuard<'_, BTreeMap<ObjectId, TaskEntry>> {
         lock(&self.tasks)
     }
 
@@ -288,7 +289,7 @@ impl Context {
                 .keys()
                 .chain(buried)
                 .copied()
-                .collect::<HashSet<_>>()
+                .collect::<BTreeSet<_>>()
         });
         for vm_id in ordered {
             self.wake(vm_id);
@@ -381,7 +382,7 @@ impl Context {
     fn differences(&self, survey: &Survey) -> Vec<ObjectId> {
         let tasks = self.tasks();
         let mut different = Vec::new();
-        let mut present = HashSet::new();
+        let mut present = BTreeSet::new();
         for (domain, _) in &survey.domains {
             present.insert(domain.vm_id);
             let seen = tasks.get(&domain.vm_id).map(|entry| entry.seen);
@@ -401,7 +402,7 @@ impl Context {
     fn trim_consoles(&self) -> JoinHandle<()> {
         let survey = lock(&self.last_survey).clone();
         let guests_dir = self.settings.guests_dir.clone();
-        tokio::task::spawn_blocking(move || {
+        off_loop(move || {
             let domains = survey.iter().flat_map(|last| &last.survey.domains);
             for (domain, _) in domains {
                 match files::trim_console(&guests_dir, domain.vm_id) {
@@ -467,7 +468,7 @@ fn cpu_shares(
         return BTreeMap::new();
     };
     let elapsed_ns = (at - before.at).as_nanos().max(1);
-    let runs = |survey: &Survey| -> HashMap<(ObjectId, Option<u32>), Usage> {
+    let runs = |survey: &Survey| -> BTreeMap<(ObjectId, Option<u32>), Usage> {
         let ours = survey.domains.iter();
         let ours = ours.map(|(domain, usage)| ((domain.vm_id, domain.run_id), *usage));
         let foreign = survey.foreign.iter();

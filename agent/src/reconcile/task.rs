@@ -20,6 +20,7 @@ use crate::desired::{DesiredVm, Tombstone};
 use crate::hypervisor::{Domain, HypervisorError};
 use crate::local::{LocalState, StoredVm};
 use crate::metrics::{Outcome, StepLabels};
+use crate::off_loop::off_loop;
 
 /// How long the hypervisor may take to tell about one domain.
 const INSPECT_DEADLINE: Duration = Duration::from_secs(10);
@@ -423,7 +424,7 @@ async fn on_files(
     work: impl FnOnce() -> Result<(), files::FileError> + Send + 'static,
 ) -> Result<(), StepError> {
     let failed = step_error(reason);
-    match timeout(FILES_DEADLINE, tokio::task::spawn_blocking(work)).await {
+    match timeout(FILES_DEADLINE, off_loop(work)).await {
         Ok(Ok(Ok(()))) => Ok(()),
         Ok(Ok(Err(error))) => Err(failed(error.to_string())),
         Ok(Err(error)) => Err(failed(error.to_string())),

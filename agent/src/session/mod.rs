@@ -8,13 +8,14 @@ mod talk;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rand::seq::SliceRandom;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
 use virtflow_proto::agent::v1;
+use virtflow_types::chance;
 
 use crate::config::Config;
 use crate::identity::{HostIdentity, now_ms};
+use crate::inventory::Machine;
 use crate::metrics::Metrics;
 use crate::reconcile::Reconciler;
 
@@ -55,6 +56,8 @@ pub struct SessionContext {
     pub config: Config,
     /// Who we are.
     pub identity: HostIdentity,
+    /// The machine it is on.
+    pub machine: Arc<dyn Machine>,
     /// The guests.
     pub reconciler: Reconciler,
     /// The load, measured each interval.
@@ -74,6 +77,7 @@ impl SessionContext {
     pub fn new(
         config: Config,
         identity: HostIdentity,
+        machine: Arc<dyn Machine>,
         reconciler: Reconciler,
         load: watch::Receiver<v1::Load>,
         inventory: watch::Receiver<v1::Inventory>,
@@ -82,12 +86,13 @@ impl SessionContext {
         Self {
             config,
             identity,
+            machine,
             reconciler,
             load,
             inventory,
             metrics,
             state: Mutex::default(),
-            renewal_jitter: rand::random(),
+            renewal_jitter: chance::number(),
         }
     }
 
@@ -105,7 +110,7 @@ impl SessionContext {
     fn endpoints(&self, first: &[String]) -> Vec<String> {
         let mut others = self.identity.membership().agent_endpoints;
         others.extend(self.config.controllers.iter().cloned());
-        others.shuffle(&mut rand::rng());
+        chance::shuffle(&mut others);
         let mut all: Vec<String> = Vec::new();
         for endpoint in first.iter().chain(&others) {
             if !all.contains(endpoint) {
@@ -143,16 +148,16 @@ pub async fn run(context: Arc<SessionContext>) {
     let mut failures = 0_u32;
     let mut queue: Vec<String> = Vec::new();
     loop {
-        if certificate_expired(&context) {
+        if let Some(why) = certificate_useless(&context) {
             if let Err(error) = context.identity.reenrol().await {
-                let problem = format!("{:#}", error.context("the certificate has expired"));
+                let problem = format!("{:#}", error.context(why));
                 note_end(&context, &problem, false);
                 pause(failures, false).await;
                 failures = failures.saturating_add(1);
                 continue;
             }
             context.metrics.renewals.inc();
-            tracing::info!("the expired certificate was replaced with the key on record");
+            tracing::info!("a certificate that was no use was replaced with the key on record");
         }
         if queue.is_empty() {
             queue = context.endpoints(&[]);
@@ -185,9 +190,16 @@ pub async fn run(context: Arc<SessionContext>) {
     }
 }
 
-fn certificate_expired(context: &SessionContext) -> bool {
-    let certificate = context.identity.certificates().certificate();
-    certificate.validity().is_expired(now_ms())
+fn certificate_useless(context: &SessionContext) -> Option<&'static str> {
+    let validity = context.identity.certificates().certificate().validity();
+    let now = now_ms();
+    if validity.is_expired(now) {
+        Some("the certificate has expired")
+    } else if validity.is_premature(now) {
+        Some("the certificate is valid only later: this clock, or that of who signed it, is off")
+    } else {
+        None
+    }
 }
 
 fn note_end(context: &SessionContext, problem: &str, removed: bool) {
@@ -215,5 +227,5 @@ async fn pause(failures: u32, removed: bool) {
             .min(PAUSE_MAX)
     };
     // From half of it to all of it, so that a thousand agents don't come at once.
-    sleep(longest.mul_f64(rand::random_range(0.5..=1.0))).await;
+    sleep(longest.mul_f64(0.5 + chance::fraction() / 2.0)).await;
 }

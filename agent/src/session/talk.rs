@@ -31,8 +31,9 @@ use virtflow_types::ObjectId;
 use super::{End, SILENCE_MAX, SessionContext};
 use crate::desired::Desired;
 use crate::identity::{now_ms, told};
-use crate::inventory::{boot_id, hostname, serial_number};
+use crate::inventory::{hostname, serial_number};
 use crate::metrics::OrderOutcome;
+use crate::off_loop::off_loop;
 use crate::reconcile::{ObeyError, files};
 
 /// The protocol's version.
@@ -284,7 +285,7 @@ impl<'a> Session<'a> {
             session: self.welcome.session,
             sequence: self.reports,
             host_epoch: self.welcome.host_epoch,
-            boot_id: boot_id()?,
+            boot_id: self.context.machine.boot_id()?,
             complete: report.complete,
             hash: report.hash,
             acted_on: self.acted_on(),
@@ -341,7 +342,7 @@ impl<'a> Session<'a> {
         }
         let folder = self.context.config.guests.guests_dir.clone();
         let allowed = self.console_allowed(&request);
-        self.consoles.spawn_blocking(move || {
+        let reading = off_loop(move || {
             let read = allowed.and_then(|vm_id| {
                 files::read_console(&folder, vm_id, request.max_bytes)
                     .map_err(|error| error.to_string())
@@ -359,6 +360,14 @@ impl<'a> Session<'a> {
                     ..v1::ConsoleReply::default()
                 },
             }
+        });
+        self.consoles.spawn(async move {
+            let failed = |error: tokio::task::JoinError| v1::ConsoleReply {
+                request: number,
+                error: error.to_string(),
+                ..v1::ConsoleReply::default()
+            };
+            reading.await.unwrap_or_else(failed)
         });
         Ok(())
     }
@@ -439,7 +448,7 @@ fn hello(context: &SessionContext, inventory: v1::Inventory) -> anyhow::Result<v
     let serial = serial_number(config.serial.as_deref())?;
     let highest = context.reconciler.store().read(|state| state.highest);
     Ok(v1::Hello {
-        boot_id: boot_id()?,
+        boot_id: context.machine.boot_id()?,
         serial_number: serial.text,
         serial_source: serial.source.as_str().to_owned(),
         hostname: config.name.clone().unwrap_or_else(hostname),

@@ -1,5 +1,6 @@
 //! The agent's side of joining, sessions and certificates, against a controller played by the test.
 
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
@@ -8,6 +9,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use virtflow_agent::config::Config;
 use virtflow_agent::hypervisor::simulated::SimulatedMachine;
 use virtflow_agent::identity::{self, HostIdentity};
+use virtflow_agent::inventory::ThisMachine;
 use virtflow_agent::{Agent, xml};
 use virtflow_pki::{CaFingerprint, KeyPair};
 use virtflow_proto::agent::v1;
@@ -42,7 +44,7 @@ impl Joined {
 
     async fn agent(&self) -> Agent {
         let hypervisor = self.machine.hypervisor();
-        Agent::start_with(self.config.clone(), hypervisor)
+        Agent::start_with(self.config.clone(), hypervisor, Arc::new(ThisMachine))
             .await
             .unwrap()
     }
@@ -127,7 +129,12 @@ async fn an_agent_that_has_not_joined_says_so() {
 async fn two_agents_never_share_a_folder() {
     let joined = Joined::new("").await;
     let first = joined.agent().await;
-    let second = Agent::start_with(joined.config.clone(), joined.machine.hypervisor()).await;
+    let second = Agent::start_with(
+        joined.config.clone(),
+        joined.machine.hypervisor(),
+        Arc::new(ThisMachine),
+    )
+    .await;
     let error = second.unwrap_err().to_string();
     assert!(error.contains("another agent runs"), "{error}");
     drop(first);
@@ -383,7 +390,7 @@ async fn a_certificate_is_renewed_in_the_session_and_after_it_expired() {
     let config = config(folder.path(), "");
     join(&config, &cluster, &controller).await;
     let machine = SimulatedMachine::new();
-    let agent = Agent::start_with(config.clone(), machine.hypervisor())
+    let agent = Agent::start_with(config.clone(), machine.hypervisor(), Arc::new(ThisMachine))
         .await
         .unwrap();
     let (session, _) = controller.welcome(3).await;
@@ -407,7 +414,7 @@ async fn a_certificate_is_renewed_in_the_session_and_after_it_expired() {
         virtflow_types::Timestamp::now().ms() > dead + 1000
     })
     .await;
-    let _agent = Agent::start_with(config.clone(), machine.hypervisor())
+    let _agent = Agent::start_with(config.clone(), machine.hypervisor(), Arc::new(ThisMachine))
         .await
         .unwrap();
     controller.welcome(3).await;

@@ -171,7 +171,7 @@ impl Cluster {
         let listen = async |policy| {
             let config = server_config(&store, policy).unwrap();
             let limits = ListenerLimits::default();
-            TlsListener::bind("127.0.0.1:0", config, limits)
+            TlsListener::bind("127.0.0.1:0".parse().unwrap(), config, limits)
                 .await
                 .unwrap()
         };

@@ -1,8 +1,9 @@
 //! From a session to the leader, which may be this controller or another one.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use prost::Message as _;
+use tokio::time::Instant;
 use virtflow_pki::PeerIdentity;
 use virtflow_proto::agent::v1::controller_message::Body as Told;
 use virtflow_proto::agent::v1::{AgentMessage, ControllerMessage, Welcome};

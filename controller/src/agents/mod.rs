@@ -11,7 +11,7 @@ mod leader_link;
 mod session;
 mod wire;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{Notify, mpsc, oneshot};
@@ -56,11 +56,11 @@ struct Handle {
 /// The sessions held here, one a host.
 #[derive(Debug, Default)]
 pub struct Agents {
-    sessions: Mutex<HashMap<ObjectId, Arc<Handle>>>,
+    sessions: Mutex<BTreeMap<ObjectId, Arc<Handle>>>,
 }
 
 impl Agents {
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<ObjectId, Arc<Handle>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, BTreeMap<ObjectId, Arc<Handle>>> {
         self.sessions.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

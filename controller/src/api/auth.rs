@@ -1,12 +1,13 @@
 //! Logging in and out, who one is, what one may, and passwords.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use axum::extract::{Extension, Path, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
+use tokio::time::Instant;
 use virtflow_logic::{
     self as logic, Login, NewSecret, Principal, Refresh, Request, SetPassword, Via, decoded,
 };
@@ -298,7 +299,7 @@ impl RefreshToken {
     fn generate(session_id: ObjectId) -> Self {
         Self {
             session_id,
-            secret: rand::random(),
+            secret: virtflow_types::chance::bytes(),
         }
     }
     fn parse(text: &str) -> Option<Self> {

@@ -66,7 +66,7 @@ impl Hashing {
         let _place = self.waiting.try_acquire().map_err(|_| busy())?;
         let running = Arc::clone(&self.running).acquire_owned().await;
         let running = running.map_err(|_| busy())?;
-        let done = tokio::task::spawn_blocking(move || {
+        let done = crate::off_loop::off_loop(move || {
             let done = work();
             drop(running);
             done

@@ -54,7 +54,7 @@ pub fn hash(password: &str) -> Result<String, Error> {
 }
 
 fn hash_unchecked(password: &str) -> Result<String, Error> {
-    let salt: [u8; SALT_BYTES] = rand::random();
+    let salt: [u8; SALT_BYTES] = virtflow_types::chance::bytes();
     argon2()
         .hash_password_with_salt(password.as_bytes(), &salt)
         .map(|hash| hash.to_string())
@@ -72,7 +72,7 @@ pub(crate) fn verify(phc: &str, password: &str) -> bool {
 
 /// A random password: 24 characters of 32, 120 bits.
 pub fn generate() -> String {
-    let chance: [u8; GENERATED_CHARS] = rand::random();
+    let chance: [u8; GENERATED_CHARS] = virtflow_types::chance::bytes();
     chance
         .iter()
         .map(|byte| char::from(ALPHABET[usize::from(byte % 32)]))

@@ -4,8 +4,8 @@
 //! together and recorded every [`PROPOSE_EVERY`] by the controller that leads. What a follower refuses
 //! stays with it until it leads, and stands in its log in any case.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -31,7 +31,7 @@ const FAILURES_WITHIN: Duration = Duration::from_secs(15 * 60);
 const LOCKED_FOR: Duration = Duration::from_secs(15 * 60);
 
 /// What is alike in refusals.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Default)]
 struct Key {
     actor: String,
     action: String,
@@ -64,8 +64,8 @@ pub(crate) struct Lock {
 /// Counts of refusals and of failed logins.
 #[derive(Debug, Default)]
 pub(crate) struct Refusals {
-    counts: Mutex<HashMap<Key, Count>>,
-    failing: Mutex<HashMap<ObjectId, Failing>>,
+    counts: Mutex<BTreeMap<Key, Count>>,
+    failing: Mutex<BTreeMap<ObjectId, Failing>>,
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -178,12 +178,12 @@ impl Refusals {
     }
 
     /// Takes what was counted.
-    fn take(&self) -> HashMap<Key, Count> {
+    fn take(&self) -> BTreeMap<Key, Count> {
         std::mem::take(&mut lock(&self.counts))
     }
 
     /// Puts back what could not be proposed, beside what was counted since.
-    fn put_back(&self, taken: HashMap<Key, Count>) {
+    fn put_back(&self, taken: BTreeMap<Key, Count>) {
         let mut counts = lock(&self.counts);
         for (key, earlier) in taken {
             counts
@@ -201,7 +201,7 @@ fn source(call: &Call) -> String {
     super::request::address_of(&call.caller).to_string()
 }
 
-fn rows(counts: &HashMap<Key, Count>) -> Vec<Refusal> {
+fn rows(counts: &BTreeMap<Key, Count>) -> Vec<Refusal> {
     counts
         .iter()
         .map(|(key, count)| Refusal {

@@ -60,7 +60,7 @@ pub(crate) async fn verify(Extension(call): TheCall) -> Answered {
     let cx = call.cx()?;
     let index = image.index();
     // Seconds of a core for a large state: not on an async thread.
-    let report = tokio::task::spawn_blocking(move || logic::verify_report(&image, &cx)).await;
+    let report = crate::off_loop::off_loop(move || logic::verify_report(&image, &cx)).await;
     let report = report.map_err(|error| {
         Error::new(
             ErrorCode::Internal,

@@ -13,9 +13,10 @@ use virtflow_raft::offline;
 use virtflow_types::{Incarnation, Name, ObjectId, RequestId, Timestamp};
 
 use super::{ConfigFile, Output, print_json};
-use crate::app::{CLUSTER_VERSION_SUPPORTED, VERSION};
+use crate::app::{CLUSTER_VERSION_SUPPORTED, Parts, VERSION};
 use crate::config::Config;
 use crate::daemon::{self, load_seal_key};
+use crate::off_loop::off_loop;
 use crate::store::{StoreFile, make_folder, write_file};
 
 /// The first member's number, by convention.
@@ -120,6 +121,27 @@ pub async fn initialize(
     admin_token: Option<NewSecret>,
 ) -> anyhow::Result<Initialized> {
     Name::new(admin).with_context(|| format!("`{admin}` as the administrator's name"))?;
+    let password = password.to_owned();
+    let admin_password_hash = off_loop(move || crate::api::password::hash(&password)).await??;
+    let (store, initialized) = lay_out(&config)?;
+    let folders = config.folders();
+    offline::create(
+        &folders.raft(),
+        store.cluster_id,
+        store.node_id,
+        store.store_id,
+    )
+    .await?;
+    store.save(&folders)?;
+    let parts = daemon::open_parts(config, None).await?;
+    let founded = found(&parts, admin, admin_password_hash, admin_token).await;
+    parts.node.shutdown().await;
+    founded?;
+    Ok(initialized)
+}
+
+/// Makes the folders, the seal key and the CA of a new cluster. Its store is not saved yet.
+pub fn lay_out(config: &Config) -> anyhow::Result<(StoreFile, Initialized)> {
     let folders = config.folders();
     if let Some(store) = StoreFile::load(&folders)? {
         bail!(
@@ -134,26 +156,23 @@ pub async fn initialize(
             folders.root().display()
         );
     }
-    let password = password.to_owned();
-    let admin_password_hash =
-        tokio::task::spawn_blocking(move || crate::api::password::hash(&password)).await??;
     for folder in [folders.root().to_owned(), folders.pki(), folders.shadow()] {
         make_folder(&folder)?;
     }
     let seal_key = if config.seal_key_file.exists() {
-        load_seal_key(&config)?
+        load_seal_key(config)?
     } else {
         if let Some(folder) = config.seal_key_file.parent() {
             std::fs::create_dir_all(folder)
                 .with_context(|| format!("making the folder {}", folder.display()))?;
         }
-        match load_seal_key(&config) {
+        match load_seal_key(config) {
             // From a systemd credential.
             Ok(key) => key,
             Err(_) => SealKey::create_file(&config.seal_key_file)?,
         }
     };
-    let cluster_id = ObjectId::from_uuid(uuid::Uuid::new_v4());
+    let cluster_id = ObjectId::random();
     let authority = CertificateAuthority::create(cluster_id.uuid(), Timestamp::now().ms())?;
     write_file(&folders.sealed_ca(), &authority.sealed(&seal_key)?, 0o600)?;
     let store = StoreFile {
@@ -163,12 +182,24 @@ pub async fn initialize(
         learner: false,
         peers: Vec::new(),
     };
-    offline::create(&folders.raft(), cluster_id, store.node_id, store.store_id).await?;
-    store.save(&folders)?;
-    let parts = daemon::open_parts(config, None).await?;
+    let initialized = Initialized {
+        cluster_id,
+        ca_fingerprint: authority.certificate().fingerprint(),
+    };
+    Ok((store, initialized))
+}
+
+/// Begins the group with this store as its only member, and writes its first entry.
+pub async fn found(
+    parts: &Parts,
+    admin: &str,
+    admin_password_hash: String,
+    admin_token: Option<NewSecret>,
+) -> anyhow::Result<()> {
+    let store = &parts.store;
     let me = parts.member_info();
     let genesis = virtflow_logic::genesis(&Genesis {
-        cluster_id,
+        cluster_id: store.cluster_id,
         incarnation: Incarnation::generate(),
         request_id: RequestId::generate(),
         now: Timestamp::now(),
@@ -187,11 +218,10 @@ pub async fn initialize(
         version: VERSION.to_owned(),
         supports: CLUSTER_VERSION_SUPPORTED,
     })?;
-    let bootstrapped = parts.node.bootstrap(genesis, me).await;
-    parts.node.shutdown().await;
-    bootstrapped.context("writing the first entry of the store")?;
-    Ok(Initialized {
-        cluster_id,
-        ca_fingerprint: authority.certificate().fingerprint(),
-    })
+    parts
+        .node
+        .bootstrap(genesis, me)
+        .await
+        .context("writing the first entry of the store")?;
+    Ok(())
 }

@@ -117,6 +117,30 @@ pub async fn enter(
     token_text: &str,
     learner: bool,
 ) -> anyhow::Result<StoreFile> {
+    let store = admitted(config, controller, ca_fingerprint, token_text, learner).await?;
+    let folders = config.folders();
+    if !folders.raft().exists() {
+        offline::create(
+            &folders.raft(),
+            store.cluster_id,
+            store.node_id,
+            store.store_id,
+        )
+        .await?;
+    }
+    // Last: with it the folder is complete.
+    store.save(&folders)?;
+    Ok(store)
+}
+
+/// The same without a log, and without saying that the folder is complete.
+pub async fn admitted(
+    config: &Config,
+    controller: &str,
+    ca_fingerprint: CaFingerprint,
+    token_text: &str,
+    learner: bool,
+) -> anyhow::Result<StoreFile> {
     let folders = config.folders();
     if let Some(store) = StoreFile::load(&folders)? {
         bail!(
@@ -171,19 +195,13 @@ pub async fn enter(
         voter: false,
     };
     let node_id = number(&tls, &reply.peer_endpoints, &newcomer).await?;
-    if !folders.raft().exists() {
-        offline::create(&folders.raft(), cluster_id, node_id, store_id).await?;
-    }
-    let store = StoreFile {
+    Ok(StoreFile {
         cluster_id,
         store_id,
         node_id,
         learner,
         peers: reply.peer_endpoints,
-    };
-    // Last: with it the folder is complete.
-    store.save(&folders)?;
-    Ok(store)
+    })
 }
 
 fn keep_seal_key(config: &Config, key: &SealKey) -> anyhow::Result<()> {

@@ -18,8 +18,8 @@ use serde_json::Value;
 use crate::config::{Config, DEFAULT_PATH};
 use crate::daemon::{self, Ended};
 
-pub use init::{Init, Initialized, initialize};
-pub use join::{Join, enter};
+pub use init::{Init, Initialized, found, initialize, lay_out};
+pub use join::{Join, admitted, enter};
 pub use recover::go_on_alone;
 pub use restore::bring_back;
 

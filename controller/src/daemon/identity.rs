@@ -14,8 +14,9 @@ use virtflow_types::{ObjectId, Timestamp};
 use crate::app::App;
 use crate::config::Config;
 
-/// Longest pause between two looks at the certificate.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// Longest pause between two looks at the certificate: also how long a clock that was set right may leave
+/// one in use whose time has not come.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// Pause after a renewal that failed.
 const RETRY: Duration = Duration::from_secs(5);
 
@@ -77,13 +78,13 @@ pub fn begin(
 
 /// Renews at a third of the certificate's life, for ever.
 pub async fn renew(app: App) {
-    let jitter = rand::random();
+    let jitter = virtflow_types::chance::number();
     let folder = IdentityFolder::new(app.config().folders().pki());
     loop {
         let validity = app.certificates().certificate().validity();
         let now = Timestamp::now().ms();
         let wait = Duration::from_millis(validity.renew_at_ms(jitter).saturating_sub(now));
-        if !wait.is_zero() {
+        if !wait.is_zero() && !validity.is_premature(now) {
             tokio::time::sleep(wait.min(LOOK_EVERY)).await;
             continue;
         }

@@ -12,13 +12,15 @@ use hyper::body::Incoming;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Server;
 use tower::ServiceExt;
+use tower::layer::util::{Identity as NoLayer, Stack};
+use tower::util::MapResponseLayer;
 use virtflow_model::kinds::Controller;
+use virtflow_pki::net::{TcpListener, listen};
 use virtflow_pki::{
     Admission, AdmissionCheck, ConnectInfo, Identity, ListenerLimits, ServerPolicy, TlsListener,
     server_config,
@@ -61,10 +63,18 @@ pub struct Bound {
     status: StatusListener,
 }
 
-#[derive(Debug)]
 enum StatusListener {
     Plain(TcpListener),
     Tls(TlsListener),
+}
+
+impl std::fmt::Debug for StatusListener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Plain(_) => "StatusListener::Plain",
+            Self::Tls(_) => "StatusListener::Tls",
+        })
+    }
 }
 
 impl Bound {
@@ -97,7 +107,7 @@ async fn tls(
 
 /// Binds all four, before anything is served.
 pub async fn bind(app: &App) -> anyhow::Result<Bound> {
-    let listen = &app.config().listen;
+    let addresses = &app.config().listen;
     let many = ListenerLimits::default();
     let few = |connections_max| ListenerLimits {
         connections_max,
@@ -108,7 +118,7 @@ pub async fn bind(app: &App) -> anyhow::Result<Bound> {
         api: tls(
             app,
             "api",
-            listen.api,
+            addresses.api,
             ServerPolicy::api(admit_users(app)),
             many,
         )
@@ -116,22 +126,30 @@ pub async fn bind(app: &App) -> anyhow::Result<Bound> {
         agent: tls(
             app,
             "agent",
-            listen.agent,
+            addresses.agent,
             ServerPolicy::agents(admit_hosts(app)),
             many,
         )
         .await?,
-        peer: tls(app, "peer", listen.peer, peers, few(PEER_CONNECTIONS_MAX)).await?,
-        status: if listen.status.ip().is_loopback() {
-            let listener = TcpListener::bind(listen.status).await;
+        peer: tls(
+            app,
+            "peer",
+            addresses.peer,
+            peers,
+            few(PEER_CONNECTIONS_MAX),
+        )
+        .await?,
+        status: if addresses.status.ip().is_loopback() {
+            let listener = listen(addresses.status).await;
             StatusListener::Plain(
-                listener
-                    .with_context(|| format!("listening on {} (`listen.status`)", listen.status))?,
+                listener.with_context(|| {
+                    format!("listening on {} (`listen.status`)", addresses.status)
+                })?,
             )
         } else {
             let policy = ServerPolicy::api(admit_users(app));
             let limits = few(STATUS_CONNECTIONS_MAX);
-            StatusListener::Tls(tls(app, "status", listen.status, policy, limits).await?)
+            StatusListener::Tls(tls(app, "status", addresses.status, policy, limits).await?)
         },
     })
 }
@@ -227,12 +245,26 @@ pub async fn serve(app: &App, bound: Bound, grace: Duration) {
 type GrpcServer =
     std::pin::Pin<Box<dyn Future<Output = Result<(), tonic::transport::Error>> + Send>>;
 
-fn grpc() -> Server {
+type Dated =
+    MapResponseLayer<fn(http::Response<tonic::body::Body>) -> http::Response<tonic::body::Body>>;
+
+fn grpc() -> Server<Stack<Dated, NoLayer>> {
     Server::builder()
         .http2_keepalive_interval(Some(PING_EVERY))
         .http2_keepalive_timeout(Some(PING_TIMEOUT))
         .max_concurrent_streams(STREAMS_MAX)
         .tcp_nodelay(true)
+        .layer(MapResponseLayer::new(dated as fn(_) -> _))
+}
+
+/// Where an answer has no date the server library writes one, from a clock of its own: a simulation's
+/// answers would differ in size from run to run. Nobody here reads it.
+fn dated<B>(mut response: http::Response<B>) -> http::Response<B> {
+    if cfg!(virtflow_sim) {
+        let date = http::HeaderValue::from_static("Thu, 01 Jan 1970 00:00:00 GMT");
+        response.headers_mut().insert(http::header::DATE, date);
+    }
+    response
 }
 
 async fn serve_tls(
@@ -305,7 +337,8 @@ async fn serve_connection(
         if let Some(caller) = &caller {
             request.extensions_mut().insert(caller.clone());
         }
-        routes.clone().oneshot(request)
+        let answer = routes.clone().oneshot(request);
+        async move { answer.await.map(dated) }
     });
     let mut builder = auto::Builder::new(TokioExecutor::new());
     builder

@@ -22,9 +22,9 @@ use anyhow::{Context, bail};
 use sd_notify::NotifyState;
 use tokio::signal::unix::{SignalKind, signal};
 use virtflow_pki::{CertificateAuthority, SealKey, credentials_directory_from_env};
-use virtflow_raft::{Node, PeerTls, RaftConfig, Timing};
-use virtflow_shadow::{Part, Retention, ShadowOptions, SqliteShadow, ViewColumn, ViewDef};
-use virtflow_state::port::Shadow;
+use virtflow_raft::{Node, PeerTls, RaftConfig, StartError, Timing};
+use virtflow_shadow::{Archive, Part, Retention, ShadowOptions, SqliteShadow, ViewColumn, ViewDef};
+use virtflow_state::port::{Loaded, Shadow};
 
 use crate::app::{App, Parts};
 use crate::config::{Config, Folders};
@@ -121,6 +121,24 @@ pub async fn open(config: Config, log: Option<Arc<LogControl>>) -> anyhow::Resul
 
 /// The same, before it is put together.
 pub async fn open_parts(config: Config, log: Option<Arc<LogControl>>) -> anyhow::Result<Parts> {
+    let folder = config.folders().shadow();
+    let opened = SqliteShadow::open(&folder, shadow_options(&config)).await;
+    let (shadow, loaded) = opened.context("opening the store")?;
+    open_parts_on(config, log, shadow, loaded, Node::start).await
+}
+
+/// The same on any shadow and log: a simulation has its own.
+pub async fn open_parts_on<S, F>(
+    config: Config,
+    log: Option<Arc<LogControl>>,
+    shadow: Arc<dyn Archive>,
+    loaded: Loaded,
+    start: S,
+) -> anyhow::Result<Parts>
+where
+    S: FnOnce(RaftConfig, Loaded, Arc<dyn Shadow>, PeerTls) -> F,
+    F: Future<Output = Result<Node, StartError>>,
+{
     let folders = config.folders();
     let store = StoreFile::require(&folders)?;
     let seal_key = load_seal_key(&config)?;
@@ -137,9 +155,6 @@ pub async fn open_parts(config: Config, log: Option<Arc<LogControl>>) -> anyhow:
         certificates: identity::begin(&config, store.store_id, &authority)?,
         pinned: Arc::default(),
     };
-    let (shadow, loaded) = SqliteShadow::open(&folders.shadow(), shadow_options(&config))
-        .await
-        .context("opening the store")?;
     let mut raft = RaftConfig::new(
         folders.raft(),
         store.node_id,
@@ -153,7 +168,7 @@ pub async fn open_parts(config: Config, log: Option<Arc<LogControl>>) -> anyhow:
     if let Some(entries) = config.raft.log_keep_entries {
         raft.limits.keep_log_entries = entries;
     }
-    let node = Node::start(raft, loaded, shadow.clone() as Arc<dyn Shadow>, tls.clone())
+    let node = start(raft, loaded, shadow.clone(), tls.clone())
         .await
         .context("starting the member of the Raft group")?;
     Ok(Parts {

@@ -247,7 +247,7 @@ pub async fn relay(
     host_id: ObjectId,
     key_fingerprint: &str,
     message: &agent::AgentMessage,
-    received: std::time::Instant,
+    received: tokio::time::Instant,
 ) -> Result<RelayReply, Error> {
     let request = RelayRequest {
         from: from_here(app, leader),

@@ -1,10 +1,11 @@
 //! What other controllers may ask of this one: service `Peer` on the peer listener.
 
 use std::pin::Pin;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message;
+use tokio::time::Instant;
 use tokio_stream::Stream;
 use tonic::{Request, Response, Status};
 use virtflow_pki::{KeyFingerprint, PeerIdentity, Role, require_role};

@@ -15,7 +15,6 @@ use virtflow_model::Kind;
 use virtflow_model::kinds::Baremetal;
 use virtflow_raft::RaftStatus;
 use virtflow_state::State;
-use virtflow_state::port::Shadow as _;
 use virtflow_types::Timestamp;
 
 use crate::app::{App, Caller, VERSION};

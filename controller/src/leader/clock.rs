@@ -2,9 +2,10 @@
 //! leader whose clock is off hands over.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::future::join_all;
+use tokio::time::Instant;
 use virtflow_raft::MemberRole;
 use virtflow_types::Timestamp;
 

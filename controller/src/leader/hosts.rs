@@ -1,7 +1,6 @@
 //! What agents say to the leader: hellos, heartbeats, reports.
 
-use std::time::Instant;
-
+use tokio::time::Instant;
 use virtflow_logic::HostHello;
 use virtflow_pki::KeyFingerprint;
 use virtflow_proto::agent::v1::agent_message::Body as Said;

@@ -5,8 +5,9 @@
 //! longer, since the cause is then more likely a network or this controller than the hosts.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use virtflow_types::{ObjectId, RequestId, Timestamp};
 
 use super::table::Hosts;

@@ -2,8 +2,9 @@
 //! under way, references that dangle.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use virtflow_logic::Limits;
 use virtflow_state::{Changeset, State};
 use virtflow_types::Timestamp;

@@ -16,11 +16,12 @@ mod table;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use virtflow_pki::KeyFingerprint;
 use virtflow_proto::agent::v1::{AgentMessage, ControllerMessage};
 use virtflow_raft::{ChangeEvent, DecideError, MemberRole};

@@ -5,8 +5,9 @@
 //! been committed or refused and taken in, so it never counts one twice or not at all.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use tokio::time::Instant;
 use virtflow_logic::{Limits, Placer};
 use virtflow_model::kinds::VirtualMachine;
 use virtflow_raft::ChangeEvent;
@@ -37,7 +38,7 @@ pub(super) async fn run(app: App, leader: Arc<Leader>) {
                     Some(event) => view.take(&app, event),
                     None => return,
                 },
-                () = tokio::time::sleep_until(next.into()) => view.wanted = true,
+                () = tokio::time::sleep_until(next) => view.wanted = true,
             }
             if view.image.index() < rests_on {
                 continue;

@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Instant;
 
 use futures::StreamExt;
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 use virtflow_proto::agent::v1::ObservedState;
 use virtflow_types::{ObjectId, RequestId, Timestamp};
 

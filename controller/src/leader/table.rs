@@ -1,8 +1,9 @@
 //! The table of hosts that are online, as heartbeats show them. In the leader's memory only.
 
-use std::collections::{BTreeMap, HashMap};
-use std::time::{Duration, Instant};
+use std::collections::BTreeMap;
+use std::time::Duration;
 
+use tokio::time::Instant;
 use virtflow_model::Kind;
 use virtflow_model::kinds::baremetal::Liveness;
 use virtflow_proto::agent::v1::{Heartbeat, Load};
@@ -64,7 +65,7 @@ impl Live {
 /// All hosts that are online.
 #[derive(Debug, Default)]
 pub(super) struct Hosts {
-    pub(super) live: HashMap<ObjectId, Live>,
+    pub(super) live: BTreeMap<ObjectId, Live>,
     window: Option<(Instant, u32)>,
 }
 
@@ -251,7 +252,7 @@ mod tests {
         live.session = session;
         live.observed_hash = vec![1];
         Hosts {
-            live: HashMap::from([(host, live)]),
+            live: BTreeMap::from([(host, live)]),
             window: None,
         }
     }

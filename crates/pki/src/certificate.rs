@@ -34,6 +34,12 @@ impl Validity {
         now_ms > self.not_after_ms
     }
 
+    /// True for one that was signed by a clock far ahead of the one that says `now_ms`: nobody whose
+    /// clock is right takes it before its time has come.
+    pub fn is_premature(&self, now_ms: u64) -> bool {
+        now_ms < self.not_before_ms
+    }
+
     /// When to renew: at a third of the life, spread by ±10 % of that third over the values of
     /// `jitter` (any random number, chosen once per certificate), so that a rack that was enrolled
     /// in one go doesn't come back in one go. Never in the second of signing: certificates know

@@ -8,25 +8,17 @@ use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use hyper_util::rt::TokioIo;
-use rustix::net::sockopt;
 use rustls::pki_types::ServerName;
 use rustls::{AlertDescription, ClientConfig};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
 use crate::PeerIdentity;
+use crate::net::{TcpStream, tune};
 use crate::tls::plain;
 
 /// Default limit for name resolution, TCP and TLS together.
 pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-
-// A dead peer is noticed within about 25 s even when nothing is sent, and after 20 s without an
-// acknowledgement when something is. What has tighter needs pings in its own protocol.
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
-const KEEPALIVE_PROBES: u32 = 3;
-const UNACKNOWLEDGED_MAX_MS: u32 = 20_000;
 
 /// Why a connection could not be made; the source says more.
 #[derive(Debug, thiserror::Error)]
@@ -247,15 +239,4 @@ fn note_alert(observed: &Mutex<Observed>, error: &io::Error) {
             .unwrap_or_else(PoisonError::into_inner)
             .alert = Some(*alert);
     }
-}
-
-/// Small messages at once, and a peer that died without a word is noticed.
-pub(crate) fn tune(stream: &TcpStream) -> io::Result<()> {
-    stream.set_nodelay(true)?;
-    sockopt::set_socket_keepalive(stream, true)?;
-    sockopt::set_tcp_keepidle(stream, KEEPALIVE_IDLE)?;
-    sockopt::set_tcp_keepintvl(stream, KEEPALIVE_INTERVAL)?;
-    sockopt::set_tcp_keepcnt(stream, KEEPALIVE_PROBES)?;
-    sockopt::set_tcp_user_timeout(stream, UNACKNOWLEDGED_MAX_MS)?;
-    Ok(())
 }

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use rcgen::{
-    CertificateParams, CertificateSigningRequestParams, DistinguishedName, PKCS_ECDSA_P256_SHA256,
-    PublicKeyData,
+    CertificateParams, CertificateSigningRequestParams, DistinguishedName, PublicKeyData,
+    SignatureAlgorithm,
 };
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateSigningRequestDer, PrivateKeyDer, PrivatePkcs8KeyDer};
@@ -15,6 +15,13 @@ use zeroize::Zeroizing;
 
 use crate::files::{self, Privacy, Replace};
 use crate::{KeyFingerprint, PkiError};
+
+/// What every key of a cluster is of.
+#[cfg(not(virtflow_sim))]
+const ALGORITHM: &SignatureAlgorithm = &rcgen::PKCS_ECDSA_P256_SHA256;
+/// In a simulation keys follow from its seed, and so must signatures.
+#[cfg(virtflow_sim)]
+const ALGORITHM: &SignatureAlgorithm = &rcgen::PKCS_ED25519;
 
 /// A request for a P-256 key is about 250 bytes.
 pub const CSR_BYTES_MAX: usize = 4096;
@@ -27,10 +34,21 @@ pub struct KeyPair {
 }
 
 impl KeyPair {
+    #[cfg(not(virtflow_sim))]
     pub fn generate() -> Result<Self, PkiError> {
-        let inner =
-            rcgen::KeyPair::generate_for(&PKCS_ECDSA_P256_SHA256).map_err(|_| PkiError::Random)?;
+        let inner = rcgen::KeyPair::generate_for(ALGORITHM).map_err(|_| PkiError::Random)?;
         Ok(Self { inner })
+    }
+
+    #[cfg(virtflow_sim)]
+    pub fn generate() -> Result<Self, PkiError> {
+        // RFC 8410: a PKCS #8 private key of Ed25519 is this and the 32 bytes of its seed.
+        let mut der = vec![
+            0x30, 0x2e, 0x02, 0x01, 0x00, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x04, 0x22,
+            0x04, 0x20,
+        ];
+        der.extend(virtflow_types::chance::bytes::<32>());
+        Self::from_pkcs8(&der)
     }
 
     /// Reads a PKCS #8 PEM file that only its owner can read.
@@ -64,11 +82,9 @@ impl KeyPair {
     }
 
     pub(crate) fn from_pkcs8(der: &[u8]) -> Result<Self, PkiError> {
-        let inner = rcgen::KeyPair::from_pkcs8_der_and_sign_algo(
-            &PrivatePkcs8KeyDer::from(der),
-            &PKCS_ECDSA_P256_SHA256,
-        )
-        .map_err(|error| PkiError::malformed("private key", error))?;
+        let inner =
+            rcgen::KeyPair::from_pkcs8_der_and_sign_algo(&PrivatePkcs8KeyDer::from(der), ALGORITHM)
+                .map_err(|error| PkiError::malformed("private key", error))?;
         Ok(Self { inner })
     }
 
@@ -92,7 +108,7 @@ impl KeyPair {
 
     pub(crate) fn signing_key(&self) -> Result<Arc<dyn SigningKey>, PkiError> {
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(self.pkcs8()));
-        Ok(rustls::crypto::ring::sign::any_ecdsa_type(&der)?)
+        Ok(rustls::crypto::ring::sign::any_supported_type(&der)?)
     }
 
     pub fn fingerprint(&self) -> KeyFingerprint {
@@ -139,7 +155,7 @@ impl Csr {
         // rcgen takes the algorithm from the signature; the key must be of it, in the one encoding
         // that will stand in the certificate. Otherwise request and certificate would have
         // different fingerprints.
-        if PublicKeyData::algorithm(&checked.public_key) != &PKCS_ECDSA_P256_SHA256
+        if PublicKeyData::algorithm(&checked.public_key) != ALGORITHM
             || spki != parsed.certification_request_info.subject_pki.raw
         {
             return Err(PkiError::request(

@@ -10,7 +10,7 @@
 //! - [`Token`]: one-time join tokens and API tokens, of which only a hash is kept.
 //!
 //! Times are milliseconds since the Unix epoch and come in as arguments (`now_ms`), except inside a
-//! handshake, where rustls reads the clock. No process-wide rustls provider is needed or installed.
+//! handshake, where rustls asks [`virtflow_types::Timestamp::now`]. No process-wide rustls provider is needed or installed.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod authority;
@@ -24,6 +24,7 @@ mod hex;
 mod identity;
 mod key;
 mod listener;
+pub mod net;
 mod peer;
 mod seal;
 mod store;

@@ -15,7 +15,6 @@ use std::time::Duration;
 
 use rustls::ServerConfig;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf};
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
@@ -23,7 +22,7 @@ use tokio_rustls::server::TlsStream;
 use tokio_stream::Stream;
 use tonic::transport::server::Connected;
 
-use crate::connector::tune;
+use crate::net::{TcpListener, TcpStream, listen, tune};
 use crate::tls::plain;
 use crate::{ConnectInfo, PeerIdentity};
 
@@ -108,11 +107,11 @@ pub struct TlsListener {
 
 impl TlsListener {
     pub async fn bind(
-        address: impl ToSocketAddrs,
+        address: SocketAddr,
         config: Arc<ServerConfig>,
         limits: ListenerLimits,
     ) -> io::Result<Self> {
-        Self::from_tcp(TcpListener::bind(address).await?, config, limits)
+        Self::from_tcp(listen(address).await?, config, limits)
     }
 
     /// Serves a socket that is bound already. Must be called within a tokio runtime.

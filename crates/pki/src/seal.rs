@@ -11,7 +11,6 @@ use std::path::{Path, PathBuf};
 
 use ring::aead::{Aad, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey};
 use ring::hkdf;
-use ring::rand::{SecureRandom, SystemRandom};
 use uuid::Uuid;
 use zeroize::Zeroizing;
 
@@ -214,10 +213,19 @@ pub fn credentials_directory_from_env() -> Option<PathBuf> {
     std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
 }
 
+#[cfg(not(virtflow_sim))]
 pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), PkiError> {
+    use ring::rand::{SecureRandom, SystemRandom};
+
     SystemRandom::new()
         .fill(bytes)
         .map_err(|_| PkiError::Random)
+}
+
+#[cfg(virtflow_sim)]
+pub(crate) fn fill(bytes: &mut [u8]) -> Result<(), PkiError> {
+    virtflow_types::chance::fill(bytes);
+    Ok(())
 }
 
 /// Each part after its length: no two lists of parts give the same bytes.

@@ -24,6 +24,7 @@ mod digest;
 mod error;
 mod fatal;
 mod feed;
+mod files;
 mod leadership;
 mod link;
 mod log;
@@ -39,6 +40,8 @@ mod phase;
 mod reads;
 mod sequencer;
 mod service;
+#[cfg(virtflow_sim)]
+mod simulated;
 mod start;
 mod status;
 mod tasks;
@@ -50,6 +53,8 @@ pub use error::{BootstrapError, Committed, DecideError, MembershipError, ReadErr
 pub use feed::{ChangeEvent, ChangeStream};
 pub use leadership::Leadership;
 pub use link::{MESSAGE_BYTES_MAX, PeerError, PeerTls, peer_channel_to};
+#[cfg(virtflow_sim)]
+pub use log::simulated::{DiskBehaviour, DiskFault, SimulatedDisk};
 pub use measure::{Histogram, Measured};
 pub use member::{Member, MemberInfo, MemberRole};
 pub use membership::HandOverError;

@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
@@ -16,6 +16,7 @@ use futures::{Stream, StreamExt};
 use openraft::storage::{EntryResponder, RaftSnapshotBuilder, RaftStateMachine};
 use prost::Message;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use virtflow_state::port::{AppliedEntry, Loaded, Outcome, Shadow, SnapshotFile};
 use virtflow_state::{Batch, Changeset, State};
 
@@ -447,7 +448,7 @@ impl RaftStateMachine<Types> for Machine {
             // the library's tests come here.
             SnapshotData::Made(file) => {
                 let path = self.shadow.receive_path().await.map_err(broken)?;
-                tokio::fs::copy(&file.path, &path).await?;
+                crate::files::copy(&file.path, &path).await?;
                 path
             }
         };

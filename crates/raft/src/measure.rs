@@ -1,9 +1,9 @@
 //! Numbers for monitoring. Recording costs a few relaxed additions.
 
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Instant;
 
 use serde::Serialize;
+use tokio::time::Instant;
 
 /// Upper bounds of the buckets: powers of two, from 1 to 2^24 (16.8 s in µs, 16 MiB in bytes).
 const BUCKETS: usize = 25;

@@ -57,7 +57,7 @@ where
 }
 
 async fn own_round(raft: &Raft, link: &Link, published: &Published) -> Round {
-    let began = std::time::Instant::now();
+    let began = tokio::time::Instant::now();
     let round = tokio::time::timeout(ROUND_TIMEOUT, confirm::round(raft, link)).await;
     let found = round.map_err(|_| "no quorum answered in time".to_owned())??;
     published.measures.read_round_us.record_since(began);

@@ -428,7 +428,7 @@ impl Sequencer {
             .responder(responder);
         let number = session.next_number;
         session.next_number += 1;
-        let began = std::time::Instant::now();
+        let began = tokio::time::Instant::now();
         session.under_way.push_back(UnderWay {
             number,
             waiters: gathering.waiters,

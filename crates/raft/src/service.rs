@@ -251,7 +251,7 @@ impl Inner {
             tracing::warn!(path = %path.display(), "receiving a snapshot: {error}");
             Status::resource_exhausted(format!("writing the snapshot: {error}"))
         };
-        let mut file = tokio::fs::File::create_new(&path).await.map_err(disk)?;
+        let mut file = crate::files::File::create_new(&path).await.map_err(disk)?;
         let total_bytes = chunk.total_bytes;
         if total_bytes > SNAPSHOT_BYTES_MAX {
             return Err(malformed(format!("a snapshot of {total_bytes} bytes")));

@@ -100,6 +100,26 @@ impl Node {
         Self::start_on(parts, log, |link| Network { link }).await
     }
 
+    /// Starts on a simulated disk.
+    #[cfg(virtflow_sim)]
+    pub async fn start_simulated(
+        config: RaftConfig,
+        loaded: Loaded,
+        shadow: Arc<dyn Shadow>,
+        tls: PeerTls,
+        disk: crate::SimulatedDisk,
+    ) -> Result<Self, StartError> {
+        let log = crate::log::simulated::SimulatedLog::open(disk);
+        let parts = Parts {
+            config,
+            loaded,
+            shadow,
+            tls,
+            measures: Arc::default(),
+        };
+        Self::start_on(parts, log, |link| Network { link }).await
+    }
+
     /// Starts on any log and network.
     pub(crate) async fn start_on<L, N>(
         parts: Parts,

@@ -55,6 +55,12 @@ impl fmt::Debug for StoredMember {
     }
 }
 
+/// What runs the library's tasks.
+#[cfg(not(virtflow_sim))]
+type Runtime = openraft_rt_tokio::TokioRuntime;
+#[cfg(virtflow_sim)]
+type Runtime = crate::simulated::SimulatedRuntime;
+
 openraft::declare_raft_types!(
     pub(crate) Types:
         D = EntryBytes,
@@ -63,6 +69,7 @@ openraft::declare_raft_types!(
         Node = StoredMember,
         Term = u64,
         LeaderId = LeaderId<u64, u64>,
+        AsyncRuntime = Runtime,
 );
 
 pub(crate) type Term = CommittedLeaderId<u64>;

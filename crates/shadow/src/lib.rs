@@ -26,6 +26,7 @@
 //! kind's columns mean: the typed views are handed in as data.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod archive;
 mod backup;
 mod bulk;
 mod connect;
@@ -48,6 +49,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use archive::Archive;
 pub use backup::{BackupFile, BackupManifest, restore_into, set_incarnation, verify_backup};
 pub use error::StoreError;
 pub use inspect::{Inspection, current_state_file, inspect};

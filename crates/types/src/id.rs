@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::chance;
+
 /// Text that is not a UUID.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a UUID such as 0190d3b2-7c1e-7e6a-b1a1-5b0e3f4d2c11")]
@@ -83,24 +85,40 @@ uuid_type! {
     Incarnation
 }
 
+/// A UUIDv7: later ones sort after earlier ones made here, even within a millisecond.
+#[cfg(not(virtflow_sim))]
+fn ordered() -> Uuid {
+    Uuid::now_v7()
+}
+
+#[cfg(virtflow_sim)]
+fn ordered() -> Uuid {
+    uuid::Builder::from_unix_timestamp_millis(crate::Timestamp::now().ms(), &chance::bytes())
+        .into_uuid()
+}
+
 impl ObjectId {
     /// A new id from the clock and chance. Call it where decisions are made, never at apply.
     pub fn generate() -> Self {
-        Self(Uuid::now_v7())
+        Self(ordered())
+    }
+    /// A UUIDv4, from chance alone: for what is made once and sorted by nobody.
+    pub fn random() -> Self {
+        Self(uuid::Builder::from_random_bytes(chance::bytes()).into_uuid())
     }
 }
 
 impl RequestId {
     /// A new id from the clock and chance.
     pub fn generate() -> Self {
-        Self(Uuid::now_v7())
+        Self(ordered())
     }
 }
 
 impl Incarnation {
     /// A new random incarnation.
     pub fn generate() -> Self {
-        Self(Uuid::new_v4())
+        Self(uuid::Builder::from_random_bytes(chance::bytes()).into_uuid())
     }
 }
 

@@ -1,14 +1,17 @@
 //! Words that every part of VirtFlow shares: ids, names, sizes, time, and the one public error.
 //!
-//! No I/O and no chance lives here; the clock is read in one place, [`Timestamp::now`], which the
-//! state and the verbs never call: time reaches them as an argument.
+//! No I/O lives here. The wall clock is read in one place, [`Timestamp::now`], and chance comes from one,
+//! [`chance`]; the state and the verbs call neither: time and ids reach them as arguments.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod chance;
 mod error;
 mod footprint;
 mod id;
 mod limits;
 mod name;
+#[cfg(virtflow_sim)]
+pub mod simulated;
 mod time;
 
 pub use error::{Error, ErrorCode, FieldProblem};

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
@@ -13,6 +13,19 @@ use time::format_description::well_known::Rfc3339;
 /// A label for people and for lifetimes of days. What comes before what is told by the applied index.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(u64);
+
+#[cfg(not(virtflow_sim))]
+fn clock_ms() -> u64 {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(virtflow_sim)]
+use crate::simulated::clock_ms;
 
 impl Timestamp {
     /// 1970-01-01T00:00:00Z.
@@ -28,10 +41,7 @@ impl Timestamp {
     }
     /// Reads the clock. Never called below the sequencer.
     pub fn now() -> Self {
-        let since = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
-        Self(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        Self(clock_ms())
     }
     /// This moment plus `span`, saturating.
     pub fn plus(self, span: Duration) -> Self {

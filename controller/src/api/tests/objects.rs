@@ -291,7 +291,7 @@ async fn a_vm_that_fits_nowhere_is_asked_for_once_waited_for_and_given_up() {
     let vms = rig.get("/vms", &alice).await;
     assert_eq!(vms.data(200).as_array().unwrap().len(), 1);
 
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     let path = format!("/operations/{operation}?wait=30s");
     let cancel = format!("/operations/{operation}/cancel");
     let (waited, cancelled) = tokio::join!(

@@ -110,9 +110,13 @@ impl Cluster {
         let store = CertStore::new(key, certificate, self.authority.certificate()).unwrap();
         let policy = ServerPolicy::api(Arc::new(|_, _| Admission::Admit));
         let config = server_config(&store, policy).unwrap();
-        let mut listener = TlsListener::bind("127.0.0.1:0", config, ListenerLimits::default())
-            .await
-            .unwrap();
+        let mut listener = TlsListener::bind(
+            "127.0.0.1:0".parse().unwrap(),
+            config,
+            ListenerLimits::default(),
+        )
+        .await
+        .unwrap();
         let port = listener.local_addr().port();
         let calls = Arc::new(Mutex::new(Vec::new()));
         let (kept, answer) = (Arc::clone(&calls), Arc::new(answer));

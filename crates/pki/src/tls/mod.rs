@@ -22,8 +22,10 @@ use rustls::client::Resumption;
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, UnixTime};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
 use rustls::{CertificateError, ClientConfig, OtherError, ServerConfig};
 use uuid::Uuid;
+use virtflow_types::Timestamp;
 
 use crate::certificate::{key_of, validity_of};
 use crate::identity::parse_certificate;
@@ -36,6 +38,17 @@ pub(crate) fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: LazyLock<Arc<CryptoProvider>> =
         LazyLock::new(|| Arc::new(rustls::crypto::ring::default_provider()));
     PROVIDER.clone()
+}
+
+/// The one clock of this process.
+#[derive(Debug)]
+struct Clock;
+
+impl TimeProvider for Clock {
+    fn current_time(&self) -> Option<UnixTime> {
+        let since_epoch = Duration::from_millis(Timestamp::now().ms());
+        Some(UnixTime::since_unix_epoch(since_epoch))
+    }
 }
 
 /// The intermediate certificates that count: none. The CA signs every certificate itself, and
@@ -70,7 +83,8 @@ pub enum ClientCertificate {
 pub enum ExpiredPeers {
     Refuse,
     /// Take it if the key is pinned. For controllers among themselves only: after a long darkness
-    /// nobody may be left with a living certificate, and the members know each other's keys.
+    /// nobody may be left with a living certificate, and one that was started with its clock ahead
+    /// has one whose time has not come; the members know each other's keys.
     AcceptPinned(Arc<PinnedKeys>),
 }
 
@@ -234,7 +248,7 @@ pub fn server_config(
     let chain = builder.build().map_err(PkiError::mismatch)?;
     let alpn = policy.alpn.protocols();
     let verifier = ClientVerifier::new(chain, own.trust().cluster_id(), policy);
-    let mut config = ServerConfig::builder_with_provider(provider())
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(Clock))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_cert_resolver(own.clone());
@@ -250,7 +264,7 @@ pub fn client_config(
     expected: ServerExpectation,
     alpn: Alpn,
 ) -> Result<Arc<ClientConfig>, PkiError> {
-    let builder = ClientConfig::builder_with_provider(provider())
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(Clock))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(ServerVerifier::new(expected)?));
@@ -263,8 +277,8 @@ pub fn client_config(
     Ok(Arc::new(config))
 }
 
-/// Runs `verify` for now. If the certificate is expired and its key pinned, runs it once more for
-/// the last moment of the certificate's life: all else must hold.
+/// Runs `verify` for now. If the certificate's time is over or has not come, and its key is pinned, runs it
+/// once more for a moment of the certificate's life: all else must hold.
 fn verify_chain(
     leaf: &CertificateDer<'_>,
     now: UnixTime,
@@ -277,21 +291,25 @@ fn verify_chain(
     let ExpiredPeers::AcceptPinned(pinned) = expired else {
         return Err(error);
     };
-    let is_expiry = matches!(
-        error,
+    let premature = match error {
         rustls::Error::InvalidCertificate(
-            CertificateError::Expired | CertificateError::ExpiredContext { .. }
-        )
-    );
-    if !is_expiry {
-        return Err(error);
-    }
+            CertificateError::Expired | CertificateError::ExpiredContext { .. },
+        ) => false,
+        rustls::Error::InvalidCertificate(
+            CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. },
+        ) => true,
+        _ => return Err(error),
+    };
     let parsed = parse_certificate(leaf).map_err(refused)?;
     if !pinned.contains(&key_of(&parsed)) {
         return Err(error);
     }
-    let last_ms = validity_of(&parsed).map_err(refused)?.not_after_ms;
-    verify(UnixTime::since_unix_epoch(Duration::from_millis(last_ms)))
+    let validity = validity_of(&parsed).map_err(refused)?;
+    let within_ms = match premature {
+        true => validity.not_before_ms,
+        false => validity.not_after_ms,
+    };
+    verify(UnixTime::since_unix_epoch(Duration::from_millis(within_ms)))
 }
 
 /// The identity of a verified certificate, if it is of this cluster and role.

@@ -50,9 +50,13 @@ impl Service<Request<Body>> for WhoAmI {
 }
 
 async fn serve(config: Arc<rustls::ServerConfig>, role: Role) -> u16 {
-    let listener = TlsListener::bind("127.0.0.1:0", config, ListenerLimits::default())
-        .await
-        .unwrap();
+    let listener = TlsListener::bind(
+        "127.0.0.1:0".parse().unwrap(),
+        config,
+        ListenerLimits::default(),
+    )
+    .await
+    .unwrap();
     let port = listener.local_addr().port();
     tokio::spawn(
         Server::builder()

@@ -67,7 +67,7 @@ async fn connections_past_the_limit_are_closed_and_places_come_free() {
 async fn dropping_the_listener_frees_the_port_and_keeps_connections() {
     let cluster = Cluster::new();
     let mut listener = virtflow_pki::TlsListener::bind(
-        "127.0.0.1:0",
+        "127.0.0.1:0".parse().unwrap(),
         cluster.agents_port(),
         ListenerLimits::default(),
     )

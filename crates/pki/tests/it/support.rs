@@ -207,7 +207,7 @@ pub(crate) fn agents_policy() -> ServerPolicy {
 
 /// A listener that greets whom it takes and then keeps the connection until the client goes.
 pub(crate) async fn greeter(config: Arc<ServerConfig>, limits: ListenerLimits) -> Greeter {
-    let mut listener = TlsListener::bind("127.0.0.1:0", config, limits)
+    let mut listener = TlsListener::bind("127.0.0.1:0".parse().unwrap(), config, limits)
         .await
         .unwrap();
     let (port, stats) = (listener.local_addr().port(), listener.stats());

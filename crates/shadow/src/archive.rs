@@ -1,0 +1,62 @@
+//! What a controller asks of the shadow beside what replication does.
+
+use std::path::Path;
+
+use async_trait::async_trait;
+use virtflow_state::RecordRow;
+use virtflow_state::port::{Shadow, ShadowError};
+
+use crate::backup::BackupManifest;
+use crate::error::StoreError;
+use crate::read::{AuditCursor, AuditQuery, Page};
+use crate::records::{MissingRange, RecordChunk};
+use crate::shadow::SqliteShadow;
+
+/// The shadow as a whole controller uses it. A simulation has one in memory.
+#[async_trait]
+pub trait Archive: Shadow {
+    /// Waits until `index` is written; pages read afterwards show it.
+    async fn wait_written(&self, index: u64) -> Result<(), ShadowError>;
+    /// A page of audit records, newest first.
+    async fn audit(&self, query: &AuditQuery) -> Result<Page<RecordRow, AuditCursor>, StoreError>;
+    /// Ranges of records that lie only with peers.
+    async fn missing_records(&self) -> Result<Vec<MissingRange>, StoreError>;
+    /// The uppermost records of a range of a stream, with the head below them.
+    async fn record_range(
+        &self,
+        stream: &str,
+        from: u64,
+        to: u64,
+    ) -> Result<RecordChunk, StoreError>;
+    /// Takes records in that a peer sent, if their chained heads fit; how many were missing.
+    async fn fill_records(&self, chunk: RecordChunk) -> Result<u64, StoreError>;
+    /// Writes a backup into the folder `dest`, which must not exist.
+    async fn backup(&self, dest: &Path) -> Result<BackupManifest, StoreError>;
+}
+
+#[async_trait]
+impl Archive for SqliteShadow {
+    async fn wait_written(&self, index: u64) -> Result<(), ShadowError> {
+        self.wait_written(index).await
+    }
+    async fn audit(&self, query: &AuditQuery) -> Result<Page<RecordRow, AuditCursor>, StoreError> {
+        self.audit(query).await
+    }
+    async fn missing_records(&self) -> Result<Vec<MissingRange>, StoreError> {
+        self.missing_records().await
+    }
+    async fn record_range(
+        &self,
+        stream: &str,
+        from: u64,
+        to: u64,
+    ) -> Result<RecordChunk, StoreError> {
+        self.record_range(stream, from, to).await
+    }
+    async fn fill_records(&self, chunk: RecordChunk) -> Result<u64, StoreError> {
+        self.fill_records(chunk).await
+    }
+    async fn backup(&self, dest: &Path) -> Result<BackupManifest, StoreError> {
+        self.backup(dest).await
+    }
+}
