@@ -5,8 +5,11 @@
 //! builds the image that the rig's virtual machines boot. [`packages`] says which Debian packages all
 //! this needs. [`history`] holds what clients were told against what a cluster promises.
 //!
-//! Everything here is synchronous and shares no code with VirtFlow: it starts programs, kills them,
-//! asks them as a user would, and looks at what the kernel says about them.
+//! All of these are synchronous and share no code with VirtFlow: they start programs, kill them, ask them as a
+//! user would, and look at what the kernel says about them.
+//!
+//! `sim` is the other way: the product's code in one thread, over a simulated network, simulated disks and
+//! guests, from one seed. It exists in builds with `--cfg virtflow_sim` only.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -17,3 +20,7 @@ pub mod history;
 pub mod packages;
 pub mod poll;
 pub mod rig;
+#[cfg(virtflow_sim)]
+pub mod sim;
+#[cfg(virtflow_sim)]
+pub mod sim_main;

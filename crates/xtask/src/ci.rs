@@ -9,13 +9,13 @@ use clap::Args;
 use virtflow_testkit::guest;
 use virtflow_testkit::rig::{NodeSpec, Rig, lan};
 
-use crate::setup;
-use crate::stages::{cargo, show, tee};
+use crate::stages::{cargo, show, tee, workspace};
+use crate::{setup, sim};
 
 /// Checks everything: formatting, lints, tests of every kind, documentation.
 ///
 /// What it does to this machine: installs missing Debian packages as `setup` does; builds in
-/// `target`; downloads Debian's cloud kernel to /var/tmp/virtflow-guest-image; and, as root, runs
+/// `target` and, with other settings, `target/sim`; downloads Debian's cloud kernel to /var/tmp/virtflow-guest-image; and, as root, runs
 /// machines made of namespaces with a libvirtd and QEMU each. These have a network of their own
 /// which nothing outside can reach, and all of them end with the tests. Source files are not
 /// changed.
@@ -74,13 +74,14 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         cargo(&["doc", "--locked", "--workspace", "--no-deps"])
             .env("RUSTDOCFLAGS", "--deny warnings"),
     )?;
+    let simulated = simulate()?;
     let rig = if options.without_rig {
         Count::default()
     } else {
         with_a_host(|environment| runner.run(true, environment))?
     };
 
-    let passed = plain.passed + examples.passed + rig.passed;
+    let passed = plain.passed + examples.passed + simulated + rig.passed;
     let skipped = plain.skipped.saturating_sub(rig.passed) + examples.skipped;
     println!("\nci: {passed} passed, 0 failed, {skipped} skipped");
     if plain.passed == 0 {
@@ -90,6 +91,20 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         bail!("{skipped} tests were not run");
     }
     Ok(())
+}
+
+/// The short tier of the simulation; how many seeds kept every promise.
+fn simulate() -> Result<usize> {
+    let program = sim::build(&workspace())?;
+    let mut passed = 0;
+    for options in [sim::Options::short(), sim::Options::twins()] {
+        let broken = sim::seeds(&program, &options)?;
+        if !broken.is_empty() {
+            bail!("promises were broken by the seeds {broken:?}");
+        }
+        passed += options.count();
+    }
+    Ok(passed)
 }
 
 /// Runs `work` while there is a host, with a libvirtd of its own and a kernel to boot, that the tests

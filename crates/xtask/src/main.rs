@@ -1,5 +1,5 @@
 //! What a person does with this workspace beside editing it: `cargo xtask demo`, `ci`, `fix`,
-//! `bench`, `rig`, `setup`.
+//! `bench`, `rig`, `setup`, `sim`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -12,6 +12,7 @@ mod ci;
 mod demo;
 mod rig;
 mod setup;
+mod sim;
 mod stages;
 
 /// Builds, checks and shows VirtFlow.
@@ -33,6 +34,7 @@ enum Command {
     /// changes.
     Fix,
     Rig(rig::Options),
+    Sim(sim::Options),
     /// Installs the Debian packages that building, the demo and the tests need.
     ///
     /// Runs `apt-get update` and `apt-get install --no-install-recommends` for those that are
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Bench(options) => bench::run(&options),
         Command::Fix => ci::fix(),
         Command::Rig(options) => rig::run(&options),
+        Command::Sim(options) => sim::run(&options),
         Command::Setup => setup::packages(),
     };
     match result {

@@ -1,0 +1,562 @@
+//! The machines, the network between them, and the loop that turns both.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, SystemTime};
+
+use virtflow_agent::hypervisor::simulated::{Call, Deed, Fault, SimulatedMachine};
+use virtflow_agent::inventory::ToldMachine;
+use virtflow_raft::{DiskBehaviour, SimulatedDisk};
+use virtflow_types::{ObjectId, chance};
+
+use super::clients::{Client, Notes};
+use super::controller::{Invitations, Machine, Shared, lock};
+use super::host::Host;
+use super::ledger::Ledger;
+use super::nemesis::{Faults, Nemesis};
+use super::setup::Setup;
+use super::shadow::{Behaviour, Observer, ShadowDisk};
+use super::{clock, judge, system, trace};
+use crate::history::watch::Stream;
+
+/// What a run is made of.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Everything follows from it.
+    pub seed: u64,
+    /// Controllers.
+    pub controllers: usize,
+    /// Hosts.
+    pub hosts: usize,
+    /// Clients.
+    pub clients: usize,
+    /// How long clients work and things break, in virtual time.
+    pub storm: Duration,
+    /// What breaks.
+    pub faults: Faults,
+    /// Where the trace is written, line by line.
+    pub trace: Option<PathBuf>,
+    /// A folder for the machines' files; emptied.
+    pub folder: PathBuf,
+}
+
+/// What became of a run.
+#[derive(Debug, Clone)]
+pub struct Report {
+    /// Broken promises; empty if all were kept.
+    pub violations: Vec<String>,
+    /// The trace.
+    pub trace: Digest,
+    /// Virtual time of the whole run.
+    pub virtual_time: Duration,
+    /// From the end of the faults until everything had come to rest.
+    pub recovery: Duration,
+    /// Log entries.
+    pub entries: u64,
+    /// Times that a member came to lead.
+    pub elections: u64,
+    /// Requests answered, refused, without an outcome, not sent.
+    pub requests: [u64; 4],
+    /// The longest time with a majority able to talk and no leader is not measured here; this is the
+    /// longest between two entries while clients worked.
+    pub longest_pause: Duration,
+}
+
+use trace::Digest;
+
+/// One step of virtual time.
+const TICK: Duration = Duration::from_millis(1);
+/// The cluster must stand within this.
+const SETUP_MAX: Duration = Duration::from_secs(60);
+/// Everything must have come to rest so long after the last fault.
+const REST_MAX: Duration = Duration::from_secs(150);
+/// How often invariants of machines are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// A process that stopped by itself is started again after that, as a supervisor would.
+const RESTART: Duration = Duration::from_secs(2);
+
+pub(crate) struct World {
+    pub(crate) sim: turmoil::Sim<'static>,
+    pub(crate) controllers: Vec<Machine>,
+    pub(crate) hosts: Vec<Host>,
+    pub(crate) ledger: Shared<Ledger>,
+    pub(crate) notes: Shared<Notes>,
+    pub(crate) streams: Shared<Vec<Stream>>,
+    wipes: Shared<Vec<String>>,
+    pub(crate) down: BTreeSet<String>,
+    restarts: Vec<(Duration, String)>,
+    deeds_seen: BTreeMap<String, usize>,
+    stamps: BTreeMap<(String, ObjectId), u64>,
+    entries_seen: (usize, Duration),
+    longest_pause: Duration,
+}
+
+impl World {
+    pub(crate) fn controller_names(&self) -> Vec<String> {
+        self.controllers.iter().map(|m| m.name.clone()).collect()
+    }
+    pub(crate) fn host_names(&self) -> Vec<String> {
+        self.hosts.iter().map(|host| host.name.clone()).collect()
+    }
+    pub(crate) fn everybody_but(&self, one: &str) -> Vec<String> {
+        let mut all = self.controller_names();
+        all.extend(self.host_names());
+        all.retain(|name| name != one);
+        all
+    }
+    fn controller(&self, name: &str) -> Option<&Machine> {
+        self.controllers.iter().find(|m| m.name == name)
+    }
+    fn host(&self, name: &str) -> Option<&Host> {
+        self.hosts.iter().find(|host| host.name == name)
+    }
+
+    /// Whoever says that it leads.
+    pub(crate) fn leader(&self) -> Option<String> {
+        let leads = |m: &&Machine| lock(&m.app).as_ref().is_some_and(|app| app.leads());
+        self.controllers.iter().find(leads).map(|m| m.name.clone())
+    }
+
+    /// The process dies; with `power` the machine does.
+    pub(crate) fn crash(&mut self, name: &str, power: bool) {
+        self.sim.crash(name);
+        self.down.insert(name.to_owned());
+        self.restarts.retain(|(_, other)| other != name);
+        if let Some(machine) = self.controller(name) {
+            *lock(&machine.app) = None;
+            *lock(&machine.stopped) = None;
+            if power {
+                machine.log.power_cut();
+                machine.shadow.power_cut();
+            } else {
+                machine.log.process_died();
+                machine.shadow.process_died();
+            }
+        }
+    }
+
+    /// A removed controller's machine is made as new.
+    fn wipe(&mut self) {
+        let wipes = std::mem::take(&mut *lock(&self.wipes));
+        for name in wipes {
+            trace::note(format!("{name} is wiped"));
+            self.crash(&name, true);
+            if let Some(machine) = self.controller(&name) {
+                machine.log.wipe();
+                machine.shadow.wipe();
+                if let Err(error) = std::fs::remove_dir_all(&machine.folder)
+                    .and_then(|()| std::fs::create_dir_all(&machine.folder))
+                {
+                    panic!("wiping {}: {error}", machine.folder.display());
+                }
+            }
+            self.start(&name);
+        }
+    }
+
+    pub(crate) fn start(&mut self, name: &str) {
+        if self.down.remove(name) {
+            trace::note(format!("{name} starts"));
+            self.sim.bounce(name);
+        }
+    }
+
+    pub(crate) fn reboot(&mut self, name: &str) {
+        self.crash(name, true);
+        if let Some(host) = self.host(name) {
+            host.guests.reboot();
+            host.machine.reboot();
+        }
+    }
+
+    fn pairs(&self, a: &[String], b: &[String], f: impl Fn(&turmoil::Sim<'static>, &str, &str)) {
+        for one in a {
+            for other in b {
+                f(&self.sim, one, other);
+            }
+        }
+    }
+    pub(crate) fn cut(&self, a: &[String], b: &[String]) {
+        self.pairs(a, b, |sim, a, b| sim.partition(a, b));
+    }
+    pub(crate) fn cut_one_way(&self, from: &[String], to: &[String]) {
+        self.pairs(from, to, |sim, from, to| sim.partition_oneway(from, to));
+    }
+    pub(crate) fn mend(&self, a: &[String], b: &[String]) {
+        self.pairs(a, b, |sim, a, b| sim.repair(a, b));
+    }
+    pub(crate) fn hold(&self, a: &[String], b: &[String]) {
+        self.pairs(a, b, |sim, a, b| sim.hold(a, b));
+    }
+    pub(crate) fn release(&self, a: &[String], b: &[String]) {
+        self.pairs(a, b, |sim, a, b| sim.release(a, b));
+    }
+
+    pub(crate) fn log_disk(&self, name: &str, change: impl FnOnce(&mut DiskBehaviour)) {
+        if let Some(machine) = self.controller(name) {
+            machine.log.behave(change);
+        }
+    }
+    pub(crate) fn shadow_disk(&self, name: &str, change: impl FnOnce(&mut Behaviour)) {
+        if let Some(machine) = self.controller(name) {
+            machine.shadow.behave(change);
+        }
+    }
+
+    /// Some calls fail or hang, or a guest dies.
+    pub(crate) fn confuse_hypervisor(&self, name: &str) {
+        let Some(host) = self.host(name) else { return };
+        let domains = host.guests.domains();
+        if let Some(domain) = domains.first()
+            && chance::number().is_multiple_of(2)
+        {
+            host.guests.kill_guest(domain.vm_id);
+        }
+        let calls = [
+            Call::Define,
+            Call::Start,
+            Call::Destroy,
+            Call::Undefine,
+            Call::Survey,
+        ];
+        for call in calls {
+            let fault = match chance::number() % 5 {
+                0 => Fault::Error,
+                1 => Fault::ErrorAfterwards,
+                2 => Fault::Slow(Duration::from_secs(3)),
+                3 => Fault::Hang,
+                _ => continue,
+            };
+            host.guests.inject(call, fault);
+        }
+    }
+
+    fn step(&mut self) {
+        clock::set_elapsed(self.sim.elapsed());
+        if let Err(error) = self.sim.step() {
+            // A machine's main task ended with an error: as a process that exits.
+            trace::note(format!("a process ended: {error}"));
+            if error.to_string().contains("panick") {
+                lock(&self.ledger).violation(format!("a panic: {error}"));
+            }
+        }
+        let now = self.sim.elapsed();
+        clock::set_elapsed(now);
+        self.supervise(now);
+        self.wipe();
+        let micros = u64::try_from(now.as_micros()).unwrap_or(0);
+        let every = u64::try_from(LOOK_EVERY.as_micros()).unwrap_or(1);
+        if micros.is_multiple_of(every) {
+            self.look(now);
+        }
+    }
+
+    /// Starts again what stopped by itself.
+    fn supervise(&mut self, now: Duration) {
+        for name in self.everybody_but("") {
+            let waits = self.restarts.iter().any(|(_, other)| *other == name);
+            if self.down.contains(&name) || waits || self.sim.is_host_running(name.as_str()) {
+                continue;
+            }
+            if let Some(machine) = self.controller(&name) {
+                let reason = lock(&machine.stopped).take();
+                machine.log.process_died();
+                machine.shadow.process_died();
+                *lock(&machine.app) = None;
+                if let Some(reason) = reason {
+                    judge::stopped(&mut lock(&self.ledger), &name, &reason);
+                }
+            }
+            self.restarts.push((now + RESTART, name));
+        }
+        let mut at = 0;
+        while at < self.restarts.len() {
+            if self.restarts[at].0 <= now {
+                let (_, name) = self.restarts.remove(at);
+                trace::note(format!("{name} is started again"));
+                self.sim.bounce(name.as_str());
+            } else {
+                at += 1;
+            }
+        }
+    }
+
+    /// What must be true of machines at any moment.
+    fn look(&mut self, now: Duration) {
+        let mut ledger = lock(&self.ledger);
+        for machine in &self.controllers {
+            if let Some(app) = lock(&machine.app).as_ref() {
+                let leadership = *app.node().leadership().borrow();
+                if leadership.is_leader {
+                    ledger.leads(&machine.name, leadership.term);
+                }
+            }
+        }
+        let mut owners: BTreeMap<(ObjectId, u64), &str> = BTreeMap::new();
+        for host in &self.hosts {
+            let Some(id) = *lock(&host.id) else { continue };
+            let seen = self.deeds_seen.entry(host.name.clone()).or_default();
+            let deeds = host.guests.deeds_from(*seen);
+            *seen += deeds.len();
+            for (vm, deed) in deeds {
+                let epoch = self.stamps.get(&(host.name.clone(), vm)).copied();
+                if deed != Deed::Undefined {
+                    continue;
+                }
+                let epoch = epoch.unwrap_or(0);
+                let ordered = ledger
+                    .ordered_away
+                    .range((id, vm, epoch)..=(id, vm, u64::MAX))
+                    .next()
+                    .is_some();
+                if !ordered {
+                    ledger.violation(format!(
+                        "{} removed the domain of VM {vm} (epoch {epoch}) and nobody had ordered it",
+                        host.name
+                    ));
+                }
+            }
+            for domain in host.guests.domains() {
+                let epoch = domain.stamp.placement_epoch;
+                self.stamps.insert((host.name.clone(), domain.vm_id), epoch);
+                if let Some(other) = owners.insert((domain.vm_id, epoch), &host.name) {
+                    ledger.violation(format!(
+                        "VM {} is on {other} and on {} at epoch {epoch}",
+                        domain.vm_id, host.name
+                    ));
+                }
+            }
+        }
+        let (entries, since) = self.entries_seen;
+        if ledger.entries.len() > entries {
+            self.longest_pause = self.longest_pause.max(now.saturating_sub(since));
+            self.entries_seen = (ledger.entries.len(), now);
+        }
+    }
+
+    fn violated(&self) -> bool {
+        !lock(&self.ledger).violations.is_empty()
+    }
+}
+
+/// Keeps task numbers in step: a runtime drops its tasks in an order that depends on how many tasks this
+/// process ever had, modulo its shards.
+fn align_task_ids() {
+    let runtime = tokio::runtime::Builder::new_current_thread().build();
+    let Ok(runtime) = runtime else { return };
+    runtime.block_on(async {
+        for _ in 0..64 {
+            let task = tokio::spawn(async {});
+            let id: u64 = task.id().to_string().parse().unwrap_or(0);
+            drop(task.await);
+            if id % 64 == 63 {
+                break;
+            }
+        }
+    });
+}
+
+/// Runs one seed.
+///
+/// # Errors
+/// If the files cannot be laid out. Broken promises are in the report.
+pub fn run(options: &Options) -> anyhow::Result<Report> {
+    let report = run_simulated(options);
+    system::simulate(false);
+    report
+}
+
+fn run_simulated(options: &Options) -> anyhow::Result<Report> {
+    trace::listen();
+    if options.folder.exists() {
+        std::fs::remove_dir_all(&options.folder)?;
+    }
+    std::fs::create_dir_all(&options.folder)?;
+    let file = options
+        .trace
+        .as_ref()
+        .map(std::fs::File::create)
+        .transpose()?;
+    align_task_ids();
+    clock::begin(options.seed);
+    trace::begin(file);
+    system::simulate(true);
+    let mut world = build(options)?;
+    let open = Arc::new(AtomicBool::new(false));
+    let changing = Arc::new(AtomicBool::new(false));
+    let invitations = world.controllers[0].invitations.clone();
+    let controllers = world.controller_names();
+    let setup = Setup {
+        controllers: controllers.clone(),
+        hosts: world.host_names(),
+        invitations: invitations.clone(),
+        wipes: world.wipes.clone(),
+        open: changing.clone(),
+    };
+    world.sim.host("operator", move || {
+        let setup = setup.clone();
+        async move { Ok(setup.run().await?) }
+    });
+    for number in 1..=options.clients {
+        let client = Client {
+            name: format!("u{number}"),
+            controllers: controllers.clone(),
+            invitations: invitations.clone(),
+            notes: world.notes.clone(),
+            open: open.clone(),
+        };
+        world.sim.host(client.name.clone(), move || {
+            let client = client.clone();
+            async move { Ok(client.run().await?) }
+        });
+    }
+
+    while !judge::stands(&world) {
+        world.step();
+        anyhow::ensure!(
+            world.sim.elapsed() < SETUP_MAX,
+            "the cluster does not stand after {SETUP_MAX:?} of virtual time; the trace ends with\n{}",
+            trace::end().tail.join("\n")
+        );
+    }
+    trace::note("the cluster stands; clients begin");
+    open.store(true, Ordering::Relaxed);
+    changing.store(options.faults == Faults::All, Ordering::Relaxed);
+    let mut nemesis = Nemesis::default();
+    let storm_ends = world.sim.elapsed() + options.storm;
+    world.entries_seen.1 = world.sim.elapsed();
+    world.longest_pause = Duration::ZERO;
+    while world.sim.elapsed() < storm_ends && !world.violated() {
+        if options.faults == Faults::All {
+            let now = world.sim.elapsed();
+            clock::set_elapsed(now);
+            nemesis.step(&mut world, now);
+        }
+        world.step();
+    }
+    let longest_pause = world.longest_pause;
+    trace::note("the faults end");
+    nemesis.end(&mut world);
+    open.store(false, Ordering::Relaxed);
+    changing.store(false, Ordering::Relaxed);
+    let calm = world.sim.elapsed();
+    let mut rests = false;
+    while world.sim.elapsed() < calm + REST_MAX && !world.violated() {
+        world.step();
+        if world.sim.elapsed().as_micros() % 500_000 != 0 {
+            continue;
+        }
+        match judge::rests(&world) {
+            Ok(()) => {
+                rests = true;
+                break;
+            }
+            Err(why) => trace::note(format!("not at rest: {why}")),
+        }
+    }
+    let recovery = world.sim.elapsed() - calm;
+    if !rests && !world.violated() {
+        let why = judge::rests(&world).err().unwrap_or_default();
+        lock(&world.ledger).violation(format!("not at rest after {REST_MAX:?}: {why}"));
+    }
+    judge::whole_run(&world);
+    let trace = trace::end();
+    let ledger = lock(&world.ledger);
+    let notes = lock(&world.notes);
+    Ok(Report {
+        violations: ledger.violations.clone(),
+        trace,
+        virtual_time: world.sim.elapsed(),
+        recovery,
+        entries: ledger.entries.len() as u64,
+        elections: ledger.elections,
+        requests: [notes.answered, notes.refused, notes.unknown, notes.not_sent],
+        longest_pause,
+    })
+}
+
+fn build(options: &Options) -> anyhow::Result<World> {
+    let epoch = SystemTime::UNIX_EPOCH + Duration::from_millis(clock::EPOCH_MS);
+    let mut builder = turmoil::Builder::new();
+    builder
+        .rng_seed(chance::number())
+        .epoch(epoch)
+        .tick_duration(TICK)
+        .simulation_duration(Duration::from_secs(100_000))
+        .min_message_latency(Duration::from_micros(200))
+        .max_message_latency(Duration::from_millis(4))
+        .tcp_capacity(65_536)
+        .enable_random_order();
+    let mut sim = builder.build();
+    let ledger = Shared::<Ledger>::default();
+    let invitations = Shared::<Invitations>::default();
+    let streams = Shared::<Vec<Stream>>::default();
+    let mut controllers = Vec::new();
+    for number in 1..=options.controllers {
+        let name = format!("c{number}");
+        let folder = options.folder.join(&name);
+        std::fs::create_dir_all(&folder)?;
+        let (seen, member) = (ledger.clone(), name.clone());
+        let observer: Observer = Arc::new(move |entry| lock(&seen).applied(&member, entry));
+        controllers.push(Machine {
+            name,
+            shadow: ShadowDisk::new(folder.clone()),
+            folder,
+            log: SimulatedDisk::default(),
+            invitations: invitations.clone(),
+            app: Shared::default(),
+            stopped: Shared::default(),
+            observer,
+            streams: streams.clone(),
+            peers: (1..=options.controllers).map(|n| format!("c{n}")).collect(),
+            founds: number == 1,
+            snapshot_entries: 12 + chance::number() % 48,
+            lease_s: 10,
+        });
+    }
+    let names: Vec<String> = controllers.iter().map(|m| m.name.clone()).collect();
+    let mut hosts = Vec::new();
+    for number in 1..=options.hosts {
+        let name = format!("h{number}");
+        hosts.push(Host {
+            folder: options.folder.join(&name),
+            guests: SimulatedMachine::new(),
+            machine: Arc::new(ToldMachine::new(&name, 8, 2048, 50)),
+            name,
+            invitations: invitations.clone(),
+            id: Arc::new(Mutex::new(None)),
+            controllers: names.clone(),
+        });
+    }
+    for machine in &controllers {
+        let machine = machine.clone();
+        sim.host(machine.name.clone(), move || {
+            let machine = machine.clone();
+            async move { Ok(machine.run().await?) }
+        });
+    }
+    for host in &hosts {
+        let host = host.clone();
+        sim.host(host.name.clone(), move || {
+            let host = host.clone();
+            async move { Ok(host.run().await?) }
+        });
+    }
+    Ok(World {
+        sim,
+        controllers,
+        hosts,
+        ledger,
+        notes: Shared::default(),
+        streams,
+        wipes: Shared::default(),
+        down: BTreeSet::new(),
+        restarts: Vec::new(),
+        deeds_seen: BTreeMap::new(),
+        stamps: BTreeMap::new(),
+        entries_seen: (0, Duration::ZERO),
+        longest_pause: Duration::ZERO,
+    })
+}
