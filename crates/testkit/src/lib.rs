@@ -4,6 +4,7 @@
 //! machines on it, each a set of Linux namespaces of its own. [`cloud`] puts VirtFlow on it. [`guest`]
 //! builds the image that the rig's virtual machines boot. [`packages`] says which Debian packages all
 //! this needs. [`history`] holds what clients were told against what a cluster promises.
+//! [`fuzz`] gives decoders what no encoder ever wrote.
 //!
 //! All of these are synchronous and share no code with VirtFlow: they start programs, kill them, ask them as a
 //! user would, and look at what the kernel says about them.
@@ -15,6 +16,7 @@
 
 pub mod cloud;
 pub mod command;
+pub mod fuzz;
 pub mod guest;
 pub mod history;
 pub mod packages;
