@@ -2,6 +2,8 @@
 //!
 //! Packages are versioned; a field's meaning never changes once released.
 
+pub mod bounded;
+
 /// Agents and controllers.
 pub mod agent {
     /// Version 1.

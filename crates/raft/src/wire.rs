@@ -8,6 +8,7 @@ use openraft::raft::{
 };
 use openraft::vote::RaftLeaderId;
 use prost::Message;
+use virtflow_proto::bounded;
 
 use crate::types::{self, Entry, EntryBytes, Membership, Payload, StoredMembership, Types};
 
@@ -137,6 +138,11 @@ pub(crate) struct LogEntry {
     body: Option<EntryBody>,
 }
 
+/// Entries taken in one message: far more than any leader sends, few enough that their number alone
+/// fills no memory.
+const APPEND_ENTRIES_TAKEN_MAX: usize = 16 * 1024;
+const APPEND_ENTRIES_TAG: u64 = 3;
+
 /// Entries for a follower's log.
 #[derive(Clone, PartialEq, prost::Message)]
 pub(crate) struct Append {
@@ -171,6 +177,10 @@ impl Append {
     }
 
     pub(crate) fn decode_request(bytes: Bytes) -> Result<AppendEntriesRequest<Types>, WireError> {
+        let entries = bounded::occurrences(&bytes, APPEND_ENTRIES_TAG);
+        if entries.map_err(|error| malformed("append", error))? > APPEND_ENTRIES_TAKEN_MAX {
+            return Err(malformed("append", "too many entries"));
+        }
         let this = Self::decode(bytes).map_err(|error| malformed("append", error))?;
         let entry = |entry: LogEntry| -> Result<Entry, WireError> {
             Ok(Entry {
