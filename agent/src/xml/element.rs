@@ -11,6 +11,11 @@ pub const XML_BYTES_MAX: usize = 1024 * 1024;
 /// The deepest nesting that is read.
 pub const XML_DEPTH_MAX: usize = 32;
 
+/// The most elements that are read; a guest with hundreds of devices has a few thousand.
+pub const XML_ELEMENTS_MAX: usize = 20_000;
+/// The most attributes of one element; no two may have one name, so each is compared with the others.
+pub const XML_ATTRIBUTES_MAX: usize = 64;
+
 /// One element with what is in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Element {
@@ -36,15 +41,21 @@ impl Element {
         let mut reader = Reader::from_str(xml);
         // The elements that are open, outermost first; the bottom one stands for the document.
         let mut open = vec![Element::default()];
+        let mut elements = 0;
         loop {
+            if elements > XML_ELEMENTS_MAX {
+                return Err(XmlError::TooLarge);
+            }
             match reader.read_event().map_err(malformed)? {
                 Event::Start(start) => {
                     if open.len() > XML_DEPTH_MAX {
                         return Err(XmlError::TooLarge);
                     }
+                    elements += 1;
                     open.push(element(&start)?);
                 }
                 Event::Empty(start) => {
+                    elements += 1;
                     let child = element(&start)?;
                     top(&mut open)?.children.push(child);
                 }
@@ -114,6 +125,9 @@ impl Element {
 fn element(start: &BytesStart<'_>) -> Result<Element, XmlError> {
     let mut attributes = Vec::new();
     for attribute in start.attributes() {
+        if attributes.len() == XML_ATTRIBUTES_MAX {
+            return Err(XmlError::TooLarge);
+        }
         let attribute = attribute.map_err(malformed)?;
         let value = attribute
             .normalized_value(quick_xml::XmlVersion::Implicit1_0)
@@ -173,6 +187,21 @@ mod tests {
         assert!(Element::parse(&deep(XML_DEPTH_MAX)).is_ok());
         assert!(matches!(
             Element::parse(&deep(XML_DEPTH_MAX + 1)),
+            Err(XmlError::TooLarge)
+        ));
+        let many = |elements: usize| format!("<a>{}</a>", "<b/>".repeat(elements - 1));
+        assert!(Element::parse(&many(XML_ELEMENTS_MAX)).is_ok());
+        assert!(matches!(
+            Element::parse(&many(XML_ELEMENTS_MAX + 1)),
+            Err(XmlError::TooLarge)
+        ));
+        let wide = |attributes: usize| {
+            let attributes: String = (0..attributes).map(|n| format!(" a{n}=''")).collect();
+            format!("<a{attributes}/>")
+        };
+        assert!(Element::parse(&wide(XML_ATTRIBUTES_MAX)).is_ok());
+        assert!(matches!(
+            Element::parse(&wide(XML_ATTRIBUTES_MAX + 1)),
             Err(XmlError::TooLarge)
         ));
         let large = format!("<a>{}</a>", "x".repeat(XML_BYTES_MAX));

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 use virtflow_types::{Incarnation, Name, ObjectId};
 
-pub use element::{Element, XML_BYTES_MAX, XML_DEPTH_MAX};
+pub use element::{Element, XML_ATTRIBUTES_MAX, XML_BYTES_MAX, XML_DEPTH_MAX, XML_ELEMENTS_MAX};
 pub use read::{DomainFacts, Mark, read_domain};
 pub use values::{BridgeName, HostPath, KernelArguments, MacAddress, ValueError};
 
@@ -193,7 +193,10 @@ pub enum XmlError {
     #[error("the domain definition is not well-formed XML: {0}")]
     Malformed(String),
     /// Larger or deeper than any definition we deal with.
-    #[error("the domain definition is beyond {XML_BYTES_MAX} bytes or {XML_DEPTH_MAX} levels")]
+    #[error(
+        "the domain definition is beyond {XML_BYTES_MAX} bytes, {XML_DEPTH_MAX} levels, {XML_ELEMENTS_MAX} \
+         elements or {XML_ATTRIBUTES_MAX} attributes of one"
+    )]
     TooLarge,
     /// Something that every definition has is missing or makes no sense.
     #[error("the domain definition has no usable `{0}`")]
