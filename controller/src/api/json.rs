@@ -3,11 +3,12 @@
 //! A key that stands twice, nesting beyond [`DEPTH_MAX`], a wrong content type and a field nobody
 //! knows are refused with the field's path: what two parsers read differently is an attack.
 
+use std::cell::Cell;
 use std::fmt;
 
 use axum::http::StatusCode;
-use serde::de::{DeserializeOwned, Error as _, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserializer;
+use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use virtflow_types::{Error, ErrorCode};
 
@@ -17,18 +18,26 @@ use super::request::Call;
 /// Deepest nesting of a body.
 pub(crate) const DEPTH_MAX: usize = 32;
 
-/// A JSON value without repeated keys.
-struct Strict(Value);
+/// Most values of a body, those within values too: a small one takes far more memory than text, and the
+/// body of a login is read before anybody is known.
+pub(crate) const VALUES_MAX: usize = 20_000;
 
-impl<'de> Deserialize<'de> for Strict {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_any(StrictVisitor).map(Self)
+/// Reads a JSON value without repeated keys, of as many values as are left.
+struct Strict<'a>(&'a Cell<usize>);
+
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        let left = self.0.get().checked_sub(1).ok_or_else(|| {
+            D::Error::custom(format!("more than {VALUES_MAX} values in one body"))
+        })?;
+        self.0.set(left);
+        deserializer.deserialize_any(self)
     }
 }
 
-struct StrictVisitor;
-
-impl<'de> Visitor<'de> for StrictVisitor {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -59,7 +68,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
     }
     fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Value, A::Error> {
         let mut list = Vec::new();
-        while let Some(Strict(item)) = items.next_element()? {
+        while let Some(item) = items.next_element_seed(Strict(self.0))? {
             list.push(item);
         }
         Ok(Value::Array(list))
@@ -70,8 +79,7 @@ impl<'de> Visitor<'de> for StrictVisitor {
             if map.contains_key(&key) {
                 return Err(A::Error::custom(format!("the key `{key}` stands twice")));
             }
-            let Strict(value) = entries.next_value()?;
-            map.insert(key, value);
+            map.insert(key, entries.next_value_seed(Strict(self.0))?);
         }
         Ok(Value::Object(map))
     }
@@ -87,7 +95,11 @@ fn depth(value: &Value) -> usize {
 
 /// Reads a body as JSON.
 pub(crate) fn parse(bytes: &[u8]) -> Result<Value, Error> {
-    let Strict(value) = serde_json::from_slice(bytes).map_err(|error| {
+    let left = Cell::new(VALUES_MAX);
+    let mut reader = serde_json::Deserializer::from_slice(bytes);
+    let read = Strict(&left).deserialize(&mut reader);
+    let read = read.and_then(|value| reader.end().map(|()| value));
+    let value = read.map_err(|error| {
         Error::new(
             ErrorCode::Invalid,
             format!("the request's body is not valid JSON: {error}"),
@@ -154,6 +166,7 @@ fn require_json(call: &Call) -> Result<(), Failure> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use serde::Deserialize;
     use serde_json::json;
 
     #[test]
@@ -169,6 +182,14 @@ mod tests {
         assert!(parse(nested(DEPTH_MAX - 1).as_bytes()).is_ok());
         assert!(parse(nested(DEPTH_MAX).as_bytes()).is_err());
         assert!(parse("[".repeat(100_000).as_bytes()).is_err());
+    }
+
+    #[test]
+    fn values_are_counted() {
+        let list = |values: usize| format!("[{}0]", "0,".repeat(values - 2));
+        assert!(parse(list(VALUES_MAX).as_bytes()).is_ok());
+        let error = parse(list(VALUES_MAX + 1).as_bytes()).unwrap_err();
+        assert!(error.message.contains("more than 20000 values"), "{error}");
     }
 
     #[test]
