@@ -22,6 +22,8 @@ const SPAN_UNITS: &[(&str, u64)] = &[
     ("w", 7 * 24 * 3600),
 ];
 
+/// Digits before the point that a share may have; hundreds of them are no number any more.
+const PERCENT_DIGITS: usize = 9;
 /// Decimals that a share may have.
 const PERCENT_DECIMALS: usize = 4;
 
@@ -85,7 +87,10 @@ pub(crate) fn percent(text: &str) -> Result<f64, String> {
     let refuse = || format!("`{text}` is no percentage such as 12.5");
     let (whole, decimals) = number.split_once('.').unwrap_or((number, "0"));
     let is_digits = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
-    if !is_digits(whole) || !is_digits(decimals) || decimals.len() > PERCENT_DECIMALS {
+    if !is_digits(whole) || !is_digits(decimals) {
+        return Err(refuse());
+    }
+    if whole.len() > PERCENT_DIGITS || decimals.len() > PERCENT_DECIMALS {
         return Err(refuse());
     }
     number.parse().map_err(|_| refuse())
@@ -179,6 +184,7 @@ mod tests {
     fn percentages() {
         assert_eq!(percent("50"), Ok(50.0));
         assert_eq!(percent("12.5%"), Ok(12.5));
+        assert!(percent(&"9".repeat(309)).is_err());
         for text in ["", "%", "-1", "1e1", "nan", "inf", "0.00001", "1.", "half"] {
             assert!(percent(text).is_err(), "{text}");
         }
