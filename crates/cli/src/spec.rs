@@ -10,6 +10,8 @@ use crate::amount;
 use crate::failure::Failure;
 use crate::noun::{Flag, Form};
 
+/// Deepest path of fields: as deep as a controller takes a body.
+const PATH_FIELDS_MAX: usize = 32;
 /// Largest file of a spec, in bytes.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
 
@@ -124,6 +126,9 @@ fn expiry(span: Duration, now: Timestamp) -> Result<Timestamp, String> {
 
 /// Sets the field at a path of dots; objects on the way are made.
 fn put(spec: &mut Value, path: &str, value: Value) -> Result<(), String> {
+    if path.split('.').count() > PATH_FIELDS_MAX {
+        return Err(format!("a path has at most {PATH_FIELDS_MAX} fields"));
+    }
     let mut place = spec;
     let mut parts = path.split('.').peekable();
     while let Some(part) = parts.next() {
@@ -213,5 +218,8 @@ mod tests {
         for bad in ["", ".", "a.", ".a", "quota.vms.x"] {
             assert!(put(&mut spec, bad, json!(1)).is_err(), "{bad}");
         }
+        let deep = vec!["a"; PATH_FIELDS_MAX].join(".");
+        assert!(put(&mut spec, &deep, json!(1)).is_ok());
+        assert!(put(&mut spec, &format!("{deep}.a"), json!(1)).is_err());
     }
 }
