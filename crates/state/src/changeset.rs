@@ -436,7 +436,8 @@ impl Op {
                 }
                 wire::OpBody::Put(put) => {
                     let row = put.row.ok_or_else(|| malformed("a put without a row"))?;
-                    if row.version != put.replaces.wrapping_add(1) {
+                    // Versions begin at 1: there is none that the version 0 could follow.
+                    if row.version == 0 || row.version - 1 != put.replaces {
                         return Err(malformed(
                             "a put whose version does not follow the replaced one",
                         ));
