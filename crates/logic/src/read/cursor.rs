@@ -27,19 +27,36 @@ pub(crate) fn read(text: &str, question: &str) -> Result<ObjectId, Error> {
     if text.len() != 2 * (16 + TIE_BYTES) || !text.is_ascii() {
         return Err(refused());
     }
-    let mut bytes = Vec::with_capacity(text.len() / 2);
-    for at in (0..text.len()).step_by(2) {
-        bytes.push(u8::from_str_radix(&text[at..at + 2], 16).map_err(|_| refused())?);
+    let mut id = [0; 16];
+    for (at, byte) in id.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&text[2 * at..2 * at + 2], 16).map_err(|_| refused())?;
     }
-    let (id, tied) = bytes.split_at(16);
-    if tied != tie(question) {
-        return Err(refused());
+    let id = ObjectId::from_slice(&id).ok_or_else(refused)?;
+    // The one spelling of it, and of this question.
+    if write(id, question) == text {
+        Ok(id)
+    } else {
+        Err(refused())
     }
-    ObjectId::from_slice(id).ok_or_else(refused)
 }
 
 fn tie(question: &str) -> [u8; TIE_BYTES] {
     let mut tie = [0; TIE_BYTES];
     tie.copy_from_slice(&blake3::hash(question.as_bytes()).as_bytes()[..TIE_BYTES]);
     tie
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_has_one_spelling() {
+        let id = ObjectId::from_u128(0xabcdef);
+        let text = write(id, "q");
+        assert_eq!(read(&text, "q"), Ok(id));
+        assert!(read(&text, "another").is_err());
+        assert!(read(&text.to_uppercase(), "q").is_err());
+        assert!(read(&text.replacen("00", "+0", 1), "q").is_err());
+    }
 }
