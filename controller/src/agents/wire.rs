@@ -64,6 +64,10 @@ fn desired_vm(vm: &LogicVm) -> wire::DesiredVm {
     }
 }
 
+/// The most entries of a list of facts. Each takes some hundred times of what it took in the message, and
+/// more than these are beyond what is kept of a host, which is refused by its size.
+const LIST_MAX: usize = 4096;
+
 /// What a host has: what is counted, and the rest as facts.
 pub fn inventory_of(inventory: &wire::Inventory) -> HostInventory {
     let facts = serde_json::json!({
@@ -71,18 +75,18 @@ pub fn inventory_of(inventory: &wire::Inventory) -> HostInventory {
         "cores": inventory.cores,
         "threads": inventory.threads,
         "memory_mib": inventory.memory_mib,
-        "numa": inventory.numa.iter().map(|node| serde_json::json!({
-            "id": node.id, "memory_mib": node.memory_mib, "cpus": node.cpus,
+        "numa": inventory.numa.iter().take(LIST_MAX).map(|node| serde_json::json!({
+            "id": node.id, "memory_mib": node.memory_mib, "cpus": &node.cpus[..node.cpus.len().min(LIST_MAX)],
         })).collect::<Vec<_>>(),
         // Free pages change by the minute and are load, not inventory.
-        "hugepages": inventory.hugepages.iter().map(|pages| serde_json::json!({
+        "hugepages": inventory.hugepages.iter().take(LIST_MAX).map(|pages| serde_json::json!({
             "size_kib": pages.size_kib, "total": pages.total,
         })).collect::<Vec<_>>(),
-        "filesystems": inventory.filesystems.iter().map(|fs| serde_json::json!({
+        "filesystems": inventory.filesystems.iter().take(LIST_MAX).map(|fs| serde_json::json!({
             "mount": fs.mount, "fstype": fs.fstype, "device": fs.device,
             "total_mib": fs.total_mib, "holds_guests": fs.holds_guests,
         })).collect::<Vec<_>>(),
-        "nics": inventory.nics.iter().map(|nic| serde_json::json!({
+        "nics": inventory.nics.iter().take(LIST_MAX).map(|nic| serde_json::json!({
             "name": nic.name, "mac": nic.mac, "speed_mbps": nic.speed_mbps, "up": nic.up,
         })).collect::<Vec<_>>(),
         "cpu_model": inventory.cpu_model,
@@ -94,7 +98,7 @@ pub fn inventory_of(inventory: &wire::Inventory) -> HostInventory {
         "reserved_cpu_milli": inventory.reserved_cpu_milli,
         "reserved_memory_mib": inventory.reserved_memory_mib,
         "reserved_storage_gib": inventory.reserved_storage_gib,
-        "gpus": inventory.gpus,
+        "gpus": &inventory.gpus[..inventory.gpus.len().min(LIST_MAX)],
         "guests_dir": inventory.guests_dir,
     });
     HostInventory {
