@@ -31,3 +31,7 @@ mod status;
 pub mod xml;
 
 pub use agent::Agent;
+
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: virtflow_testkit::fuzz::memory::Counting = virtflow_testkit::fuzz::memory::Counting;

@@ -4,6 +4,8 @@
 //! another, is refused with its file, line and name: a mistyped key that is silently ignored is worse
 //! than a controller that does not start.
 
+#[cfg(test)]
+mod fuzz;
 mod read;
 
 use std::net::SocketAddr;

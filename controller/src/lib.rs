@@ -15,3 +15,7 @@ pub mod metrics;
 mod off_loop;
 pub mod store;
 pub mod testing;
+
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: virtflow_testkit::fuzz::memory::Counting = virtflow_testkit::fuzz::memory::Counting;

@@ -5,6 +5,8 @@
 //! `reserve.memory_mib` is `VIRTFLOW_AGENT_RESERVE_MEMORY_MIB`; lists are separated by commas.
 //! `systemd/agent.example.toml` documents every key.
 
+#[cfg(test)]
+mod fuzz;
 mod read;
 
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};

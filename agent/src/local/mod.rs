@@ -10,6 +10,8 @@
 //! - The state in memory is never behind what a caller of [`LocalStore::commit`] was told is stored.
 
 pub(crate) mod file;
+#[cfg(test)]
+mod fuzz;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -10,6 +10,8 @@
 //! tell what it owns.
 
 mod element;
+#[cfg(test)]
+mod fuzz;
 mod read;
 mod values;
 mod write;

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn spec() -> DomainSpec {
+pub(super) fn spec() -> DomainSpec {
     DomainSpec {
         vm_id: "0190d3b2-7c1e-7e6a-b1a1-5b0e3f4d2c11".parse().unwrap(),
         vm_name: Name::new("web-1").unwrap(),

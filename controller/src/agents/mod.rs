@@ -7,6 +7,8 @@
 pub mod console;
 pub mod enrolment;
 mod feed;
+#[cfg(test)]
+mod fuzz;
 mod leader_link;
 mod session;
 mod wire;

@@ -80,11 +80,11 @@ fn row(record: &RecordRow) -> Value {
 }
 
 /// Where a page ended. It carries no rights: a forged one shows nothing that another query would not.
-fn cursor(cursor: &AuditCursor) -> String {
+pub(super) fn cursor(cursor: &AuditCursor) -> String {
     URL_SAFE_NO_PAD.encode(format!("{}.{}", cursor.at.ms(), cursor.count))
 }
 
-fn read_cursor(text: &str) -> Result<AuditCursor, Error> {
+pub(super) fn read_cursor(text: &str) -> Result<AuditCursor, Error> {
     let read = || {
         let text = String::from_utf8(URL_SAFE_NO_PAD.decode(text).ok()?).ok()?;
         let (at, count) = text.split_once('.')?;

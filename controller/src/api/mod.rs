@@ -12,6 +12,8 @@ mod controllers;
 mod credential;
 mod envelope;
 mod forward;
+#[cfg(test)]
+mod fuzz;
 mod gate;
 mod hashing;
 mod hosts;

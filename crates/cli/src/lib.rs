@@ -13,6 +13,8 @@ mod amount;
 mod cluster;
 mod contexts;
 mod failure;
+#[cfg(test)]
+mod fuzz;
 mod generic;
 mod grammar;
 mod noun;
@@ -70,3 +72,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: virtflow_testkit::fuzz::memory::Counting = virtflow_testkit::fuzz::memory::Counting;

@@ -125,7 +125,7 @@ fn expiry(span: Duration, now: Timestamp) -> Result<Timestamp, String> {
 }
 
 /// Sets the field at a path of dots; objects on the way are made.
-fn put(spec: &mut Value, path: &str, value: Value) -> Result<(), String> {
+pub(crate) fn put(spec: &mut Value, path: &str, value: Value) -> Result<(), String> {
     if path.split('.').count() > PATH_FIELDS_MAX {
         return Err(format!("a path has at most {PATH_FIELDS_MAX} fields"));
     }

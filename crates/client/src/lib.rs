@@ -14,6 +14,8 @@ mod call;
 mod client;
 mod endpoint;
 mod error;
+#[cfg(test)]
+mod fuzz;
 mod operation;
 mod session;
 mod trust;
@@ -26,3 +28,7 @@ pub use error::{ApiError, Attempt, ClientError};
 pub use operation::Waited;
 pub use session::{Session, SessionKeeper};
 pub use trust::{ClusterCa, TrustError};
+
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: virtflow_testkit::fuzz::memory::Counting = virtflow_testkit::fuzz::memory::Counting;

@@ -63,3 +63,7 @@ pub use request::{
 pub use typed::{Typed, decoded, kind_of};
 pub use verify::{FootprintDivergence, verify_footprints};
 pub use views::{KindView, ViewColumn, ViewPart, views};
+
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: virtflow_testkit::fuzz::memory::Counting = virtflow_testkit::fuzz::memory::Counting;

@@ -6,6 +6,8 @@
 //! update and delete live in `virtflow-logic`, one file each.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+#[cfg(test)]
+mod fuzz;
 mod invalid;
 pub mod kinds;
 mod meta;
@@ -21,3 +23,7 @@ pub use permission::{Action, Permission};
 pub use print::{Print, dimension, key, space};
 pub use resource::{PerKind, Resource, Scope};
 pub use sizes::Amounts;
+
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: virtflow_testkit::fuzz::memory::Counting = virtflow_testkit::fuzz::memory::Counting;

@@ -75,7 +75,7 @@ impl KeyPair {
         Self::from_pem(&bytes).map(Some)
     }
 
-    fn from_pem(pem: &[u8]) -> Result<Self, PkiError> {
+    pub(crate) fn from_pem(pem: &[u8]) -> Result<Self, PkiError> {
         let der = PrivatePkcs8KeyDer::from_pem_slice(pem)
             .map_err(|error| PkiError::malformed("private key", format!("{error:?}")))?;
         Self::from_pkcs8(der.secret_pkcs8_der())

@@ -20,6 +20,8 @@ mod error;
 mod files;
 mod fingerprint;
 mod folder;
+#[cfg(test)]
+mod fuzz;
 mod hex;
 mod identity;
 mod key;
@@ -50,3 +52,7 @@ pub use tls::{
     ServerExpectation, ServerPolicy, client_config, server_config,
 };
 pub use token::{Token, TokenHash, TokenPrefix};
+
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: virtflow_testkit::fuzz::memory::Counting = virtflow_testkit::fuzz::memory::Counting;

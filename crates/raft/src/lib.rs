@@ -61,3 +61,7 @@ pub use membership::HandOverError;
 pub use node::Node;
 pub use service::RaftService;
 pub use status::{RaftRole, RaftStatus};
+
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: virtflow_testkit::fuzz::memory::Counting = virtflow_testkit::fuzz::memory::Counting;

@@ -509,4 +509,6 @@ pub(crate) struct DigestReply {
 }
 
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod tests;

@@ -59,3 +59,7 @@ pub use read::{
 };
 pub use records::{MissingHistory, MissingRange, RANGE_RECORDS_MAX, RecordChunk};
 pub use shadow::{ShadowStats, SqliteShadow};
+
+#[cfg(test)]
+#[global_allocator]
+static MEMORY: virtflow_testkit::fuzz::memory::Counting = virtflow_testkit::fuzz::memory::Counting;

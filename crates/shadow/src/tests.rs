@@ -3,6 +3,7 @@
 mod backup;
 mod crash;
 mod equal;
+mod fuzz;
 mod install;
 mod machine;
 mod open;

@@ -1,5 +1,5 @@
 //! What a person does with this workspace beside editing it: `cargo xtask demo`, `ci`, `fix`,
-//! `bench`, `rig`, `setup`, `sim`.
+//! `bench`, `fuzz`, `rig`, `setup`, `sim`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod ci;
 mod demo;
+mod fuzz;
 mod rig;
 mod setup;
 mod sim;
@@ -28,6 +29,7 @@ enum Command {
     Demo(demo::Options),
     Ci(ci::Options),
     Bench(bench::Options),
+    Fuzz(fuzz::Options),
     /// Formats the workspace and applies what clippy can mend by itself.
     ///
     /// The twin of `ci`: it changes source files, in the working tree, even if it has uncommitted
@@ -47,6 +49,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Ci(options) => ci::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Fuzz(options) => fuzz::run(&options),
         Command::Fix => ci::fix(),
         Command::Rig(options) => rig::run(&options),
         Command::Sim(options) => sim::run(&options),

@@ -3,6 +3,7 @@
 
 mod architecture;
 mod doors;
+mod fuzzing;
 mod guests;
 mod leader_kill;
 mod lifetimes;

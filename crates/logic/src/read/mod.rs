@@ -3,6 +3,8 @@
 mod audit;
 mod capacity;
 mod cursor;
+#[cfg(test)]
+mod fuzz;
 mod list;
 mod placement;
 mod public;

@@ -6,6 +6,8 @@
 
 mod flush;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 pub(crate) mod memory;
 mod record;
 #[cfg(virtflow_sim)]

@@ -32,7 +32,7 @@ fn last_chunk(dir: &Path) -> io::Result<Option<(PathBuf, u64)>> {
 }
 
 /// How many bytes from the beginning read as whole records.
-fn sound_bytes(bytes: &[u8]) -> usize {
+pub(super) fn sound_bytes(bytes: &[u8]) -> usize {
     let mut cursor = Cursor::new(bytes);
     let mut sound = 0;
     while sound < bytes.len() && RaftLogRecord::<LogTypes>::decode(&mut cursor).is_ok() {
@@ -42,7 +42,7 @@ fn sound_bytes(bytes: &[u8]) -> usize {
 }
 
 /// The highest flushed offset that a sound frame in `bytes` bears witness of.
-fn flushed_by_witnesses(bytes: &[u8]) -> u64 {
+pub(super) fn flushed_by_witnesses(bytes: &[u8]) -> u64 {
     let starts = bytes
         .windows(FRAME_MAGIC.len())
         .enumerate()
