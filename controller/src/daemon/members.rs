@@ -225,14 +225,16 @@ async fn attempt(app: &App) -> Result<(), Error> {
 
 /// Asks the controllers at these addresses until one of them, the leader, takes the newcomer in.
 pub async fn ask(tls: &PeerTls, addresses: &[String], newcomer: &Newcomer) -> Result<u64, Error> {
-    let mut last = Error::new(ErrorCode::Unavailable, "no controller is known to ask");
-    for address in addresses {
-        let unavailable =
-            |what: String| Error::new(ErrorCode::Unavailable, format!("{address}: {what}"));
+    let mut problems = Vec::new();
+    // One that was taken in before it could write that down is told of itself.
+    let others = addresses
+        .iter()
+        .filter(|address| **address != newcomer.info.peer_address);
+    for address in others {
         let channel = match peer_channel_to(tls, address, None) {
             Ok(channel) => channel,
             Err(error) => {
-                last = unavailable(error.to_string());
+                problems.push(format!("{address}: {error}"));
                 continue;
             }
         };
@@ -242,13 +244,17 @@ pub async fn ask(tls: &PeerTls, addresses: &[String], newcomer: &Newcomer) -> Re
                 if reply.error.is_empty() {
                     return Ok(reply.node_id);
                 }
-                last = unavailable(reply.error);
+                problems.push(format!("{address}: {}", reply.error));
             }
             Err(status) if status.code() == tonic::Code::PermissionDenied => {
                 return Err(Error::new(ErrorCode::Forbidden, status.message()));
             }
-            Err(status) => last = unavailable(status.to_string()),
+            Err(status) => problems.push(format!("{address}: {}", status.message())),
         }
     }
-    Err(last)
+    let said = match problems.is_empty() {
+        true => "no controller is known to ask".to_owned(),
+        false => problems.join("; "),
+    };
+    Err(Error::new(ErrorCode::Unavailable, said))
 }

@@ -9,6 +9,7 @@ mod clock;
 mod hosts;
 mod leases;
 mod loops;
+mod members;
 mod placer;
 mod reports;
 mod table;
@@ -269,6 +270,7 @@ fn start(app: &App, term: u64) -> JoinSet<()> {
     tasks.spawn(leases::run(app.clone(), leader.clone()));
     tasks.spawn(placer::run(app.clone(), leader.clone()));
     tasks.spawn(clock::run(app.clone(), leader.clone()));
+    tasks.spawn(members::run(app.clone(), leader.clone()));
     for (name, pass) in virtflow_logic::loops::ALL {
         tasks.spawn(loops::run(app.clone(), leader.clone(), name, *pass));
     }

@@ -159,8 +159,8 @@ impl Node {
         };
         if let Some(taken) = members.iter().find(same) {
             return Err(MembershipError::Refused(format!(
-                "node {} already has this name, key or peer address; remove it first if this one replaces it",
-                taken.node_id
+                "node {} (store {}) already has this name, key or peer address, and this is store {}; remove it first if this one replaces it",
+                taken.node_id, taken.info.store_id, info.store_id
             )));
         }
         let last_log = {

@@ -161,8 +161,17 @@ impl Setup {
     async fn is_removed(&self, api: &mut Api, path: &str) -> bool {
         loop {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            let Some(found) = self.ask(api, "GET", path, None).await else {
-                continue;
+            let call = Call {
+                method: "GET",
+                path,
+                headers: &[],
+                body: None,
+            };
+            let found = match api.call(&self.controllers[0], call).await {
+                Reply::Answered(answer) if answer.is_ok() => answer.data().clone(),
+                // A removed one is not found by its name.
+                Reply::Answered(answer) if answer.status == 404 => return true,
+                _ => continue,
             };
             if found["status"]["removed"] == true {
                 return true;
