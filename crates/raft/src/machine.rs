@@ -86,6 +86,9 @@ struct Predictions {
     /// Terms in which this process has led: every batch of theirs was predicted here.
     terms: BTreeSet<u64>,
     expected: VecDeque<(u64, Prediction)>,
+    /// A batch of the present leadership never reached the log: what follows it was decided on a head that
+    /// held it. The state's conditions judge that, and no prediction.
+    passed_over: bool,
 }
 
 /// What others may see of the machine.
@@ -135,6 +138,7 @@ impl Published {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         predictions.expected.clear();
+        predictions.passed_over = false;
         predictions.terms.insert(term);
         while predictions.terms.len() > LED_TERMS_MAX {
             predictions.terms.pop_first();
@@ -150,8 +154,9 @@ impl Published {
         predictions.expected.push_back((term, prediction));
     }
 
-    /// The prediction for a batch, `None` if it isn't this process's. Entries that never reached the
-    /// log are passed over: later ones of the same leadership may still follow.
+    /// The prediction for a batch, `None` if it isn't this process's or if nothing can be predicted. Entries
+    /// that never reached the log are passed over: later ones of the same leadership may still follow, where
+    /// the lease ran out for a moment.
     fn predicted(&self, term: u64, entry: &Bytes) -> Result<Option<u128>, String> {
         let mut predictions = self
             .predictions
@@ -162,8 +167,9 @@ impl Published {
         }
         while let Some((predicted_term, prediction)) = predictions.expected.pop_front() {
             if predicted_term == term && prediction.entry == *entry {
-                return Ok(Some(prediction.digest));
+                return Ok((!predictions.passed_over).then_some(prediction.digest));
             }
+            predictions.passed_over = true;
         }
         Err("this node led that term and never proposed this entry".into())
     }

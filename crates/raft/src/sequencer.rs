@@ -109,6 +109,8 @@ struct Gathering {
 struct UnderWay {
     number: u64,
     waiters: Vec<Waiter>,
+    /// It is committed; those before it are not all told yet.
+    done: Option<Outcome>,
     deadline: Instant,
 }
 
@@ -137,9 +139,40 @@ struct Session {
     under_way: VecDeque<UnderWay>,
     completions: FuturesUnordered<Completion>,
     next_number: u64,
+    /// The first batch that did not come true: those behind it were decided on a head that held it.
+    lost_from: Option<u64>,
 }
 
 impl Session {
+    /// Takes in what became of a batch; who is to be told what now.
+    ///
+    /// That something is done is told in the order of the batches: one that is done may rest on those before it, and if
+    /// one of these never was, nothing is known of what it answers.
+    fn settle(&mut self, number: u64, outcome: Outcome) -> Vec<(Vec<Waiter>, Outcome)> {
+        let Some(at) = self.under_way.iter().position(|b| b.number == number) else {
+            return Vec::new();
+        };
+        if !matches!(outcome, Outcome::Done { .. }) {
+            self.lost_from = Some(self.lost_from.map_or(number, |from| from.min(number)));
+            let batch = self.under_way.remove(at);
+            return batch.map(|b| (b.waiters, outcome)).into_iter().collect();
+        }
+        self.under_way[at].done = Some(outcome);
+        let mut told = Vec::new();
+        while let Some(outcome) = self.under_way.front().and_then(|batch| batch.done) {
+            let Some(batch) = self.under_way.pop_front() else {
+                break;
+            };
+            let rests_on_nothing = self.lost_from.is_some_and(|from| from < batch.number);
+            let outcome = match rests_on_nothing {
+                true => Outcome::Unknown,
+                false => outcome,
+            };
+            told.push((batch.waiters, outcome));
+        }
+        told
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let waited_for = self
             .under_way
@@ -180,6 +213,7 @@ impl Sequencer {
                 under_way: VecDeque::new(),
                 completions: FuturesUnordered::new(),
                 next_number: 0,
+                lost_from: None,
             };
             led_term = Some(term);
             if self.lead(session).await == End::Closed {
@@ -432,6 +466,7 @@ impl Sequencer {
         session.under_way.push_back(UnderWay {
             number,
             waiters: gathering.waiters,
+            done: None,
             deadline: Instant::now() + self.limits.decide_timeout,
         });
         if let Err(error) = write.await {
@@ -460,13 +495,10 @@ impl Sequencer {
     }
 
     fn completed(&self, session: &mut Session, number: u64, outcome: Outcome) -> Option<End> {
-        let at = session
-            .under_way
-            .iter()
-            .position(|batch| batch.number == number)?;
-        let batch = session.under_way.remove(at)?;
-        for waiter in batch.waiters {
-            waiter.finish(&outcome, &self.published);
+        for (waiters, outcome) in session.settle(number, outcome) {
+            for waiter in waiters {
+                waiter.finish(&outcome, &self.published);
+            }
         }
         match outcome {
             Outcome::Done { .. } => None,
@@ -503,16 +535,10 @@ impl Sequencer {
             while let Ok(Some((number, outcome))) =
                 tokio::time::timeout_at(deadline, session.completions.next()).await
             {
-                let at = session
-                    .under_way
-                    .iter()
-                    .position(|batch| batch.number == number);
-                for waiter in at
-                    .and_then(|at| session.under_way.remove(at))
-                    .into_iter()
-                    .flat_map(|b| b.waiters)
-                {
-                    waiter.finish(&outcome, &published);
+                for (waiters, outcome) in session.settle(number, outcome) {
+                    for waiter in waiters {
+                        waiter.finish(&outcome, &published);
+                    }
                 }
             }
             for waiter in session
