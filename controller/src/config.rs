@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use serde::Deserialize;
 
-pub use read::ConfigError;
+pub use virtflow_settings::{ConfigError, Place};
 
 /// Default place of the file.
 pub const DEFAULT_PATH: &str = "/etc/virtflow/controller.toml";
@@ -224,10 +224,7 @@ fn seal_key_file() -> PathBuf {
 impl Config {
     /// Reads the file and the process's environment.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
-            path: path.to_owned(),
-            source,
-        })?;
+        let text = virtflow_settings::text(path)?;
         let variables = std::env::vars_os().filter_map(|(name, value)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         });

@@ -18,7 +18,7 @@ use crate::inventory::Amounts;
 use crate::reconcile::plan::{AccelerationChoice, GuestSettings, KernelBoot};
 use crate::xml::{BridgeName, HostPath, KernelArguments, Machine};
 
-pub use read::{ConfigError, Place};
+pub use virtflow_settings::{ConfigError, Place};
 
 /// What the names of environment variables begin with.
 pub const ENV_PREFIX: &str = "VIRTFLOW_AGENT_";
@@ -182,7 +182,7 @@ impl Config {
     /// If the file can't be read, or any of it is unknown, malformed or contradictory; the message
     /// names file, line and key, or the variable.
     pub fn load(path: &Path) -> Result<Self, ConfigError> {
-        let text = read::text(path)?;
+        let text = virtflow_settings::text(path)?;
         read::read(path, &text, std::env::vars())
     }
 

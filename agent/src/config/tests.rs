@@ -186,21 +186,6 @@ fn a_wrong_variable_is_named() {
 }
 
 #[test]
-fn files_that_are_no_files_of_text() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("agent.toml");
-    let problem = || Config::load(&path).unwrap_err().to_string();
-    assert!(problem().contains("No such file"), "{}", problem());
-    std::fs::create_dir(&path).unwrap();
-    assert!(problem().contains("directory"), "{}", problem());
-    std::fs::remove_dir(&path).unwrap();
-    std::fs::write(&path, [0xff, 0xfe]).unwrap();
-    assert!(problem().contains("not UTF-8"), "{}", problem());
-    std::fs::write(&path, vec![b'#'; 1024 * 1024 + 1]).unwrap();
-    assert!(problem().contains("larger than"), "{}", problem());
-}
-
-#[test]
 fn host_and_port() {
     for good in ["10.0.0.1:8444", "[::1]:1", "controller-1.example:65535"] {
         assert!(is_host_port(good), "{good}");

@@ -1,6 +1,6 @@
 use std::path::Path;
 
-use super::read::{ConfigError, read};
+use super::read::read;
 use super::*;
 
 const GOOD: &str = r#"

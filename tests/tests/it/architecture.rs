@@ -8,6 +8,7 @@ use cargo_metadata::{Dependency, DependencyKind, Metadata, MetadataCommand, Pack
 const ALLOWED: &[(&str, &[&str])] = &[
     ("virtflow-types", &[]),
     ("virtflow-proto", &[]),
+    ("virtflow-settings", &[]),
     ("virtflow-model", &["virtflow-types"]),
     ("virtflow-policy", &["virtflow-types", "virtflow-model"]),
     ("virtflow-scheduler", &["virtflow-types", "virtflow-model"]),
@@ -35,7 +36,12 @@ const ALLOWED: &[(&str, &[&str])] = &[
     ),
     (
         "virtflow-agent",
-        &["virtflow-types", "virtflow-pki", "virtflow-proto"],
+        &[
+            "virtflow-types",
+            "virtflow-pki",
+            "virtflow-proto",
+            "virtflow-settings",
+        ],
     ),
     (
         "virtflow-controller",
@@ -50,6 +56,7 @@ const ALLOWED: &[(&str, &[&str])] = &[
             "virtflow-raft",
             "virtflow-pki",
             "virtflow-proto",
+            "virtflow-settings",
         ],
     ),
     (
