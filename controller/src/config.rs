@@ -51,6 +51,9 @@ pub struct Config {
     /// The status listener.
     #[serde(default)]
     pub status: Status,
+    /// What one user may ask for.
+    #[serde(default)]
+    pub limits: Limits,
     /// What is kept for how long.
     #[serde(default)]
     pub retention: Retention,
@@ -163,6 +166,26 @@ pub struct Status {
     /// File with the token that monitoring sends as `Authorization: Bearer`; needed beyond loopback
     /// unless monitoring has a client certificate.
     pub token_file: Option<PathBuf>,
+}
+
+/// What one user may ask of this controller; beyond it requests are refused with the time to wait.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Requests a second, in the long run.
+    pub user_requests_per_s: u32,
+    /// Requests at once, after a pause.
+    pub user_requests_burst: u32,
+}
+
+impl Default for Limits {
+    /// Far above what a person or a program that waits makes.
+    fn default() -> Self {
+        Self {
+            user_requests_per_s: 500,
+            user_requests_burst: 2000,
+        }
+    }
 }
 
 /// What is kept for how long outside the live state.

@@ -9,7 +9,9 @@ use anyhow::{Context, bail};
 
 use crate::app::App;
 use crate::commands;
-use crate::config::{Advertise, Certificates, Config, Hosts, Listen, Log, Raft, Retention, Status};
+use crate::config::{
+    Advertise, Certificates, Config, Hosts, Limits, Listen, Log, Raft, Retention, Status,
+};
 use crate::daemon;
 
 /// Name of the administrator of a test's cluster.
@@ -61,14 +63,16 @@ pub fn config(dir: &Path) -> Config {
         hosts: Hosts::default(),
         certificates: Certificates::default(),
         status: Status::default(),
+        limits: Limits::default(),
         retention: Retention::default(),
         log: Log::default(),
     }
 }
 
 /// A cluster of one, leading, whose listeners are not served: for tests of the routes.
-pub async fn single_node(dir: &Path) -> anyhow::Result<App> {
-    let config = config(dir);
+pub async fn single_node(dir: &Path, change: impl FnOnce(&mut Config)) -> anyhow::Result<App> {
+    let mut config = config(dir);
+    change(&mut config);
     commands::initialize(config.clone(), ADMIN, ADMIN_PASSWORD, None).await?;
     let app = daemon::open(config, None).await?;
     daemon::spawn_tasks(&app);

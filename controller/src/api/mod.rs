@@ -49,11 +49,6 @@ use self::metrics::HttpMetrics;
 use self::refusals::Refusals;
 use crate::app::App;
 
-/// Requests of one user: far above what a person or a program that waits makes.
-const USER_RATE: Rate = Rate {
-    per_s: 500.0,
-    burst: 2000.0,
-};
 /// Requests of one network that were refused for their credentials.
 const REFUSED_RATE: Rate = Rate {
     per_s: 10.0,
@@ -112,11 +107,16 @@ impl Api {
 /// records refusals runs until the controller stops.
 pub fn router(app: App) -> Router {
     let refusals = Arc::new(Refusals::default());
+    let limits = &app.config().limits;
+    let user_rate = Rate {
+        per_s: f64::from(limits.user_requests_per_s),
+        burst: f64::from(limits.user_requests_burst),
+    };
     let api = Api(Arc::new(Shared {
         access_tokens: AccessTokens::new(app.jwt_key(), app.cluster_id()),
         hashing: Hashing::default(),
         gates: Gates {
-            users: Gate::new(USER_RATE),
+            users: Gate::new(user_rate),
             refused: Gate::new(REFUSED_RATE),
             logins: Gate::new(LOGIN_RATE),
         },

@@ -315,7 +315,9 @@ mod tests {
     #[tokio::test]
     async fn what_was_counted_is_recorded_once() {
         let dir = tempfile::tempdir().unwrap();
-        let app = crate::testing::single_node(dir.path()).await.unwrap();
+        let app = crate::testing::single_node(dir.path(), |_| {})
+            .await
+            .unwrap();
         let refusals = Refusals::default();
         let denied = Key {
             actor: "mallory".into(),

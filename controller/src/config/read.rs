@@ -11,6 +11,9 @@ const CERTIFICATE_LIFETIME_S_MAX: u64 = 90 * super::DAY_S;
 /// Smallest: a renewal must fit in a third of it.
 const CERTIFICATE_LIFETIME_S_MIN: u64 = 6;
 
+/// Largest number of requests that one user may be allowed: beyond it there is no limit to speak of.
+const USER_REQUESTS_MAX: u32 = 1_000_000;
+
 /// All keys: section and name.
 const KEYS: &[(&str, &str)] = &[
     ("", "name"),
@@ -34,6 +37,8 @@ const KEYS: &[(&str, &str)] = &[
     ("certificates", "controller_lifetime_s"),
     ("certificates", "names"),
     ("status", "token_file"),
+    ("limits", "user_requests_per_s"),
+    ("limits", "user_requests_burst"),
     ("retention", "audit_days"),
     ("retention", "history_days"),
     ("log", "level"),
@@ -43,7 +48,7 @@ const KEYS: &[(&str, &str)] = &[
 fn reads(section: &str, key: &str) -> Reads {
     match (section, key) {
         ("certificates", "names") => Reads::Texts,
-        ("raft" | "hosts" | "certificates" | "retention", _) => Reads::Number,
+        ("raft" | "hosts" | "certificates" | "limits" | "retention", _) => Reads::Number,
         _ => Reads::Text,
     }
 }
@@ -150,6 +155,15 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
                     "must be between {CERTIFICATE_LIFETIME_S_MIN} and {CERTIFICATE_LIFETIME_S_MAX}"
                 ),
             ));
+        }
+    }
+    let limits = &config.limits;
+    for (key, number) in [
+        ("limits.user_requests_per_s", limits.user_requests_per_s),
+        ("limits.user_requests_burst", limits.user_requests_burst),
+    ] {
+        if !(1..=USER_REQUESTS_MAX).contains(&number) {
+            return Err((key, format!("must be between 1 and {USER_REQUESTS_MAX}")));
         }
     }
     if config.retention.audit_days == 0 || config.retention.history_days == 0 {

@@ -31,13 +31,16 @@ fn a_short_file_suffices() {
     assert_eq!(config.name, "c1");
     assert_eq!(config.api_address(), "10.0.0.1:8443");
     assert_eq!(config.hosts.lease_s, 10);
+    assert_eq!(config.limits.user_requests_per_s, 500);
+    assert_eq!(config.limits.user_requests_burst, 2000);
     assert_eq!(config.listen.status.to_string(), "127.0.0.1:9440");
 }
 
 #[test]
 fn the_example_file_is_valid_and_names_every_key() {
     let text = include_str!("../../../systemd/controller.example.toml");
-    parse(text, &[]).unwrap();
+    let config = parse(text, &[]).unwrap();
+    assert_eq!(config.limits, parse(GOOD, &[]).unwrap().limits);
     for (section, key) in read::all_keys() {
         let line = format!("{key} =");
         assert!(text.contains(&line), "the example lacks `{section}.{key}`");
@@ -76,6 +79,14 @@ fn contradictions_are_refused() {
         (
             "[certificates]\nagent_lifetime_s = 1\n",
             "certificates.agent_lifetime_s",
+        ),
+        (
+            "[limits]\nuser_requests_per_s = 0\n",
+            "limits.user_requests_per_s",
+        ),
+        (
+            "[limits]\nuser_requests_burst = 1000001\n",
+            "limits.user_requests_burst",
         ),
         ("[log]\nlevel = \"info,=x=y\"\n", "log.level"),
     ] {

@@ -277,3 +277,25 @@ async fn one_may_ask_what_one_may() {
         assert_eq!(reply.data(200)["allowed"], may, "{}", reply.text);
     }
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_user_who_asks_too_often_is_told_how_long_to_wait() {
+    let rig = Rig::start_with(|config| {
+        config.limits.user_requests_per_s = 1;
+        config.limits.user_requests_burst = 3;
+    })
+    .await;
+    let mut statuses = Vec::new();
+    // A request takes far less than a second, so the burst is spent long before these are through.
+    for _ in 0..50 {
+        let reply = rig.get("/tenants", &rig.admin).await;
+        statuses.push(reply.status);
+        if reply.status != 200 {
+            assert_eq!(reply.error(429), "limit_exceeded");
+            assert!(reply.headers.contains_key("retry-after"));
+            break;
+        }
+    }
+    assert!(statuses.len() > 3, "the burst is allowed: {statuses:?}");
+    assert_eq!(statuses.last(), Some(&429), "{statuses:?}");
+}

@@ -8,6 +8,7 @@ use tower::ServiceExt;
 use virtflow_pki::{Identity, Role};
 
 use crate::app::{App, Caller};
+use crate::config::Config;
 use crate::testing::{self, ADMIN_PASSWORD};
 
 pub(super) const PASSWORD: &str = "a long enough one";
@@ -133,8 +134,12 @@ pub(super) struct Rig {
 
 impl Rig {
     pub(super) async fn start() -> Self {
+        Self::start_with(|_| {}).await
+    }
+
+    pub(super) async fn start_with(change: impl FnOnce(&mut Config)) -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let app = testing::single_node(dir.path()).await.unwrap();
+        let app = testing::single_node(dir.path(), change).await.unwrap();
         let mut rig = Self {
             app,
             admin: String::new(),
