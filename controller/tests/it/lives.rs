@@ -95,6 +95,41 @@ async fn the_sole_survivor_goes_on_alone() {
     .await;
 }
 
+/// A member that was never told anything has no life to go on with, and stays what it is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_holds_nothing_yet_is_no_survivor() {
+    let first = Controller::first(|_| {}).await;
+    let dir = tempfile::tempdir().unwrap();
+    let mut config = testing::config(dir.path());
+    config.name = "c2".into();
+    let token = join_token(&first.app, json!({"role": "controller"})).await;
+    commands::enter(
+        &config,
+        &first.config.api_address(),
+        first.app.ca().fingerprint(),
+        &token,
+        false,
+    )
+    .await
+    .unwrap();
+    // Its store is opened, but nobody reaches it: its listeners are not served.
+    let opened = virtflow_controller::daemon::open(config.clone(), None)
+        .await
+        .unwrap();
+    opened.stop();
+    opened.node().stop().await;
+    drop(opened);
+    let refused = commands::go_on_alone(&config).await.unwrap_err();
+    let text = format!("{refused:#}");
+    assert!(text.contains("holds nothing yet"), "{text}");
+    // Nothing was changed: it is the same member as before, and is told everything now.
+    let index = first.app.node().read_index().await.unwrap();
+    let second = Controller::start(config, dir).await;
+    second.app.node().wait_applied(index).await.unwrap();
+    let image = second.app.node().image();
+    assert_eq!(image.incarnation(), first.app.node().image().incarnation());
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_local_operator_needs_no_quorum() {
     let first = Controller::first(|_| {}).await;
