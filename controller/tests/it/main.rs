@@ -8,4 +8,5 @@ mod cluster;
 mod lives;
 mod player;
 mod ports;
+mod records;
 mod support;
