@@ -41,6 +41,8 @@ pub struct Metrics {
     pub reconcile_changesets: Family<LoopLabel, Counter>,
     /// Heartbeats taken by the leader.
     pub heartbeats: Counter,
+    /// Seconds between two heartbeats of one host, as they arrived.
+    pub heartbeat_interval_seconds: Histogram,
     /// Heartbeats and reports of agents by outcome.
     pub reports: Family<ReportLabel, Counter>,
     /// Sessions of agents held by this controller.
@@ -50,6 +52,12 @@ pub struct Metrics {
     /// Milliseconds of this clock ahead of the voters' median.
     pub clock_offset_ms: Gauge,
 }
+
+/// Fine around the intervals that are in use, so that a late heartbeat stands out.
+const HEARTBEAT_BOUNDS_S: &[f64] = &[
+    0.1, 0.25, 0.45, 0.49, 0.51, 0.55, 0.6, 0.75, 1.0, 1.5, 1.9, 1.95, 2.0, 2.05, 2.1, 2.25, 2.5,
+    3.0, 4.0, 6.0, 10.0,
+];
 
 fn seconds() -> Histogram {
     Histogram::new(exponential_buckets(0.000_1, 2.0, 20))
@@ -64,6 +72,7 @@ impl Default for Metrics {
             reconcile_seconds: Family::new_with_constructor(seconds),
             reconcile_changesets: Family::default(),
             heartbeats: Counter::default(),
+            heartbeat_interval_seconds: Histogram::new(HEARTBEAT_BOUNDS_S.iter().copied()),
             reports: Family::default(),
             agent_sessions: Gauge::default(),
             push_seconds: seconds(),
@@ -106,6 +115,11 @@ impl Metrics {
                 "agent_heartbeats",
                 "Heartbeats of agents taken while leading",
                 self.heartbeats.clone(),
+            );
+            registry.register(
+                "agent_heartbeat_interval_seconds",
+                "Time between two heartbeats of one host, as they arrived",
+                self.heartbeat_interval_seconds.clone(),
             );
             registry.register(
                 "agent_reports",

@@ -12,7 +12,7 @@ use virtflow_proto::agent::v1::{
 use virtflow_types::{Error, ErrorCode, ObjectId, RequestId, Timestamp};
 
 use super::Leader;
-use super::table::{Live, Worth, judge};
+use super::table::{Introduced, Live, Worth, judge};
 use crate::agents::{enrolment::decide_error, inventory_of};
 use crate::app::App;
 
@@ -79,6 +79,16 @@ async fn grant(
     if hello.boot_id.is_empty() {
         return Err(Error::invalid("boot_id", "must not be empty"));
     }
+    let introduced = leader
+        .hosts()
+        .introduced(host, &hello.boot_id, Instant::now());
+    match introduced {
+        Introduced::Plausible => {}
+        Introduced::JustReplaced => {
+            return Ok(goodbye("another boot of this host has just begun", false));
+        }
+        Introduced::SecondMachine => return Ok(quarantine(leader, app, host).await),
+    }
     let request = HostHello {
         host_id: host,
         key_fingerprint: key.to_string(),
@@ -94,18 +104,11 @@ async fn grant(
         .await
         .map_err(|error| decide_error(app, error))?;
     let session = leader.next_session();
-    let mut live = Live::new(committed.value, hello.boot_id, Instant::now());
+    let now = Instant::now();
+    let mut live = Live::new(committed.value, hello.boot_id, now);
     live.session = session;
     live.holder = holder;
-    let mut hosts = leader.hosts();
-    if let Some(before) = hosts.live.get(&host) {
-        live.load = before.load.clone();
-        if before.session != 0 && before.boot_id != live.boot_id {
-            live.boot_before = Some((before.session, Instant::now()));
-        }
-    }
-    hosts.live.insert(host, live);
-    drop(hosts);
+    leader.hosts().granted(host, live, now);
     let image = app.node().image();
     Ok(told(Told::Welcome(Welcome {
         session,
@@ -135,8 +138,15 @@ async fn heartbeat(
     let (session, sequence) = (beat.session, beat.sequence);
     let worth = judge(&mut leader.hosts(), host, beat, received, holder);
     match worth {
-        Worth::Taken { wants_report } => {
+        Worth::Taken {
+            wants_report,
+            since_last,
+        } => {
             app.metrics().heartbeats.inc();
+            if let Some(since_last) = since_last {
+                let seconds = since_last.as_secs_f64();
+                app.metrics().heartbeat_interval_seconds.observe(seconds);
+            }
             Ok(if wants_report {
                 told(Told::ReportRequest(ReportRequest { request: sequence }))
             } else {
@@ -148,22 +158,25 @@ async fn heartbeat(
             Ok(None)
         }
         Worth::NotOnline => Ok(goodbye("the host is not online; say hello again", false)),
-        Worth::TwoBoots => {
-            tracing::warn!(%host, "two boots speak with one key; the host is quarantined");
-            let changesets = virtflow_logic::host_quarantine(
-                &app.node().image(),
-                RequestId::generate(),
-                Timestamp::now(),
-                host,
-            );
-            super::propose_all(app, changesets).await;
-            leader.hosts().live.remove(&host);
-            Ok(goodbye(
-                "two boots speak with this host's key; it is quarantined",
-                false,
-            ))
-        }
+        Worth::TwoBoots => Ok(quarantine(leader, app, host).await),
     }
+}
+
+/// Two boots speak with one key: neither is believed until an operator decides.
+async fn quarantine(leader: &Leader, app: &App, host: ObjectId) -> Option<ControllerMessage> {
+    tracing::warn!(%host, "two boots speak with one key; the host is quarantined");
+    let changesets = virtflow_logic::host_quarantine(
+        &app.node().image(),
+        RequestId::generate(),
+        Timestamp::now(),
+        host,
+    );
+    super::propose_all(app, changesets).await;
+    leader.hosts().live.remove(&host);
+    goodbye(
+        "two boots speak with this host's key; it is quarantined",
+        false,
+    )
 }
 
 /// Puts a report in the queue, if it is newer than what is known.

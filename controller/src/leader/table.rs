@@ -22,6 +22,22 @@ const REPORT_WINDOW: Duration = Duration::from_secs(1);
 /// by a machine that runs beside it.
 const REBOOT_OVERLAP: Duration = Duration::from_secs(3);
 
+/// A boot of a host that another one took the place of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct BootBefore {
+    pub(super) boot_id: String,
+    /// The last session of it; 0 if none was heard by this leader.
+    pub(super) session: u64,
+    pub(super) ended: Instant,
+}
+
+impl BootBefore {
+    /// Whether what arrives now from this boot comes of a machine that runs beside the present one.
+    fn runs_beside(&self, now: Instant) -> bool {
+        now.duration_since(self.ended) > REBOOT_OVERLAP
+    }
+}
+
 /// One host that is online.
 #[derive(Debug)]
 pub(super) struct Live {
@@ -29,8 +45,8 @@ pub(super) struct Live {
     pub(super) session: u64,
     pub(super) host_epoch: u64,
     pub(super) boot_id: String,
-    /// The session before, if it was of another boot, and when it ended.
-    pub(super) boot_before: Option<(u64, Instant)>,
+    /// The boot that this one took the place of.
+    pub(super) boot_before: Option<BootBefore>,
     /// When its lease was last renewed.
     pub(super) renewed: Instant,
     pub(super) beat_sequence: u64,
@@ -141,6 +157,38 @@ impl Hosts {
             .collect()
     }
 
+    /// What an introduction says of the machine behind it.
+    pub(super) fn introduced(&self, host: ObjectId, boot_id: &str, now: Instant) -> Introduced {
+        let before = self
+            .live
+            .get(&host)
+            .filter(|live| live.boot_id != boot_id)
+            .and_then(|live| live.boot_before.as_ref())
+            .filter(|before| before.boot_id == boot_id);
+        match before {
+            None => Introduced::Plausible,
+            Some(before) if before.runs_beside(now) => Introduced::SecondMachine,
+            Some(_) => Introduced::JustReplaced,
+        }
+    }
+
+    /// Puts a session that was granted in the place of the one before.
+    pub(super) fn granted(&mut self, host: ObjectId, mut live: Live, now: Instant) {
+        if let Some(before) = self.live.remove(&host) {
+            live.boot_before = if before.boot_id == live.boot_id {
+                before.boot_before
+            } else {
+                Some(BootBefore {
+                    boot_id: before.boot_id,
+                    session: before.session,
+                    ended: now,
+                })
+            };
+            live.load = before.load;
+        }
+        self.live.insert(host, live);
+    }
+
     /// True if one more full report may be asked for now.
     fn may_ask(&mut self, now: Instant) -> bool {
         match &mut self.window {
@@ -167,10 +215,25 @@ impl Hosts {
     }
 }
 
+/// What an introduction says of the machine behind it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Introduced {
+    /// It may be the host, as it was or after a reboot.
+    Plausible,
+    /// A boot that another one has just taken the place of: late, or a second machine.
+    JustReplaced,
+    /// A boot that another one took the place of a while ago. No machine goes back to an earlier boot.
+    SecondMachine,
+}
+
 /// What a heartbeat is worth.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Worth {
-    Taken { wants_report: bool },
+    Taken {
+        wants_report: bool,
+        /// Time since the heartbeat before, of the same session.
+        since_last: Option<Duration>,
+    },
     Stale,
     NotOnline,
     TwoBoots,
@@ -188,9 +251,9 @@ pub(super) fn judge(
     let Some(live) = hosts.live.get_mut(&host) else {
         return Worth::NotOnline;
     };
-    if let Some((session, ended)) = live.boot_before
-        && beat.session == session
-        && received.duration_since(ended) > REBOOT_OVERLAP
+    if let Some(before) = &live.boot_before
+        && beat.session == before.session
+        && before.runs_beside(received)
     {
         return Worth::TwoBoots;
     }
@@ -209,9 +272,12 @@ pub(super) fn judge(
     if beat.session > live.session {
         // Granted by an earlier leader: it goes on under this one.
         live.session = beat.session;
+        live.beat_sequence = 0;
         live.report_sequence = 0;
         live.observed_hash = Vec::new();
     }
+    let since_last = (live.beat_sequence > 0 && beat.sequence == live.beat_sequence + 1)
+        .then(|| received.saturating_duration_since(live.renewed));
     live.beat_sequence = beat.sequence;
     live.renewed = live.renewed.max(received);
     live.holder = holder;
@@ -230,12 +296,24 @@ pub(super) fn judge(
     if wants_report && let Some(live) = hosts.live.get_mut(&host) {
         live.report_asked = Some(now);
     }
-    Worth::Taken { wants_report }
+    Worth::Taken {
+        wants_report,
+        since_last,
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+
     use super::*;
+
+    fn taken(wants_report: bool, since_last: Option<Duration>) -> Worth {
+        Worth::Taken {
+            wants_report,
+            since_last,
+        }
+    }
 
     fn beat(session: u64, sequence: u64, host_epoch: u64) -> Heartbeat {
         Heartbeat {
@@ -261,18 +339,23 @@ mod tests {
     fn only_newer_heartbeats_of_the_epoch_count() {
         let host = ObjectId::from_u128(1);
         let mut hosts = hosts(host, 10);
-        let mut judged = |beat| judge(&mut hosts, host, beat, Instant::now(), ObjectId::NIL);
-        let taken = Worth::Taken {
-            wants_report: false,
-        };
-        assert_eq!(judged(beat(10, 1, 7)), taken);
+        let start = Instant::now();
+        let at = Cell::new(start);
+        let mut judged = |beat| judge(&mut hosts, host, beat, at.get(), ObjectId::NIL);
+        assert_eq!(judged(beat(10, 1, 7)), taken(false, None));
+        at.set(start + Duration::from_secs(2));
         assert_eq!(judged(beat(10, 1, 7)), Worth::Stale, "the same again");
-        assert_eq!(judged(beat(10, 3, 7)), taken);
-        assert_eq!(judged(beat(10, 2, 7)), Worth::Stale, "overtaken");
-        assert_eq!(judged(beat(9, 9, 7)), Worth::Stale, "an older session");
-        assert_eq!(judged(beat(10, 4, 6)), Worth::Stale, "an older epoch");
         assert_eq!(
-            judged(beat(10, 4, 8)),
+            judged(beat(10, 2, 7)),
+            taken(false, Some(Duration::from_secs(2)))
+        );
+        let gap = taken(false, None);
+        assert_eq!(judged(beat(10, 4, 7)), gap, "one was lost between");
+        assert_eq!(judged(beat(10, 3, 7)), Worth::Stale, "overtaken");
+        assert_eq!(judged(beat(9, 9, 7)), Worth::Stale, "an older session");
+        assert_eq!(judged(beat(10, 5, 6)), Worth::Stale, "an older epoch");
+        assert_eq!(
+            judged(beat(10, 5, 8)),
             Worth::NotOnline,
             "an epoch nobody granted here"
         );
@@ -284,25 +367,14 @@ mod tests {
         let mut hosts = hosts(host, 0);
         let now = Instant::now();
         let first = judge(&mut hosts, host, beat(10, 40, 7), now, ObjectId::NIL);
-        assert_eq!(first, Worth::Taken { wants_report: true });
+        assert_eq!(first, taken(true, None));
         let second = judge(&mut hosts, host, beat(10, 41, 7), now, ObjectId::NIL);
-        assert_eq!(
-            second,
-            Worth::Taken {
-                wants_report: false
-            },
-            "asked a moment ago"
-        );
+        let at_once = Some(Duration::ZERO);
+        assert_eq!(second, taken(false, at_once), "asked a moment ago");
         hosts.settled(host, 10, Some(vec![1]));
         hosts.live.get_mut(&host).unwrap().report_asked = None;
         let third = judge(&mut hosts, host, beat(10, 42, 7), now, ObjectId::NIL);
-        assert_eq!(
-            third,
-            Worth::Taken {
-                wants_report: false
-            },
-            "what it said is known"
-        );
+        assert_eq!(third, taken(false, at_once), "what it said is known");
     }
 
     #[test]
@@ -310,12 +382,40 @@ mod tests {
         let host = ObjectId::from_u128(1);
         let mut hosts = hosts(host, 11);
         let ended = Instant::now();
-        hosts.live.get_mut(&host).unwrap().boot_before = Some((10, ended));
+        hosts.live.get_mut(&host).unwrap().boot_before = Some(BootBefore {
+            boot_id: "boot-0".into(),
+            session: 10,
+            ended,
+        });
         let late = judge(&mut hosts, host, beat(10, 5, 7), ended, ObjectId::NIL);
         assert_eq!(late, Worth::Stale, "under way while the machine rebooted");
         let beside = ended + REBOOT_OVERLAP + Duration::from_millis(1);
         let two = judge(&mut hosts, host, beat(10, 6, 7), beside, ObjectId::NIL);
         assert_eq!(two, Worth::TwoBoots);
+    }
+
+    #[test]
+    fn a_boot_that_comes_back_is_a_second_machine() {
+        let host = ObjectId::from_u128(1);
+        let mut hosts = hosts(host, 10);
+        let start = Instant::now();
+        assert_eq!(
+            hosts.introduced(host, "boot-b", start),
+            Introduced::Plausible,
+            "a reboot"
+        );
+        hosts.granted(host, Live::new(8, "boot-b".into(), start), start);
+        // The new boot may lose its connection as often as it likes.
+        hosts.granted(host, Live::new(8, "boot-b".into(), start), start);
+        let again = hosts.introduced(host, "boot-b", start);
+        assert_eq!(again, Introduced::Plausible);
+        let late = hosts.introduced(host, "boot-a", start + REBOOT_OVERLAP);
+        assert_eq!(late, Introduced::JustReplaced);
+        let beside = start + REBOOT_OVERLAP + Duration::from_millis(1);
+        let second = hosts.introduced(host, "boot-a", beside);
+        assert_eq!(second, Introduced::SecondMachine);
+        let third = hosts.introduced(host, "boot-c", beside);
+        assert_eq!(third, Introduced::Plausible, "the next reboot");
     }
 
     #[test]

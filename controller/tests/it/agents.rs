@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 use virtflow_controller::app::App;
-use virtflow_logic::{Create, Delete, Request};
+use virtflow_logic::{Create, Delete, HostAct, HostVerb, Request};
 use virtflow_model::Kind;
 use virtflow_pki::{Certificate, KeyPair};
 use virtflow_proto::agent::v1::agent_message::Body as Say;
@@ -210,6 +210,72 @@ async fn a_silent_host_goes_offline_and_comes_back_with_a_new_epoch() {
     let session = host.session(&first.config.agent_address(), "boot-1").await;
     assert!(session.host_epoch > epoch, "a loss ends an epoch");
     assert_eq!(liveness_of(&first.app, host.id), "online");
+}
+
+/// A copied disk: two machines run with one key, each with a boot id of its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_machines_with_one_key_at_two_controllers_are_quarantined() {
+    let all = three(|_| {}).await;
+    let app = &all[0].app;
+    let token = site(app).await;
+    let host = Host::enrol(&all[0], &token, "S1").await.unwrap();
+    let mut one = host.session(&all[1].config.agent_address(), "boot-1").await;
+    let made = act(app, vm("web-1")).await.unwrap().object_id.unwrap();
+    until("the VM to be placed", || phase_of(app, made) == "creating").await;
+    let mut other = host.session(&all[2].config.agent_address(), "boot-2").await;
+    // Each goes on in its own session, until the first is heard once too often.
+    let began = std::time::Instant::now();
+    while liveness_of(app, host.id) != "quarantined" {
+        one.beat().await;
+        other.beat().await;
+        assert!(began.elapsed() < PATIENCE, "two machines go unnoticed");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert!(one.goodbye().await.reason.contains("quarantined"));
+    assert_eq!(phase_of(app, made), "unknown");
+    quarantine_lasts_until_it_is_released(&all, &host).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_machines_with_one_key_at_one_controller_are_quarantined() {
+    let all = [Controller::first(|_| {}).await];
+    let app = &all[0].app;
+    let token = site(app).await;
+    let host = Host::enrol(&all[0], &token, "S1").await.unwrap();
+    let address = all[0].config.agent_address();
+    let mut one = host.session(&address, "boot-1").await;
+    let _other = host.session(&address, "boot-2").await;
+    let parted = one.goodbye().await;
+    assert!(parted.reason.contains("newer session"), "{}", parted.reason);
+    // As an agent does that was sent away: it comes again.
+    let began = std::time::Instant::now();
+    while liveness_of(app, host.id) != "quarantined" {
+        let refused = host.try_session(&address, "boot-1").await.err();
+        assert!(refused.is_some(), "an earlier boot is taken for the host");
+        assert!(began.elapsed() < PATIENCE, "two machines go unnoticed");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    quarantine_lasts_until_it_is_released(&all, &host).await;
+}
+
+async fn quarantine_lasts_until_it_is_released(all: &[Controller], host: &Host) {
+    let app = &all[0].app;
+    for boot in ["boot-1", "boot-2", "boot-3"] {
+        for controller in all {
+            let address = controller.config.agent_address();
+            let refused = host.try_session(&address, boot).await.err().unwrap();
+            assert!(refused.contains("quarantined"), "{boot}: {refused}");
+        }
+    }
+    assert_eq!(liveness_of(app, host.id), "quarantined");
+    let release = Request::Host(HostAct {
+        target: host.id.to_string(),
+        act: HostVerb::ReleaseQuarantine,
+    });
+    act(app, release).await.unwrap();
+    let address = all[0].config.agent_address();
+    host.try_session(&address, "boot-2").await.unwrap();
+    assert_eq!(liveness_of(app, host.id), "online");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

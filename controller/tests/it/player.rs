@@ -115,6 +115,21 @@ impl Host {
         }
     }
 
+    /// Introduces itself to the controller at `address`; the reason if it is turned away.
+    pub(crate) async fn try_session(&self, address: &str, boot: &str) -> Result<Session, String> {
+        let mut session = Session::open(self, address).await;
+        session.say(Say::Hello(self.hello(boot, None))).await;
+        let turned_away = session
+            .hear_until("a welcome or a goodbye", |heard| match heard {
+                Hear::Welcome(welcome) => Some(Ok((welcome.session, welcome.host_epoch))),
+                Hear::Goodbye(goodbye) => Some(Err(goodbye.reason.clone())),
+                _ => None,
+            })
+            .await;
+        (session.number, session.host_epoch) = turned_away?;
+        Ok(session)
+    }
+
     /// Begins a session with the controller at `address`; hears until the first desired state.
     pub(crate) async fn session(&self, address: &str, boot: &str) -> Session {
         let mut session = Session::open(self, address).await;
