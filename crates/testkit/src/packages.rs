@@ -14,6 +14,7 @@ pub const REQUIRED: &[&str] = &[
     "gcc",
     "iproute2",
     "libc6-dev",
+    "libfaketime",
     "libvirt-clients",
     "libvirt-daemon",
     "libvirt-daemon-driver-qemu",

@@ -7,6 +7,7 @@ mod fuzzing;
 mod guests;
 mod leader_kill;
 mod lifetimes;
+mod members;
 mod rig;
 mod sources;
 mod stores;

@@ -53,6 +53,8 @@ pub struct Plan {
     pub hypervisor: Hypervisor,
     /// Environment of every daemon, such as overrides of its configuration.
     pub environment: BTreeMap<String, String>,
+    /// Environment of one machine's daemon beyond that, by the machine's name.
+    pub own_environment: BTreeMap<String, BTreeMap<String, String>>,
     /// After which pause a dead daemon is started again; `None`: it stays down.
     pub restart_pause: Option<Duration>,
 }
@@ -65,6 +67,7 @@ impl Default for Plan {
             hosts: 2,
             hypervisor: Hypervisor::Qemu,
             environment: BTreeMap::new(),
+            own_environment: BTreeMap::new(),
             restart_pause: Some(Duration::from_secs(2)),
         }
     }
@@ -268,24 +271,39 @@ storage_gib = {HOST_STORAGE_GIB}
         cluster: &Cluster,
         invite: &[&str],
     ) -> Result<String> {
+        self.join_with(name, operator, cluster, invite, &[])
+    }
+
+    /// The same with more arguments for the machine's own `join`.
+    ///
+    /// # Errors
+    /// As [`Place::join`].
+    pub fn join_with(
+        &self,
+        name: &str,
+        operator: &Person,
+        cluster: &Cluster,
+        invite: &[&str],
+        more: &[&str],
+    ) -> Result<String> {
         let invitation = operator.json(invite)?;
         ensure!(
             text(&invitation, "/ca_fingerprint")? == cluster.ca_fingerprint,
             "the invitation names another CA: {invitation}"
         );
         let token = operator.secret(&format!("join-{name}"), text(&invitation, "/token")?)?;
-        self.run(
-            name,
-            &[
-                "join",
-                "--controller",
-                &cluster.endpoint,
-                "--ca-fingerprint",
-                &cluster.ca_fingerprint,
-                "--token-file",
-                &token.to_string_lossy(),
-            ],
-        )?;
+        let token_file = token.to_string_lossy();
+        let mut arguments = vec![
+            "join",
+            "--controller",
+            &cluster.endpoint,
+            "--ca-fingerprint",
+            &cluster.ca_fingerprint,
+            "--token-file",
+            &token_file,
+        ];
+        arguments.extend_from_slice(more);
+        self.run(name, &arguments)?;
         fs::remove_file(&token)?;
         self.start(name)?;
         if daemon_of(name) == CONTROLLER {
@@ -309,7 +327,7 @@ storage_gib = {HOST_STORAGE_GIB}
                 "--config".to_owned(),
                 configuration(node).to_string_lossy().into_owned(),
             ],
-            environment: self.plan.environment.clone(),
+            environment: self.environment(name),
             log: self.log(name)?,
             restart_after_ms: self
                 .plan
@@ -349,8 +367,15 @@ storage_gib = {HOST_STORAGE_GIB}
             .args(arguments)
             .arg("--config")
             .arg(configuration(node))
-            .envs(&self.plan.environment);
+            .envs(self.environment(name));
         Ok(command)
+    }
+
+    fn environment(&self, name: &str) -> BTreeMap<String, String> {
+        let mut environment = self.plan.environment.clone();
+        let own = self.plan.own_environment.get(name);
+        environment.extend(own.cloned().unwrap_or_default());
+        environment
     }
 
     /// Runs one of the daemons' other commands on its machine.
@@ -403,6 +428,14 @@ storage_gib = {HOST_STORAGE_GIB}
         };
         let text = get(self.node(name)?, &format!("{port}/status"))?;
         serde_json::from_str(&text).with_context(|| format!("{name}'s status: {text}"))
+    }
+
+    /// What a controller counts, as monitoring reads it.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub fn metrics(&self, name: &str) -> Result<String> {
+        get(self.node(name)?, "9440/metrics")
     }
 
     /// Where a machine's configuration file is.
