@@ -130,6 +130,7 @@ impl VmTask {
                     let began = Instant::now();
                     let result = self.perform(step, &orders).await;
                     self.count(step, began, result.is_ok());
+                    self.mark(step.name(), began);
                     self.note_result(step, result).await;
                 }
             }
@@ -148,6 +149,11 @@ impl VmTask {
         if done && step == Step::Restart {
             metrics.restarts.inc();
         }
+    }
+
+    /// Tells how long a part of the work took, to who looks for lost time.
+    fn mark(&self, phase: &'static str, began: Instant) {
+        tracing::debug!(target: "virtflow::phase", phase, vm_id = %self.vm_id, took = ?began.elapsed());
     }
 
     async fn kicked_or(&self, at: Instant) {
@@ -200,9 +206,11 @@ impl VmTask {
 
     /// The domain as it is; `None` if that couldn't be found out (then it has waited a while).
     async fn look(&mut self, orders: &Orders) -> Option<Option<Domain>> {
+        let began = Instant::now();
         let look = self.context.hypervisor.inspect(self.vm_id);
         let problem = match timeout(INSPECT_DEADLINE, look).await {
             Ok(Ok(domain)) => {
+                self.mark("looked", began);
                 self.blind_looks = 0;
                 let seen = domain.as_ref().map(Seen::of);
                 self.context.note_seen(self.vm_id, seen);
@@ -333,11 +341,15 @@ impl VmTask {
         };
         let folder = self.context.settings.guests_dir.clone();
         let (vm_id, storage_gib) = (self.vm_id, wanted.desired.storage_gib);
+        let began = Instant::now();
         on_files("create_failed", move || {
             files::prepare(&folder, vm_id, storage_gib)
         })
         .await?;
+        self.mark("files_made", began);
+        let began = Instant::now();
         self.define(wanted).await?;
+        self.mark("defined", began);
         let start = self.context.hypervisor.start(self.vm_id);
         within(START_DEADLINE, "start_failed", start).await
     }

@@ -473,7 +473,9 @@ impl OrderWorker {
     async fn run(self, mut queue: mpsc::Receiver<v1::Desired>) -> anyhow::Error {
         while let Some(order) = queue.recv().await {
             let arrived = Instant::now();
+            tracing::debug!(target: "virtflow::phase", phase = "ordered", vms = order.vms.len());
             let (outcome, result) = self.take(&order).await;
+            tracing::debug!(target: "virtflow::phase", phase = "obeyed", took = ?arrived.elapsed());
             self.metrics.count_order(outcome);
             if let Err(problem) = result {
                 tracing::error!(problem = format!("{problem:#}"), "an order was not obeyed");

@@ -12,7 +12,7 @@ mod place;
 pub mod shadow;
 mod whole;
 
-pub use api::{Answer, Api};
+pub use api::{Answer, Api, Connection, Sent};
 pub use person::{Person, Refusal};
 pub use place::{
     AGENT, CONTROLLER, Cluster, HOST_MEMORY_MIB, HOST_STORAGE_GIB, Hypervisor, Place, Plan,

@@ -1,12 +1,13 @@
 //! Somebody with curl: requests to one chosen controller, with exactly the headers that are given.
 
 use std::fs::{self, OpenOptions};
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Instant;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 
 use crate::command::{describe, run, system};
@@ -159,12 +160,126 @@ impl Api {
             .with_context(|| format!("starting `{}`", describe(&command)))
     }
 
+    /// A connection to the controller at `address` that is up, so that a request on it leaves at a
+    /// known moment.
+    ///
+    /// # Errors
+    /// When it does not come up.
+    pub fn connect(&self, address: impl std::fmt::Display) -> Result<Connection> {
+        let address = address.to_string();
+        let mut child = system("nsenter")
+            .args(["--target", &self.place.to_string(), "--net", "--"])
+            .args(["openssl", "s_client", "-brief", "-nocommands", "-ign_eof"])
+            .args(["-alpn", "http/1.1", "-verify_return_error"])
+            .args(["-verify_ip", &address, "-CAfile"])
+            .arg(&self.ca)
+            .args(["-connect", &format!("{address}:8443")])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .context("starting openssl")?;
+        let said = child.stderr.take().context("openssl has no output")?;
+        let mut told = String::new();
+        for line in BufReader::new(said).lines() {
+            let line = line?;
+            // The last of what is told of a handshake that went well.
+            if line.starts_with("Server Temp Key") {
+                let input = child.stdin.take().context("openssl has no input")?;
+                let credential = fs::read_to_string(&self.credential)?;
+                return Ok(Connection {
+                    child,
+                    input,
+                    credential: credential.trim().to_owned(),
+                    address,
+                });
+            }
+            told.push_str(&line);
+            told.push('\n');
+        }
+        child.wait()?;
+        bail!("no connection to {address}: {told}");
+    }
+
     /// What came of a request under way.
     ///
     /// # Errors
     /// When it cannot be waited for.
     pub fn finish(request: Child) -> Result<Answer> {
         Ok(answer(&request.wait_with_output()?.stdout))
+    }
+}
+
+/// A connection for one request.
+#[derive(Debug)]
+pub struct Connection {
+    child: Child,
+    input: ChildStdin,
+    credential: String,
+    address: String,
+}
+
+impl Connection {
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub fn send(
+        mut self,
+        method: &str,
+        path: &str,
+        headers: &[&str],
+        body: &Value,
+    ) -> Result<Sent> {
+        let body = body.to_string();
+        let mut text = format!(
+            "{method} /api/v1{path} HTTP/1.1\r\nHost: {}:8443\r\n{}\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n",
+            self.address,
+            self.credential,
+            body.len()
+        );
+        for header in headers {
+            text.push_str(header);
+            text.push_str("\r\n");
+        }
+        text.push_str("\r\n");
+        text.push_str(&body);
+        self.input.write_all(text.as_bytes())?;
+        self.input.flush()?;
+        Ok(Sent {
+            at: Instant::now(),
+            child: self.child,
+            _input: self.input,
+        })
+    }
+}
+
+/// A request that is under way.
+#[derive(Debug)]
+pub struct Sent {
+    /// When its last byte left.
+    pub at: Instant,
+    child: Child,
+    /// Its end would be the connection's.
+    _input: ChildStdin,
+}
+
+impl Sent {
+    /// Waits for the answer.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub fn http_status(mut self) -> Result<u16> {
+        let mut text = String::new();
+        if let Some(mut output) = self.child.stdout.take() {
+            output.read_to_string(&mut text)?;
+        }
+        self.child.wait()?;
+        text.split_whitespace()
+            .nth(1)
+            .and_then(|status| status.parse().ok())
+            .with_context(|| format!("the answer is `{text}`"))
     }
 }
 
