@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use virtflow_logic::Limits;
+use virtflow_logic::loops::{Agenda, Watching};
+use virtflow_raft::ChangeEvent;
 use virtflow_state::{Changeset, State};
 use virtflow_types::Timestamp;
 
@@ -36,5 +38,51 @@ pub(super) async fn run(app: App, leader: Arc<Leader>, name: &'static str, pass:
             () = changed => {}
             () = tokio::time::sleep(PERIOD) => {}
         }
+    }
+}
+
+/// Runs a loop that knows from the changes what it has to look at.
+pub(super) async fn watch(app: App, leader: Arc<Leader>, watching: Watching) {
+    let limits = Limits::default();
+    let (mut image, mut changes) = app.node().changes();
+    let mut agenda = Agenda::new(watching, &image);
+    let mut next = Instant::now();
+    // What the last pass committed has been taken in once the image is this new.
+    let mut rests_on = 0;
+    loop {
+        let mut wanted = false;
+        while !wanted || image.index() < rests_on {
+            tokio::select! {
+                event = changes.next() => match event {
+                    Some(ChangeEvent::Entry(entry)) => {
+                        image = Arc::new(entry.image.clone());
+                        agenda.absorb(&image, &entry.changes);
+                        // What is waited for may have come, whatever it was.
+                        wanted |= !entry.changes.is_empty() && !agenda.is_empty();
+                    }
+                    Some(ChangeEvent::Resync(whole)) => {
+                        image = whole;
+                        agenda.resync(&image);
+                        wanted = true;
+                    }
+                    None => return,
+                },
+                () = tokio::time::sleep_until(next.into()), if !wanted => wanted = true,
+            }
+        }
+        let began = Instant::now();
+        let changesets = agenda.pass(&image, Timestamp::now(), &limits);
+        let outcome = propose_all(&app, changesets).await;
+        if let Some(error) = &outcome.error {
+            tracing::debug!(
+                name = agenda.name(),
+                error,
+                "a loop's proposal failed; it is decided anew"
+            );
+        }
+        leader.note_pass(&app, agenda.name(), began, &outcome);
+        rests_on = outcome.index;
+        next = Instant::now() + PERIOD;
+        tokio::time::sleep(PAUSE).await;
     }
 }

@@ -271,7 +271,10 @@ fn start(app: &App, term: u64) -> JoinSet<()> {
     tasks.spawn(placer::run(app.clone(), leader.clone()));
     tasks.spawn(clock::run(app.clone(), leader.clone()));
     tasks.spawn(members::run(app.clone(), leader.clone()));
-    for (name, pass) in virtflow_logic::loops::ALL {
+    for watching in virtflow_logic::loops::WATCHING {
+        tasks.spawn(loops::watch(app.clone(), leader.clone(), *watching));
+    }
+    for (name, pass) in virtflow_logic::loops::TIMED {
         tasks.spawn(loops::run(app.clone(), leader.clone(), name, *pass));
     }
     tasks

@@ -1,11 +1,13 @@
+use std::sync::Arc;
+
 use virtflow_model::kinds::baremetal::Liveness;
 use virtflow_model::kinds::virtual_machine::VmPhase;
 use virtflow_model::kinds::{Baremetal, VirtualMachine};
 use virtflow_model::{Kind, key};
-use virtflow_state::{Changeset, State};
+use virtflow_state::{Change, Changeset, Object, State};
 use virtflow_types::{Error, ObjectId, Timestamp};
 
-use super::packed;
+use super::{Watching, changed_of, ids_of, packed};
 use crate::draft::Draft;
 use crate::limits::Limits;
 use crate::operations::End;
@@ -14,14 +16,51 @@ use crate::vm::enter;
 
 /// What is bound to a host that is not heard: nothing is known of it, and what was being deleted goes at
 /// once, leaving a residue. The edge itself does the same; this finds what a crash left undone.
+pub(super) const LOST_HOSTS: Watching = Watching {
+    name: "lost_hosts",
+    scan: |state| {
+        let hosts = ids_of(state, Kind::Baremetal).into_iter();
+        hosts
+            .filter(|host| state.get(*host).is_some_and(is_silent))
+            .flat_map(|host| unsettled(state, host))
+            .collect()
+    },
+    touched,
+    due: |state, vm| {
+        bound_to(state, vm)
+            .and_then(|host| state.get(host))
+            .is_some_and(is_silent)
+    },
+    work: |state, now, limits, lost| packed(state, now, limits, lost.iter().copied(), lose_vm),
+};
+
+/// One pass over all hosts.
 pub fn lost_hosts(state: &State, now: Timestamp, limits: &Limits) -> Vec<Changeset> {
-    let silent = state
-        .of_kind(Kind::Baremetal.name(), None)
-        .filter(|host| {
-            decoded::<Baremetal>(host).is_ok_and(|host| host.status.liveness != Liveness::Online)
-        })
-        .flat_map(|host| unsettled(state, host.id));
-    packed(state, now, limits, silent, lose_vm)
+    LOST_HOSTS.pass(state, now, limits)
+}
+
+fn is_silent(host: &Arc<Object>) -> bool {
+    decoded::<Baremetal>(host).is_ok_and(|host| host.status.liveness != Liveness::Online)
+}
+
+/// The host of a VM whose loss is not settled.
+fn bound_to(state: &State, vm: ObjectId) -> Option<ObjectId> {
+    let vm = decoded::<VirtualMachine>(state.get(vm)?).ok()?;
+    let placement = vm.status.placement.as_ref()?;
+    (vm.status.phase != VmPhase::Unknown).then_some(placement.host_id)
+}
+
+/// The VM itself, or what is bound to a host that has fallen silent.
+fn touched(state: &State, change: &Change) -> Vec<ObjectId> {
+    let mut vms = changed_of(change, Kind::VirtualMachine);
+    let fell_silent = change.after.as_ref().is_some_and(is_silent)
+        && !change.before.as_ref().is_some_and(is_silent);
+    if fell_silent {
+        for host in changed_of(change, Kind::Baremetal) {
+            vms.extend(unsettled(state, host));
+        }
+    }
+    vms
 }
 
 /// VMs of a host that its silence has not reached yet.

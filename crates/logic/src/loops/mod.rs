@@ -3,6 +3,7 @@
 //! Each gives changesets to be proposed one by one. They are idempotent and rest on nothing but the
 //! image: one that is refused, because the state moved on, is dropped, and the next pass sees why.
 
+mod agenda;
 mod dangling;
 mod deadlines;
 mod lost_hosts;
@@ -13,13 +14,15 @@ mod retire;
 mod tenants;
 mod users;
 
-use virtflow_state::{Changeset, State};
-use virtflow_types::{Error, RequestId, Timestamp};
+use virtflow_model::Kind;
+use virtflow_state::{Change, Changeset, State};
+use virtflow_types::{Error, ObjectId, RequestId, Timestamp};
 
 use crate::cx::Cx;
 use crate::draft::Draft;
 use crate::limits::Limits;
 
+pub use agenda::{Agenda, Watching};
 pub use dangling::dangling;
 pub(crate) use deadlines::DEADLINE_EXCEEDED;
 pub use deadlines::{deadlines, overdue};
@@ -47,6 +50,30 @@ pub const ALL: &[(&str, Pass)] = &[
     ("dangling", dangling),
     ("retire", retire),
 ];
+
+/// Those of [`ALL`] that time gives something to do: they look at what has a deadline.
+pub const TIMED: &[(&str, Pass)] = &[("deadlines", deadlines), ("retire", retire)];
+
+/// Those of [`ALL`] that need not look at everything in each pass: an [`Agenda`] tells them at what.
+pub const WATCHING: &[Watching] = &[
+    lost_hosts::LOST_HOSTS,
+    overcommit::OVERCOMMIT,
+    tenants::TENANT_DELETIONS,
+    users::USER_DELETIONS,
+    dangling::DANGLING,
+];
+
+fn ids_of(state: &State, kind: Kind) -> Vec<ObjectId> {
+    let objects = state.of_kind(kind.name(), None);
+    objects.map(|object| object.id).collect()
+}
+
+/// The object that changed, if it is of that kind.
+fn changed_of(change: &Change, kind: Kind) -> Vec<ObjectId> {
+    let object = change.after.as_ref().or(change.before.as_ref());
+    let object = object.filter(|object| object.kind == kind.name());
+    object.map(|object| object.id).into_iter().collect()
+}
 
 /// Runs `step` in a changeset of its own for each item, up to the limits; what fails is left for the next
 /// pass and told in the changeset of nobody: an error here is a damaged object, which `verify` reports.

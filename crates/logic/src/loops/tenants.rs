@@ -5,8 +5,8 @@ use virtflow_model::kinds::{Operation, Tenant, VirtualMachine};
 use virtflow_state::{Changeset, Object, State};
 use virtflow_types::{Error, ObjectId, Timestamp};
 
-use super::each;
 use super::users::empty_user;
+use super::{Watching, changed_of, each, ids_of};
 use crate::audit::Entry;
 use crate::draft::Draft;
 use crate::limits::Limits;
@@ -19,17 +19,29 @@ const TENANTS_PER_PASS: usize = 16;
 
 /// Removes what is left of tenants whose deletion was asked for, one bounded step a pass: VMs first, then
 /// bindings, quotas and users, then the tenant itself.
+pub(super) const TENANT_DELETIONS: Watching = Watching {
+    name: "tenant_deletions",
+    scan: |state| ids_of(state, Kind::Tenant),
+    touched: |_, change| changed_of(change, Kind::Tenant),
+    due: is_leaving,
+    work,
+};
+
+/// One pass over all tenants.
 pub fn tenant_deletions(state: &State, now: Timestamp, limits: &Limits) -> Vec<Changeset> {
-    let leaving: Vec<ObjectId> = state
-        .of_kind(Kind::Tenant.name(), None)
-        .filter(|tenant| {
-            tenant.closed && decoded::<Tenant>(tenant).is_ok_and(|t| t.status.deleting)
-        })
-        .map(|tenant| tenant.id)
-        .take(TENANTS_PER_PASS)
-        .collect();
+    TENANT_DELETIONS.pass(state, now, limits)
+}
+
+fn is_leaving(state: &State, tenant: ObjectId) -> bool {
+    state.get(tenant).is_some_and(|tenant| {
+        tenant.closed && decoded::<Tenant>(tenant).is_ok_and(|tenant| tenant.status.deleting)
+    })
+}
+
+fn work(state: &State, now: Timestamp, limits: &Limits, leaving: &[ObjectId]) -> Vec<Changeset> {
+    let leaving = leaving.iter().take(TENANTS_PER_PASS);
     each(state, now, limits, leaving, |draft, tenant| {
-        step(draft, tenant, limits.objects_per_changeset)
+        step(draft, *tenant, limits.objects_per_changeset)
     })
 }
 

@@ -3,7 +3,7 @@ use virtflow_model::kinds::User;
 use virtflow_state::{Changeset, State};
 use virtflow_types::{Error, ErrorCode, ObjectId, Timestamp};
 
-use super::packed;
+use super::{Watching, changed_of, ids_of, packed};
 use crate::draft::Draft;
 use crate::explain::call;
 use crate::limits::Limits;
@@ -13,13 +13,29 @@ use crate::typed::decoded;
 const USERS_PER_PASS: usize = 16;
 
 /// Finishes the deletion of users who held more than one changeset takes.
+pub(super) const USER_DELETIONS: Watching = Watching {
+    name: "user_deletions",
+    scan: |state| ids_of(state, Kind::User),
+    touched: |_, change| changed_of(change, Kind::User),
+    due: is_leaving,
+    work,
+};
+
+/// One pass over all users.
 pub fn user_deletions(state: &State, now: Timestamp, limits: &Limits) -> Vec<Changeset> {
-    let leaving = state
-        .of_kind(Kind::User.name(), None)
-        .filter(|user| user.closed && decoded::<User>(user).is_ok_and(|u| u.status.deleting))
-        .take(USERS_PER_PASS);
+    USER_DELETIONS.pass(state, now, limits)
+}
+
+fn is_leaving(state: &State, user: ObjectId) -> bool {
+    state.get(user).is_some_and(|user| {
+        user.closed && decoded::<User>(user).is_ok_and(|user| user.status.deleting)
+    })
+}
+
+fn work(state: &State, now: Timestamp, limits: &Limits, leaving: &[ObjectId]) -> Vec<Changeset> {
+    let leaving = leaving.iter().take(USERS_PER_PASS);
     packed(state, now, limits, leaving, |draft, user| {
-        empty_user(draft, user.id, limits.objects_per_changeset).map(drop)
+        empty_user(draft, *user, limits.objects_per_changeset).map(drop)
     })
 }
 

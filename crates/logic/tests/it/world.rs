@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use virtflow_logic::loops::{Agenda, WATCHING};
 use virtflow_logic::{
     Announce, Create, Cx, Enrol, Genesis, HostHello, HostInventory, Limits, NewSecret,
     ObservedPhase, ObservedReport, ObservedVm, Principal, Reply, Request, Via, controller_announce,
@@ -19,6 +20,8 @@ pub(crate) struct World {
     pub(crate) state: State,
     pub(crate) now: Timestamp,
     pub(crate) admin: ObjectId,
+    /// What the loops know from changes alone; compared with all there is after each one.
+    agendas: Vec<Agenda>,
 }
 
 pub(crate) struct Host {
@@ -34,6 +37,10 @@ impl World {
             state: State::empty(),
             now: Timestamp::from_ms(1_795_456_800_000),
             admin: ObjectId::NIL,
+            agendas: WATCHING
+                .iter()
+                .map(|watching| Agenda::new(*watching, &State::empty()))
+                .collect(),
         };
         let changeset = genesis(&Genesis {
             cluster_id: ObjectId::generate(),
@@ -383,7 +390,16 @@ impl World {
     pub(crate) fn commit(&mut self, changeset: &Changeset) -> Result<(), Refused> {
         let bytes = changeset.encode();
         let changeset = Changeset::decode(bytes).unwrap();
-        self.state.apply(&changeset)?;
+        let applied = self.state.apply(&changeset)?;
+        for (agenda, whole) in self.agendas.iter_mut().zip(WATCHING) {
+            agenda.absorb(&self.state, &applied.changes);
+            assert_eq!(
+                agenda.due(&self.state),
+                Agenda::new(*whole, &self.state).due(&self.state),
+                "{} has lost sight of something after {changeset:?}",
+                agenda.name()
+            );
+        }
         let mut again = self.state.clone();
         assert!(
             again.apply(&changeset).is_err(),
