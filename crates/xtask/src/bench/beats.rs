@@ -78,7 +78,7 @@ fn counts(scrape: &str) -> Result<Counts> {
 }
 
 /// The bucket's bound that so many percent do not exceed.
-fn at_most(counts: &Counts, percent: u64) -> f64 {
+fn at_most(counts: &[(f64, u64)], percent: u64) -> f64 {
     let all = counts.last().map_or(0, |(_, count)| *count);
     let wanted = (all * percent).div_ceil(100);
     counts
