@@ -1,3 +1,6 @@
+//! Lives of a cluster: a backup that begins another one, a survivor that goes on alone, an operator without a
+//! quorum.
+
 use serde_json::json;
 use virtflow_controller::commands;
 use virtflow_controller::daemon::admin::{Request as Ask, ask};
