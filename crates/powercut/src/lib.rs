@@ -1,0 +1,50 @@
+//! What a power cut leaves of files: for tests of what must survive one.
+//!
+//! ```text
+//! Recorder ──► Stream ──► State, State, … ──► Image ──► a folder to open a store in
+//! what the     every      which unflushed     the files
+//! process did  change     changes are kept    as bytes
+//! ```
+//!
+//! A [`Recorder`] notes every change that this process makes below one folder: files made, written,
+//! cut, flushed, renamed, removed, folders made and flushed. It stands between the program and the C
+//! library ([`intercept`]), so it sees the standard library and SQLite alike, in the order in which it
+//! happened. A test puts its own marks between: what was promised by then. At the end the recorded
+//! changes are played and compared with what is on the disk, so a change that was missed fails the test.
+//!
+//! A [`Stream`] is cut at every change. What may be left then ([`State`]):
+//!
+//! - of a file, what was flushed, and any beginning of what was written since; the last write also in
+//!   part: a beginning, an end, or only its length with zeros for bytes; or all but one earlier write,
+//!   since a disk need not keep to the order;
+//! - of a folder, the names that were flushed, and any beginning of the changes of names since. Their
+//!   order is kept, as the journals of the usual file systems do;
+//! - of each file and folder without regard to the others.
+//!
+//! Not in it: bytes that were flushed and are lost or damaged all the same (that is a broken disk:
+//! tests of flipped bits are for that), changes through a memory map (SQLite's `-shm`, which is not
+//! kept over a crash), renames between folders, links, and other processes.
+
+mod disk;
+mod intercept;
+mod record;
+mod states;
+
+pub use disk::Image;
+pub use record::{Recorder, Stream};
+pub use states::{State, sample};
+
+/// A folder for a test, in memory where the machine has such a place: what a power cut does to a disk
+/// is played here, and a flush that takes no time leaves room for more cuts.
+///
+/// # Panics
+/// If none can be made.
+#[must_use]
+pub fn scratch() -> tempfile::TempDir {
+    let memory = std::path::Path::new("/dev/shm");
+    let made = match memory.is_dir() {
+        true => tempfile::tempdir_in(memory),
+        false => tempfile::tempdir(),
+    };
+    made.expect("a place for temporary files")
+}
