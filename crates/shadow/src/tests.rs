@@ -2,6 +2,7 @@
 
 mod backup;
 mod crash;
+mod cuts;
 mod equal;
 mod fuzz;
 mod install;
@@ -10,3 +11,11 @@ mod open;
 pub(crate) mod power;
 mod read;
 mod size;
+
+/// Where a test that looks at a part of all cases begins: elsewhere each second, or as it is told.
+fn rotation() -> usize {
+    match std::env::var("VIRTFLOW_ROTATION") {
+        Ok(from) => from.parse().unwrap(),
+        Err(_) => usize::try_from(virtflow_types::Timestamp::now().ms() / 1000).unwrap(),
+    }
+}

@@ -18,7 +18,7 @@ use crate::types::IoFlushed;
 /// The file that names the flushed offset.
 pub(super) const MARK_FILE: &str = "flushed";
 /// Offset and checksum.
-const MARK_BYTES: usize = 16;
+pub(super) const MARK_BYTES: usize = 16;
 
 /// The flushed end of the log, in bytes and as an index.
 #[derive(Debug)]

@@ -133,7 +133,6 @@ impl LogStore {
         let text = serde_json::to_string(identity)?;
         let end = end_of(this.lock().save_user_data(Some(text))?);
         this.flush_and_wait(end).await?;
-        std::fs::File::open(dir)?.sync_all()?;
         Ok(this)
     }
 
@@ -186,7 +185,18 @@ impl LogStore {
             log_cache_max_items: Some(CACHE_ENTRIES_MAX),
             log_cache_capacity: Some(options.cache_bytes),
         };
-        let mut log = RaftLog::<LogTypes>::open(Arc::new(config))?;
+        let mut log = RaftLog::<LogTypes>::open(Arc::new(config)).map_err(|error| {
+            // Held by another process, no room, no right: the system's errors and the lock's are no
+            // damage.
+            if error.raw_os_error().is_some() || error.kind() == io::ErrorKind::WouldBlock {
+                return error;
+            }
+            let dir = dir.display();
+            io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!("the log in {dir} is damaged: {error}; {}", triage::WAY_OUT),
+            )
+        })?;
         // What was read may lie in the page cache of a machine whose process died: flush before it
         // counts as flushed.
         let last = log.log_state().last().map_or(0, |id| id.1);
@@ -200,6 +210,11 @@ impl LogStore {
             sync: options.flush,
         };
         this.flush_blocking(end, last)?;
+        // The names of the files, and the name of the folder itself.
+        let above = dir.parent().filter(|above| !above.as_os_str().is_empty());
+        for folder in std::iter::once(dir).chain(above) {
+            std::fs::File::open(folder)?.sync_all()?;
+        }
         Ok(this)
     }
 

@@ -1,11 +1,14 @@
-//! What to do with a log whose last file does not read to its end.
+//! What to do with a log whose last files do not read to their end.
 //!
 //! A power cut may leave a tail that was written but never flushed: nobody was told that it is there,
 //! so it may go. Bytes below the flushed offset were acknowledged: to drop them would break a promise
 //! of the whole group, so a log damaged there is refused. How far it was flushed is told by the mark
 //! file and by any sound frame behind the damage.
+//!
+//! A new file gets its name before the one before it is flushed, and its first record after that. So the
+//! unflushed tail may lie in the last file but one, with a file behind it that holds nothing yet.
 
-use std::fs::{self, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{self, Cursor};
 use std::path::{Path, PathBuf};
 
@@ -15,20 +18,19 @@ use raft_log::codeq::Decode;
 use super::flush::read_mark;
 use super::record::{FRAME_MAGIC, Frame, LogTypes};
 
-/// The last file of the log and the offset in the whole log at which it begins.
-fn last_chunk(dir: &Path) -> io::Result<Option<(PathBuf, u64)>> {
-    let mut last = None;
+/// The files of the log, each with the offset in the whole log at which it begins, in order.
+fn chunks(dir: &Path) -> io::Result<Vec<(u64, PathBuf)>> {
+    let mut chunks = Vec::new();
     for entry in fs::read_dir(dir)? {
         let entry = entry?;
         let name = entry.file_name();
         let offset = raft_log::chunked_wal::Config::parse_chunk_file_name(&name.to_string_lossy());
-        if let Ok(offset) = offset
-            && last.as_ref().is_none_or(|(_, highest)| offset > *highest)
-        {
-            last = Some((entry.path(), offset));
+        if let Ok(offset) = offset {
+            chunks.push((offset, entry.path()));
         }
     }
-    Ok(last)
+    chunks.sort();
+    Ok(chunks)
 }
 
 /// How many bytes from the beginning read as whole records.
@@ -54,39 +56,52 @@ pub(super) fn flushed_by_witnesses(bytes: &[u8]) -> u64 {
         .unwrap_or(0)
 }
 
+/// What every refusal of a damaged log ends with.
+pub(super) const WAY_OUT: &str = "remove this controller from the cluster and add it anew, or recover \
+    from it if no other is left";
+
 /// Cuts off a tail that was never flushed; refuses a log that lost what was. Returns the bytes cut.
 pub(super) fn triage(dir: &Path) -> io::Result<u64> {
-    let Some((path, begin)) = last_chunk(dir)? else {
-        return Ok(0);
-    };
-    let bytes = fs::read(&path)?;
-    let flushed = read_mark(dir)?;
-    let sound = sound_bytes(&bytes);
-    let end = begin + sound as u64;
-    let flushed = flushed.max(flushed_by_witnesses(&bytes[sound..]));
-    if end < flushed {
-        return Err(io::Error::new(
-            io::ErrorKind::InvalidData,
-            format!(
-                "the log is damaged: {} reads only to byte {sound} of {}, but {} bytes behind that were \
-                 acknowledged; remove this controller from the cluster and add it anew, or recover from it \
-                 if no other is left",
-                path.display(),
-                bytes.len(),
-                flushed - end,
-            ),
-        ));
+    let mut chunks = chunks(dir)?;
+    let mark = read_mark(dir)?;
+    let mut cut = 0;
+    while let Some((begin, path)) = chunks.pop() {
+        let bytes = fs::read(&path)?;
+        let sound = sound_bytes(&bytes);
+        let end = begin + sound as u64;
+        let flushed = mark.max(flushed_by_witnesses(&bytes[sound..]));
+        if end < flushed {
+            return Err(io::Error::new(
+                io::ErrorKind::InvalidData,
+                format!(
+                    "the log is damaged: {} reads only to byte {sound} of {}, but {} bytes behind that were \
+                     acknowledged; {WAY_OUT}",
+                    path.display(),
+                    bytes.len(),
+                    flushed - end,
+                ),
+            ));
+        }
+        let unsound = bytes.len() - sound;
+        cut += unsound as u64;
+        if unsound > 0 {
+            tracing::warn!(
+                file = %path.display(),
+                bytes = unsound,
+                "the log ends in bytes that were never flushed; cutting them off"
+            );
+        }
+        if sound == 0 {
+            fs::remove_file(&path)?;
+            File::open(dir)?.sync_all()?;
+            continue;
+        }
+        if unsound > 0 {
+            let file = OpenOptions::new().write(true).open(&path)?;
+            file.set_len(sound as u64)?;
+            file.sync_all()?;
+        }
+        break;
     }
-    let cut = bytes.len() - sound;
-    if cut > 0 {
-        tracing::warn!(
-            file = %path.display(),
-            bytes = cut,
-            "the log ends in bytes that were never flushed; cutting them off"
-        );
-        let file = OpenOptions::new().write(true).open(&path)?;
-        file.set_len(sound as u64)?;
-        file.sync_all()?;
-    }
-    Ok(cut as u64)
+    Ok(cut)
 }
