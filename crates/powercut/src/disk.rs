@@ -313,7 +313,7 @@ impl Disk {
                 self.change(*file, Change::Write(*at, bytes.clone()))
             }
             Event::Cut(file, length) => self.change(*file, Change::Cut(*length)),
-            Event::Flushed(file) => {
+            Event::Flushed(file, _) => {
                 let file = self.files.entry(*file).or_default();
                 file.flushed = file.content(Kept::First(usize::MAX));
                 file.version += 1;

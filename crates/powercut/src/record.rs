@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::fs::{FileType, OFlags, Stat};
 
-use crate::disk::{Disk, FileId, Image};
+use crate::disk::{Disk, FileId, Image, Kept};
 use crate::intercept;
 
 /// How many recordings run: without any, a call passes at the cost of looking here.
@@ -23,7 +23,8 @@ pub(crate) enum Event {
     MadeFolder(PathBuf),
     Written(FileId, u64, Arc<[u8]>),
     Cut(FileId, u64),
-    Flushed(FileId),
+    /// With the length that the file has then.
+    Flushed(FileId, u64),
     FlushedFolder(PathBuf),
     Renamed(PathBuf, PathBuf),
     Removed(PathBuf),
@@ -164,8 +165,10 @@ impl Recordings {
     }
 
     pub(crate) fn flushed(&mut self, file: BorrowedFd<'_>) {
+        let length = rustix::fs::fstat(file).map_or(0, |stat| stat.st_size);
         if let Some((recording, file)) = self.of_file(file) {
-            recording.events.push(Event::Flushed(file));
+            let length = u64::try_from(length).unwrap_or(0);
+            recording.events.push(Event::Flushed(file, length));
             return;
         }
         let name = format!("/proc/self/fd/{}", file.as_raw_fd());
@@ -316,8 +319,15 @@ impl Recorder {
             events: recording.events,
         };
         let mut disk = stream.disk();
-        for event in &stream.events {
+        for (number, event) in stream.events.iter().enumerate() {
             disk.apply(event);
+            if let Event::Flushed(file, length) = event {
+                let played = disk.files[file].content(Kept::First(0)).len() as u64;
+                assert_eq!(
+                    played, *length,
+                    "recorded otherwise than it is, event {number}: {event:?}"
+                );
+            }
         }
         let (played, found) = (disk.all(), Image::read(&self.root));
         let differs = played.difference(&found);

@@ -210,7 +210,7 @@ fn told(event: &Event) -> String {
             format!("file {} written, {} bytes at {at}", file.0, bytes.len())
         }
         Event::Cut(file, length) => format!("file {} cut to {length}", file.0),
-        Event::Flushed(file) => format!("file {} flushed", file.0),
+        Event::Flushed(file, _) => format!("file {} flushed", file.0),
         Event::FlushedFolder(path) => format!("folder `{}` flushed", path.display()),
         Event::Renamed(from, to) => format!("{} renamed to {}", from.display(), to.display()),
         Event::Removed(path) => format!("{} removed", path.display()),
@@ -219,6 +219,14 @@ fn told(event: &Event) -> String {
 }
 
 impl Stream {
+    /// What happened, a line for each event: for the one who looks for the reason of a failure.
+    #[must_use]
+    pub fn story(&self) -> String {
+        let lines = self.events.iter().enumerate();
+        let lines = lines.map(|(number, event)| format!("{} {}\n", number + 1, told(event)));
+        lines.collect()
+    }
+
     /// All states that differ, in the order of the cuts.
     ///
     /// A state that can be left at several moments is told of once for each set of marks: what was

@@ -76,6 +76,20 @@ fn a_change_that_was_not_seen_is_noticed() {
 }
 
 #[test]
+#[should_panic(expected = "recorded otherwise than it is, event")]
+fn bytes_that_passed_by_are_noticed_at_the_flush() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("a"), "bytes").unwrap();
+    let recorder = Recorder::start(dir.path());
+    // Within the kernel, with none of the calls that are looked at.
+    let (a, b) = (recorder.root().join("a"), recorder.root().join("b"));
+    fs::copy(a, &b).unwrap();
+    File::open(&b).unwrap().sync_all().unwrap();
+    fs::remove_file(b).unwrap();
+    let _ = recorder.finish();
+}
+
+#[test]
 fn what_was_flushed_stays_and_the_rest_comes_in_parts() {
     let dir = tempfile::tempdir().unwrap();
     let recorder = Recorder::start(dir.path());

@@ -29,6 +29,10 @@ impl Folder {
     pub(crate) async fn open(dir: &Path) -> Result<Self, StoreError> {
         make_private_dir(dir)?;
         make_private_dir(&dir.join("snapshots"))?;
+        // The folder's own name too: what is flushed within a folder that is lost is lost with it.
+        if let Some(parent) = dir.parent().filter(|parent| !parent.as_os_str().is_empty()) {
+            sync_dir(parent)?;
+        }
         let path = dir.join(LOCK);
         let lock = OpenOptions::new()
             .create(true)

@@ -5,6 +5,7 @@ mod crash;
 mod cuts;
 mod equal;
 mod fuzz;
+mod flips;
 mod install;
 mod machine;
 mod open;

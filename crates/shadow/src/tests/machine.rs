@@ -218,6 +218,27 @@ impl Machine {
         }
     }
 
+    /// So many entries, each with one more object.
+    pub(super) fn grow(&mut self, entries: u64) {
+        for _ in 0..entries {
+            let n = self.state.index();
+            let mut changeset = self.changeset();
+            let id = ObjectId::from_u128(u128::from(n) << 64 | 0x6_0000);
+            let size = u16::try_from(n * 37 % 1500).unwrap();
+            let mut object = thing(id, 200, size, None);
+            object.name = format!("grown-{n}").into();
+            object.footprint.claims = vec![Claim::point("names", object.name.as_bytes())].into();
+            changeset.ops.push(Op::Put(Box::new(object)));
+            let body = format!(r#"{{"actor":"{}","object":"{id}"}}"#, changeset.actor);
+            changeset.ops.push(Op::Record(Record {
+                stream: "audit".into(),
+                body: body.into(),
+            }));
+            let entry = self.entry(vec![changeset]);
+            assert_eq!(entry.outcomes[0].result, Ok(()));
+        }
+    }
+
     pub(super) fn index(&self) -> u64 {
         self.state.index()
     }
