@@ -233,6 +233,23 @@ impl Stream {
     /// promised may differ.
     #[must_use]
     pub fn states(&self) -> Vec<State> {
+        self.states_after(|_| true)
+    }
+
+    /// As [`Self::states`], but cut only after events that `which` picks by what the story tells of
+    /// them, and after so many before and behind each.
+    #[must_use]
+    pub fn states_near(&self, which: impl Fn(&str) -> bool, around: usize) -> Vec<State> {
+        let mut near = BTreeSet::new();
+        for (number, event) in self.events.iter().enumerate() {
+            if which(&told(event)) {
+                near.extend(number.saturating_sub(around)..=number + around);
+            }
+        }
+        self.states_after(|number| near.contains(&number))
+    }
+
+    fn states_after(&self, looked_at: impl Fn(usize) -> bool) -> Vec<State> {
         let mut disk = self.disk();
         let mut hashes = Hashes::default();
         let mut marks: Arc<BTreeMap<&'static str, u64>> = Arc::default();
@@ -243,6 +260,9 @@ impl Stream {
                 Arc::make_mut(&mut marks).insert(*what, *value);
             }
             disk.apply(event);
+            if !looked_at(number) {
+                continue;
+            }
             for (choice, how) in choices(&disk, event, number) {
                 if seen.insert((hashes.of_image(&disk, &choice), marks.clone())) {
                     states.push(State {
@@ -254,14 +274,6 @@ impl Stream {
                 }
             }
         }
-        states
-    }
-
-    /// The states at which one of the events happened that `which` picks by what it is told as.
-    #[must_use]
-    pub fn states_where(&self, which: impl Fn(&str) -> bool) -> Vec<State> {
-        let mut states = self.states();
-        states.retain(|state| which(&told(&self.events[state.at - 1])));
         states
     }
 

@@ -98,6 +98,8 @@ pub struct RaftLimits {
     pub keep_log_entries: u64,
     /// Bytes of log entries kept in memory.
     pub log_cache_bytes: usize,
+    /// Bytes of one file of the log; purging frees whole files.
+    pub log_file_bytes: usize,
     /// Entries that a follower of the changes may be behind before it must begin anew.
     pub change_entries_max: usize,
     /// How often members compare digests.
@@ -124,6 +126,7 @@ impl Default for RaftLimits {
             snapshot_log_bytes: 256 * 1024 * 1024,
             keep_log_entries: 5_000,
             log_cache_bytes: 32 * 1024 * 1024,
+            log_file_bytes: 64 * 1024 * 1024,
             change_entries_max: 4096,
             digest_interval: Duration::from_secs(10),
             promote_timeout: Duration::from_secs(120),

@@ -212,6 +212,9 @@ pub(crate) struct Machine {
     /// carries only the first membership, which every later entry's marks repeat; an index of 0
     /// means "nothing" to the shadow.
     pub(crate) shadow_from: u64,
+    /// A snapshot that is given to others reaches at least this far: the log may be purged up to here,
+    /// and what follows a lower one could not be sent.
+    snapshot_from: u64,
     published: Arc<Published>,
 }
 
@@ -236,8 +239,14 @@ impl Machine {
             shadow_queue_max: limits.shadow_queue_hard,
             shadow_stall: limits.shadow_stall,
             shadow_from: 1,
+            snapshot_from: 0,
             published,
         })
+    }
+
+    /// The log is purged up to here: what was loaded holds it.
+    pub(crate) fn log_begins_after(&mut self, purged: u64) {
+        self.snapshot_from = purged;
     }
 
     fn stop(&self, reason: String) -> io::Error {
@@ -472,6 +481,7 @@ impl RaftStateMachine<Types> for Machine {
         self.last = last;
         self.membership = membership;
         self.state = loaded.state;
+        self.snapshot_from = self.state.index();
         let image = Arc::new(self.state.clone());
         self.published.hub.replaced(&image);
         self.published
@@ -492,7 +502,17 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        let file = self.shadow.current_snapshot().await.map_err(broken)?;
+        let mut file = self.shadow.current_snapshot().await.map_err(broken)?;
+        // A snapshot that was installed is the state from then on and no file to send; what was made
+        // here before may be older than what is left of the log.
+        if file.as_ref().map_or(0, |file| file.index) < self.snapshot_from {
+            file = Some(
+                self.shadow
+                    .snapshot(self.snapshot_from)
+                    .await
+                    .map_err(broken)?,
+            );
+        }
         file.map(snapshot_of).transpose()
     }
 }

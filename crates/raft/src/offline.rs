@@ -11,6 +11,7 @@ use prost::Message;
 use virtflow_state::port::Loaded;
 use virtflow_types::ObjectId;
 
+use crate::config::RaftLimits;
 use crate::link::roster_of;
 use crate::log::{Identity, LogOptions, LogStore};
 use crate::member::{Member, MemberInfo, MemberRole};
@@ -54,7 +55,11 @@ fn log_error(doing: &'static str) -> impl Fn(std::io::Error) -> OfflineError {
 }
 
 fn options() -> LogOptions {
-    LogOptions::new(CACHE_BYTES, Arc::default())
+    let limits = RaftLimits {
+        log_cache_bytes: CACHE_BYTES,
+        ..RaftLimits::default()
+    };
+    LogOptions::new(&limits, Arc::default())
 }
 
 /// Makes the empty log of a member. Done once, with its data folder: a node without a log does not

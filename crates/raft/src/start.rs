@@ -87,7 +87,7 @@ impl Node {
             node_id: config.node_id,
             store_id: config.store_id,
         };
-        let options = LogOptions::new(config.limits.log_cache_bytes, measures.clone());
+        let options = LogOptions::new(&config.limits, measures.clone());
         let log = LogStore::open(&config.dir, &identity, &options);
         let log = log.map_err(|error| StartError::Log(error.to_string()))?;
         let parts = Parts {
@@ -139,14 +139,19 @@ impl Node {
             measures,
         } = parts;
         let library = library_config(&config)?;
-        let purged = log.get_log_state().await.map_err(recovering)?;
-        let purged = purged.last_purged_log_id.map_or(0, |id| id.index);
-        if purged > loaded.state.index() {
+        let held = log.get_log_state().await.map_err(recovering)?;
+        let purged = held.last_purged_log_id.map_or(0, |id| id.index);
+        let index = loaded.state.index();
+        if purged > index {
             return Err(StartError::Gap {
                 purged,
-                loaded: loaded.state.index(),
+                loaded: index,
             });
         }
+        // A log that ends below the state, as after a crash in the middle of an install, is purged up to
+        // the state when the library starts.
+        let ends_below = held.last_log_id.map_or(0, |id| id.index) < index;
+        let log_begins_after = if ends_below { index } else { purged };
         let (last, membership) = Meta::read(&loaded.raft_meta).map_err(recovering)?;
         let applied = Applied {
             index: last.map_or(0, |id| id.index),
@@ -168,7 +173,8 @@ impl Node {
             &membership,
         ));
         let machine = Machine::new(loaded, shadow.clone(), &config.limits, published.clone());
-        let machine = machine.map_err(recovering)?;
+        let mut machine = machine.map_err(recovering)?;
+        machine.log_begins_after(log_begins_after);
         // Replaying the log below needs the shadow to follow.
         let feeding = tokio::spawn(tasks::feed_flushed(
             log.flushed(),

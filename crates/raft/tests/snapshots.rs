@@ -107,6 +107,69 @@ async fn a_member_behind_a_purged_log_and_a_new_one_get_a_snapshot_while_writes_
     .await;
 }
 
+/// A snapshot that was installed is no file to send. One that was made before is too old: what follows
+/// it was purged.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_was_given_a_snapshot_can_give_one() {
+    bounded(async {
+        for restarted in [false, true] {
+            let mut world = small_log();
+            world.dir = virtflow_powercut::scratch();
+            world.sqlite = true;
+            world.limits.snapshot_entries = 30;
+            let mut group = Group::with(3, world).await;
+            let away = group.follower_id().await;
+            for number in 0..40 {
+                group.surely(&format!("before-{number}")).await;
+            }
+            let node = group.runners[&away].node.clone();
+            until("a snapshot of its own", || node.status().snapshot > 0).await;
+            let last_seen = node.status().last_log;
+            drop(node);
+            group.kill(away).await;
+            let leader = group.leader().await.node.clone();
+            for number in 0..60 {
+                leader
+                    .propose(make(&format!("while-away-{number}")))
+                    .await
+                    .unwrap();
+            }
+            until("the log to be purged", || {
+                leader.status().purged > last_seen
+            })
+            .await;
+            group.restart(away).await;
+            let node = group.runners[&away].node.clone();
+            until("a snapshot", || {
+                node.status().measured.snapshots_installed > 0
+            })
+            .await;
+            drop((leader, node));
+            group.converge().await;
+            if restarted {
+                group.kill(away).await;
+                group.restart(away).await;
+                group.converge().await;
+            }
+            // It leads alone with one other, and a new member comes that has nothing.
+            while group.leader_id().await != away {
+                let leader = group.leader_id().await;
+                drop(group.runners[&leader].node.hand_over().await);
+                tokio::time::sleep(Duration::from_millis(100)).await;
+            }
+            let new = group.join("node-4").await;
+            let leads = group.leader_id().await;
+            group.runners[&leads].node.promote(new).await.unwrap();
+            group.converge().await;
+            let node = &group.runners[&new].node;
+            assert!(node.status().measured.snapshots_installed > 0);
+            assert_eq!(count(&node.image()), 100);
+            assert_eq!(leads, away);
+        }
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_receiver_that_dies_at_any_moment_of_the_transfer_still_gets_there() {
     bounded(async {

@@ -33,6 +33,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 use virtflow_types::{ObjectId, RequestId};
 
+use crate::config::RaftLimits;
 use crate::measure::Measures;
 use crate::phase;
 use crate::types::{self, Entry, IoFlushed, LogId, Types};
@@ -40,8 +41,6 @@ use crate::wire::EntryBody;
 use flush::{FlushAsk, FlushState, Flushed, Waiter};
 use record::{FRAME_HEADER_BYTES, Frame, LogTypes, VoteRecord};
 
-/// Bytes of one file of the log; purging frees whole files.
-const CHUNK_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Records of one file of the log.
 const CHUNK_RECORDS_MAX: usize = 512 * 1024;
 /// Bytes read at once when the log is opened.
@@ -72,10 +71,10 @@ pub(crate) struct LogOptions {
 }
 
 impl LogOptions {
-    pub(crate) fn new(cache_bytes: usize, measures: Arc<Measures>) -> Self {
+    pub(crate) fn new(limits: &RaftLimits, measures: Arc<Measures>) -> Self {
         Self {
-            cache_bytes,
-            chunk_bytes: CHUNK_BYTES_MAX,
+            cache_bytes: limits.log_cache_bytes,
+            chunk_bytes: limits.log_file_bytes,
             measures,
             flush: true,
         }

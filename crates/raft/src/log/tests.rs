@@ -48,7 +48,7 @@ fn identity() -> Identity {
 }
 
 fn options() -> LogOptions {
-    LogOptions::new(1 << 20, Arc::default())
+    LogOptions::new(&RaftLimits::default(), Arc::default())
 }
 
 fn batch(term: u64, index: u64, text: &str) -> Entry {

@@ -40,6 +40,7 @@ pub struct World {
     pub cluster_id: ObjectId,
     authority: CertificateAuthority,
     pub limits: RaftLimits,
+    pub timing: Timing,
     /// The real shadow instead of the one made for tests.
     pub sqlite: bool,
 }
@@ -163,6 +164,12 @@ impl World {
             authority: CertificateAuthority::create(cluster_id.uuid(), Timestamp::now().ms())
                 .unwrap(),
             limits,
+            // Many nodes share few cores with other tests: a leader is missed later than usual.
+            timing: Timing {
+                heartbeat_ms: 100,
+                election_min_ms: 700,
+                election_max_ms: 1400,
+            },
             sqlite: false,
         }
     }
@@ -250,12 +257,7 @@ impl World {
             self.cluster_id,
         );
         config.limits = self.limits.clone();
-        // Many nodes share few cores with other tests: a leader is missed later than usual.
-        config.timing = Timing {
-            heartbeat_ms: 100,
-            election_min_ms: 700,
-            election_max_ms: 1400,
-        };
+        config.timing = self.timing;
         let started = runtime
             .spawn(run(
                 config,
@@ -310,6 +312,18 @@ async fn run(
 }
 
 impl Home {
+    /// The same member, on a copy of its data.
+    pub fn at(&self, dir: PathBuf) -> Self {
+        Self {
+            node_id: self.node_id,
+            store_id: self.store_id,
+            dir,
+            tls: self.tls.clone(),
+            address: self.address,
+            info: self.info.clone(),
+        }
+    }
+
     /// Takes over another's address.
     pub fn address_of(&mut self, other: &Self) {
         self.address = other.address;
