@@ -30,6 +30,12 @@ impl State {
     pub fn mark(&self, what: &str) -> Option<u64> {
         self.marks.get(what).copied()
     }
+
+    /// Whether nothing is left but what was flushed.
+    #[must_use]
+    pub fn is_flushed_only(&self) -> bool {
+        self.choice == Choice::default()
+    }
 }
 
 impl fmt::Display for State {

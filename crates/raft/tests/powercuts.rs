@@ -15,7 +15,7 @@ use virtflow_powercut::{Image, Recorder, State, Stream, sample, scratch};
 use virtflow_raft::{ChangeEvent, Node, Timing};
 
 /// States in which each member is started by itself. All of them with `VIRTFLOW_EXHAUSTIVE=1`.
-const ALONE: usize = 80;
+const ALONE: usize = 70;
 /// States in which the group is started.
 const TOGETHER: usize = 12;
 
@@ -145,14 +145,13 @@ impl Life {
     async fn start_alone(&self, dir: &Path, state: &State, image: &Image) {
         image.write(dir).unwrap();
         let acknowledged = state.mark("acknowledged").unwrap_or(0);
-        let mut holding = 0;
-        for (id, home) in self.homes_in(dir) {
-            let runner = self.world.try_start(&home).await;
+        let homes = self.homes_in(dir);
+        let starts = homes.iter().map(async |(id, home)| {
+            let runner = self.world.try_start(home).await;
             let runner = runner.unwrap_or_else(|error| panic!("{state}, member {id}: {error}"));
             // What it found in its log is told a moment later.
             until("the log's end", || runner.node.status().last_log > 0).await;
             let status = runner.node.status();
-            holding += usize::from(status.last_log >= acknowledged);
             assert!(
                 status.purged <= status.shadow.durable,
                 "{state}, member {id}: {status:?}"
@@ -168,7 +167,9 @@ impl Life {
                 );
             }
             runner.kill().await;
-        }
+            usize::from(status.last_log >= acknowledged)
+        });
+        let holding: usize = futures::future::join_all(starts).await.into_iter().sum();
         assert!(holding >= 2, "{state}: {acknowledged} is in {holding} logs");
         std::fs::remove_dir_all(dir).unwrap();
     }

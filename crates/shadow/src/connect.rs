@@ -26,10 +26,7 @@ const READER_CACHE_KIB: u32 = 512;
 const NOT_A_DATABASE: &str = "26";
 
 fn base(path: &Path) -> SqliteConnectOptions {
-    let options = SqliteConnectOptions::new();
-    #[cfg(test)]
-    let options = crate::tests::power::watch(path, options);
-    options
+    SqliteConnectOptions::new()
         .filename(path)
         .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(STATEMENTS_MAX)

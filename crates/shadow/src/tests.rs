@@ -9,7 +9,7 @@ mod flips;
 mod install;
 mod machine;
 mod open;
-pub(crate) mod power;
+mod power;
 mod read;
 mod size;
 

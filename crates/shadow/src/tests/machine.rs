@@ -224,7 +224,13 @@ impl Machine {
             let n = self.state.index();
             let mut changeset = self.changeset();
             let id = ObjectId::from_u128(u128::from(n) << 64 | 0x6_0000);
-            let size = u16::try_from(n * 37 % 1500).unwrap();
+            // Rows that share a page, and rows that reach over several.
+            let size = if n % 3 == 0 {
+                n * 37 % 300
+            } else {
+                4000 + n * 37 % 5000
+            };
+            let size = u16::try_from(size).unwrap();
             let mut object = thing(id, 200, size, None);
             object.name = format!("grown-{n}").into();
             object.footprint.claims = vec![Claim::point("names", object.name.as_bytes())].into();
