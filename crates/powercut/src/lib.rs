@@ -48,3 +48,36 @@ pub fn scratch() -> tempfile::TempDir {
     };
     made.expect("a place for temporary files")
 }
+
+/// Where a test that looks at a part of all cases begins: elsewhere each second, or at
+/// `VIRTFLOW_ROTATION`. Such a test prints it.
+///
+/// # Panics
+/// If the variable is no number.
+#[must_use]
+pub fn rotation() -> usize {
+    if let Some(from) = variable("VIRTFLOW_ROTATION") {
+        return from;
+    }
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.map_or(0, |now| usize::try_from(now.as_secs()).unwrap_or(0))
+}
+
+/// Which cases are looked at: every so manieth, and the first of them. With `VIRTFLOW_EXHAUSTIVE=1` it
+/// is each of them; with another number, for one who does it in pieces, every so manieth.
+///
+/// # Panics
+/// If the variable is no number.
+#[must_use]
+pub fn every(usual: usize) -> (usize, usize) {
+    let step = variable("VIRTFLOW_EXHAUSTIVE").unwrap_or(usual).max(1);
+    (step, rotation() % step)
+}
+
+fn variable(name: &str) -> Option<usize> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name} is a number, not `{text}`")),
+    )
+}

@@ -44,15 +44,16 @@ impl fmt::Display for State {
     }
 }
 
-/// At most about `most` of the states, evenly spread, from one of the first on.
-pub fn sample(states: &[State], most: usize, from: usize) -> Vec<State> {
-    let step = states.len().div_ceil(most.max(1)).max(1);
-    states
-        .iter()
-        .skip(from % step)
-        .step_by(step)
-        .cloned()
-        .collect()
+/// About `most` of the states, evenly spread, others at each run; how many there are to choose from and
+/// where it begins is printed. All of them with `VIRTFLOW_EXHAUSTIVE=1`.
+#[must_use]
+pub fn sample(states: &[State], most: usize) -> Vec<State> {
+    let (step, from) = crate::every(states.len().div_ceil(most.max(1)));
+    println!(
+        "of {} states every {step}., beginning at {from}",
+        states.len()
+    );
+    states.iter().skip(from).step_by(step).cloned().collect()
 }
 
 /// Hashes of files' contents: most stay as they were from one state to the next.

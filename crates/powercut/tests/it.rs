@@ -57,6 +57,8 @@ fn every_way_to_change_a_file_is_seen() {
     let root = recorder.root().to_owned();
     let stream = recorder.finish();
     assert!(stream.changes() > 15);
+    let told = "\n15 within/b renamed to within/c\n";
+    assert!(stream.story().contains(told), "{}", stream.story());
     assert_eq!(
         text(&Image::read(&root)),
         "a=oXYtZothr old=0123456789ten within/c=b"
@@ -207,7 +209,7 @@ fn marks_stand_where_they_were_made_and_a_sample_is_spread() {
         promised.insert(state.mark("promised"));
     });
     assert_eq!(promised.len(), 11);
-    let some = sample(&states, 7, 3);
+    let some = sample(&states, 7);
     assert!(
         (5..=7).contains(&some.len()),
         "{} of {}",

@@ -12,11 +12,3 @@ mod open;
 mod power;
 mod read;
 mod size;
-
-/// Where a test that looks at a part of all cases begins: elsewhere each second, or as it is told.
-fn rotation() -> usize {
-    match std::env::var("VIRTFLOW_ROTATION") {
-        Ok(from) => from.parse().unwrap(),
-        Err(_) => usize::try_from(virtflow_types::Timestamp::now().ms() / 1000).unwrap(),
-    }
-}

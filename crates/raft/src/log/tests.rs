@@ -24,14 +24,6 @@ pub(crate) mod shadow;
 mod cuts;
 mod flips;
 
-/// Where a test that looks at a part of all cases begins: elsewhere each second, or as it is told.
-fn rotation() -> usize {
-    match std::env::var("VIRTFLOW_ROTATION") {
-        Ok(from) => from.parse().unwrap(),
-        Err(_) => usize::try_from(virtflow_types::Timestamp::now().ms() / 1000).unwrap(),
-    }
-}
-
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

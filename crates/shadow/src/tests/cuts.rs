@@ -17,7 +17,7 @@ use virtflow_state::port::Shadow as _;
 use super::machine::{Machine, assert_same, options};
 use crate::{ShadowOptions, SqliteShadow, Timing, current_state_file};
 
-/// States looked at in an ordinary run. All of them with `VIRTFLOW_EXHAUSTIVE=1`.
+/// States looked at in an ordinary run.
 const STATES: usize = 1300;
 
 /// Flushes happen when somebody waits for them, and else seldom.
@@ -193,18 +193,8 @@ pub(super) fn runtime() -> tokio::runtime::Runtime {
 fn a_shadow_opens_after_a_power_cut_at_any_moment() {
     let dir = scratch();
     let (stream, machine) = runtime().block_on(a_life(dir.path()));
-    if let Some(path) = std::env::var_os("VIRTFLOW_STORY") {
-        std::fs::write(path, stream.story()).unwrap();
-    }
     let all = stream.states();
-    let states = match std::env::var_os("VIRTFLOW_EXHAUSTIVE") {
-        Some(_) => all.clone(),
-        None => {
-            let from = super::rotation();
-            println!("beginning at {from}");
-            sample(&all, STATES, from)
-        }
-    };
+    let states = sample(&all, STATES);
     let left = Mutex::new(BTreeSet::new());
     let number = AtomicUsize::new(0);
     stream.visit_on(2, &states, |_, state, image| {

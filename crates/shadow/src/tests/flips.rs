@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use virtflow_powercut::scratch;
+use virtflow_powercut::{every, scratch};
 use virtflow_state::port::Shadow as _;
 
 use super::cuts::runtime;
@@ -15,7 +15,7 @@ use crate::StoreError;
 use crate::options::Integrity;
 use crate::state_file::StateFile;
 
-/// Every so manieth byte is looked at in an ordinary run. Each of them with `VIRTFLOW_EXHAUSTIVE=1`.
+/// Every so manieth byte is looked at in an ordinary run.
 const STEP: usize = 211;
 /// The smallest file that is looked at.
 const FILE_BYTES: usize = 256 * 1024;
@@ -81,14 +81,7 @@ fn a_flipped_bit_in_any_byte_of_a_state_is_refused_or_changes_no_row() {
     let machine = runtime().block_on(closed(&dir.path().join("sound")));
     let sound = fs::read(dir.path().join("sound/state.1.db")).unwrap();
     assert!(sound.len() >= FILE_BYTES);
-    let (step, from) = match std::env::var_os("VIRTFLOW_EXHAUSTIVE") {
-        // Every so manieth, for one who wants to do it in pieces.
-        Some(step) => {
-            let step = step.to_str().unwrap().parse().unwrap();
-            (step, super::rotation() % step)
-        }
-        None => (STEP, super::rotation() % STEP),
-    };
+    let (step, from) = every(STEP);
     println!("every byte from {from} in steps of {step}");
     let counts = Mutex::new(BTreeMap::new());
     let next = AtomicUsize::new(0);

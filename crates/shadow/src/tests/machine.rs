@@ -225,7 +225,7 @@ impl Machine {
             let mut changeset = self.changeset();
             let id = ObjectId::from_u128(u128::from(n) << 64 | 0x6_0000);
             // Rows that share a page, and rows that reach over several.
-            let size = if n % 3 == 0 {
+            let size = if n.is_multiple_of(3) {
                 n * 37 % 300
             } else {
                 4000 + n * 37 % 5000

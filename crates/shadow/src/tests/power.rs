@@ -48,7 +48,7 @@ fn a_power_cut_at_any_moment_keeps_what_was_durable() {
     states.retain(State::is_flushed_only);
     let (mut found, mut lost) = (BTreeSet::new(), 0);
     let mut number = 0;
-    stream.visit(&sample(&states, CUTS, 0), |state, image| {
+    stream.visit(&sample(&states, CUTS), |state, image| {
         number += 1;
         let left = dir.path().join(format!("left-{number}"));
         image.write(&left).unwrap();

@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use virtflow_powercut::{Recorder, State, Stream, scratch};
+use virtflow_powercut::{Recorder, State, Stream, sample, scratch};
 
 use super::*;
 
@@ -284,9 +284,7 @@ fn a_log_opens_after_a_power_cut_during_a_start_after_a_power_cut() {
     let dir = scratch();
     let (stream, list) = runtime().block_on(a_life(dir.path()));
     let all = stream.states();
-    let from = rotation();
-    println!("beginning at {from}");
-    let first = virtflow_powercut::sample(&all, 120, from);
+    let first = sample(&all, 120);
     let cuts = AtomicU64::new(0);
     stream.visit_on(2, &first, |thread, state, image| {
         let promised = Promised::at(state);

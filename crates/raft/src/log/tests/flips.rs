@@ -2,12 +2,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use virtflow_powercut::{Image, scratch};
+use virtflow_powercut::{Image, every, scratch};
 
 use super::cuts::Held;
 use super::*;
 
-/// Every so manieth byte is looked at in an ordinary run. Each of them with `VIRTFLOW_EXHAUSTIVE=1`.
+/// Every so manieth byte is looked at in an ordinary run.
 const STEP: usize = 23;
 
 fn files() -> LogOptions {
@@ -64,10 +64,7 @@ fn a_flipped_bit_in_any_byte_of_a_log_is_refused_or_changes_nothing() {
     });
     assert_eq!(expected.entries.len(), 138);
 
-    let (step, from) = match std::env::var_os("VIRTFLOW_EXHAUSTIVE") {
-        Some(_) => (1, 0),
-        None => (STEP, rotation() % STEP),
-    };
+    let (step, from) = every(STEP);
     println!("every byte from {from} in steps of {step}");
     let (refused, harmless) = (AtomicUsize::new(0), AtomicUsize::new(0));
     std::thread::scope(|scope| {
