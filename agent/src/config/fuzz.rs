@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use virtflow_settings::ConfigError;
 use virtflow_testkit::fuzz::{Format, Target, text};
 
-use super::read::{ConfigError, KEYS, read, variable_of};
+use super::read::{KEYS, read, variable_of};
 
 const EXAMPLE: &str = include_str!("../../../systemd/agent.example.toml");
 

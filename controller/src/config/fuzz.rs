@@ -2,9 +2,10 @@
 
 use std::path::Path;
 
+use virtflow_settings::ConfigError;
 use virtflow_testkit::fuzz::{Format, Target, text};
 
-use super::read::{ConfigError, all_keys, read};
+use super::read::{all_keys, read};
 
 const EXAMPLE: &str = include_str!("../../../systemd/controller.example.toml");
 

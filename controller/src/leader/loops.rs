@@ -67,7 +67,7 @@ pub(super) async fn watch(app: App, leader: Arc<Leader>, watching: Watching) {
                     }
                     None => return,
                 },
-                () = tokio::time::sleep_until(next.into()), if !wanted => wanted = true,
+                () = tokio::time::sleep_until(next), if !wanted => wanted = true,
             }
         }
         let began = Instant::now();

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use serde_json::json;
 use virtflow_logic::AUDIT_STREAM;
 use virtflow_model::Kind;
-use virtflow_shadow::{RANGE_RECORDS_MAX, SqliteShadow};
+use virtflow_shadow::{Archive, RANGE_RECORDS_MAX};
 use virtflow_state::RecordRow;
 
 use super::support::*;
 
 /// All that lies in a store of the audit up to `last`, from the first on.
-async fn audit(shadow: &SqliteShadow, last: u64) -> Vec<RecordRow> {
+async fn audit(shadow: &dyn Archive, last: u64) -> Vec<RecordRow> {
     let mut rows: Vec<RecordRow> = Vec::new();
     let mut upto = last;
     while upto > 0 {
@@ -57,7 +57,7 @@ async fn records_that_a_snapshot_left_out_are_copied_from_a_peer_and_prove_thems
     .await;
     let index = leader.node().read_index().await.unwrap();
     back.app.node().wait_applied(index).await.unwrap();
-    let shadow: Arc<SqliteShadow> = back.app.shadow().clone();
+    let shadow: Arc<dyn Archive> = back.app.shadow().clone();
     shadow.wait_written(index).await.unwrap();
     let missing = shadow.missing_records().await.unwrap();
     assert!(
@@ -78,12 +78,12 @@ async fn records_that_a_snapshot_left_out_are_copied_from_a_peer_and_prove_thems
         .await
         .unwrap()
         .stream(AUDIT_STREAM);
-    let here = audit(&shadow, head.count).await;
+    let here = audit(&*shadow, head.count).await;
     let mut chain = virtflow_state::StreamHead::default();
     for row in &here {
         chain = chain.append(&row.body);
         assert_eq!((row.count, row.head), (chain.count, chain.head));
     }
     assert_eq!(chain, head);
-    assert_eq!(here, audit(leader.shadow(), head.count).await);
+    assert_eq!(here, audit(&**leader.shadow(), head.count).await);
 }

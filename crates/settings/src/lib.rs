@@ -4,6 +4,7 @@
 //! Every refusal names the file, line and key, or the variable, that it is about: a mistyped key that
 //! is silently ignored is worse than a daemon that does not start. What the keys mean, and how they may
 //! contradict each other, only the daemon knows; it gives its types and its check.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod error;
 mod place;

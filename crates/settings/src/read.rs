@@ -264,7 +264,8 @@ mod tests {
     #[test]
     fn what_is_wrong_is_named_where_it_stands() {
         let books = [("LIBRARY_SHELF_BOOKS", "7")];
-        let cases: &[(&str, &[(&str, &str)], &str)] = &[
+        type Case<'a> = (&'a str, &'a [(&'a str, &'a str)], &'a str);
+        let cases: &[Case<'_>] = &[
             ("name = 1\n", &[], "l.toml:1: `name`: invalid type"),
             ("= 1", &[], "l.toml:1"),
             ("[shelf]\n", &books, "l.toml: missing field `name`"),

@@ -95,6 +95,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// The short tier of the simulation; how many seeds kept every promise.
 fn simulate() -> Result<usize> {
+    sim::lint()?;
     let program = sim::build(&workspace())?;
     let mut passed = 0;
     for options in [sim::Options::short(), sim::Options::twins()] {
