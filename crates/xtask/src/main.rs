@@ -1,5 +1,5 @@
 //! What a person does with this workspace beside editing it: `cargo xtask demo`, `ci`, `fix`,
-//! `bench`, `fuzz`, `rig`, `setup`, `sim`.
+//! `bench`, `fuzz`, `mutants`, `rig`, `setup`, `sim`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -11,6 +11,7 @@ mod bench;
 mod ci;
 mod demo;
 mod fuzz;
+mod mutants;
 mod rig;
 mod setup;
 mod sim;
@@ -37,6 +38,7 @@ enum Command {
     Fix,
     Rig(rig::Options),
     Sim(sim::Options),
+    Mutants(mutants::Options),
     /// Installs the Debian packages that building, the demo and the tests need.
     ///
     /// Runs `apt-get update` and `apt-get install --no-install-recommends` for those that are
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
         Command::Fix => ci::fix(),
         Command::Rig(options) => rig::run(&options),
         Command::Sim(options) => sim::run(&options),
+        Command::Mutants(options) => mutants::run(&options),
         Command::Setup => setup::packages(),
     };
     match result {

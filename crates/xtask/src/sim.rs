@@ -72,7 +72,19 @@ impl Options {
 }
 
 /// What the build is told: a seeded scheduler, and this workspace's simulated parts.
-const FLAGS: &str = "--cfg tokio_unstable --cfg virtflow_sim";
+pub(crate) const FLAGS: &str = "--cfg tokio_unstable --cfg virtflow_sim";
+
+/// Cargo's arguments for it.
+pub(crate) const BUILD: [&str; 8] = [
+    "build",
+    "--locked",
+    "--profile",
+    "sim",
+    "--package",
+    "virtflow-testkit",
+    "--bin",
+    "virtflow-sim",
+];
 
 fn target(root: &Path) -> PathBuf {
     root.join("target/sim")
@@ -99,16 +111,7 @@ pub(crate) fn lint() -> Result<()> {
 
 /// Builds the simulator of the workspace in `root`; its program.
 pub(crate) fn build(root: &Path) -> Result<PathBuf> {
-    let mut command = cargo(&[
-        "build",
-        "--locked",
-        "--profile",
-        "sim",
-        "--package",
-        "virtflow-testkit",
-        "--bin",
-        "virtflow-sim",
-    ]);
+    let mut command = cargo(&BUILD);
     command
         .current_dir(root)
         .env("RUSTFLAGS", FLAGS)
