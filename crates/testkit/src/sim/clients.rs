@@ -278,13 +278,18 @@ impl Client {
                 headers: &headers,
                 body: Some(&body),
             };
-            if let Reply::Answered(answer) = self.ask(api, call).await
-                && answer.is_ok()
-            {
+            let Reply::Answered(answer) = self.ask(api, call).await else {
+                continue;
+            };
+            if answer.is_ok() {
                 let id = text(&answer, "/operation/spec/target_id");
                 if !ids.contains(&id) {
                     ids.push(id);
                 }
+            } else if !ids.is_empty() && !matches!(answer.status, 429 | 503) {
+                // It was done; to say now that it cannot be done is another answer.
+                let what = format!("key {key} was answered, then {}", answer.code());
+                lock(&self.notes).wrong.push(what);
             }
         }
         lock(&self.notes).orders.push(Ordered { key, name, ids });
