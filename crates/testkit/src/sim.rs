@@ -15,6 +15,7 @@ mod api;
 mod clients;
 mod clock;
 mod controller;
+mod graves;
 mod host;
 mod judge;
 mod ledger;

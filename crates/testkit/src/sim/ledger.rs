@@ -12,6 +12,7 @@ use virtflow_state::port::AppliedEntry;
 use virtflow_state::{State, verify};
 use virtflow_types::{AccountKey, ObjectId};
 
+use super::graves::Graves;
 use super::trace;
 
 /// How often, in entries, everything is derived again from the rows.
@@ -43,6 +44,7 @@ pub(crate) struct Ledger {
     leaders: BTreeMap<u64, String>,
     /// Every (host, VM, placement epoch) that a host was ever told to remove.
     pub(crate) ordered_away: BTreeSet<(ObjectId, ObjectId, u64)>,
+    pub(crate) graves: Graves,
     /// The newest state that any member applied.
     pub(crate) newest: State,
     pub(crate) violations: Vec<String>,
@@ -93,6 +95,7 @@ impl Ledger {
             return;
         }
         self.judge(entry);
+        self.graves.dig(&entry.image, &entry.changes);
         let objects = entry.changes.iter().filter_map(|change| {
             let row = change.after.as_ref().or(change.before.as_ref())?;
             Some(Left {

@@ -191,6 +191,10 @@ impl Nemesis {
                 let host = pick(&hosts);
                 trace::note(format!("nemesis: the agent of {host} is killed"));
                 world.crash(&host, false);
+                if between(0..3) == 0 {
+                    trace::note(format!("nemesis: the agent of {host} loses its file"));
+                    world.forget(&host);
+                }
                 self.later(now + span(200..20_000), move |world| world.start(&host));
             }
             17 => {

@@ -163,6 +163,14 @@ impl World {
         }
     }
 
+    /// An agent's own file is gone: it begins as if it had never been told anything.
+    pub(crate) fn forget(&self, name: &str) {
+        if let Some(host) = self.host(name) {
+            // There is none before its first order.
+            drop(std::fs::remove_file(host.folder.join("data/state.json")));
+        }
+    }
+
     pub(crate) fn reboot(&mut self, name: &str) {
         self.crash(name, true);
         if let Some(host) = self.host(name) {
@@ -321,6 +329,12 @@ impl World {
             for domain in host.guests.domains() {
                 let epoch = domain.stamp.placement_epoch;
                 self.stamps.insert((host.name.clone(), domain.vm_id), epoch);
+                if ledger.graves.hold(domain.vm_id) {
+                    ledger.violation(format!(
+                        "{} has a domain of VM {}, of which nothing should be left",
+                        host.name, domain.vm_id
+                    ));
+                }
                 if let Some(other) = owners.insert((domain.vm_id, epoch), &host.name) {
                     ledger.violation(format!(
                         "VM {} is on {other} and on {} at epoch {epoch}",
