@@ -323,6 +323,41 @@ fn no_account_is_raised_past_its_limit_at_any_level() {
 }
 
 #[test]
+fn several_charges_of_one_changeset_are_judged_by_their_sum() {
+    let mut state = State::empty();
+    let tenant = AccountKey::new(id(1), "mib");
+    let open = vec![
+        put(object(
+            1,
+            accounts(vec![account("mib", Limit::Fixed(100), None)]),
+        )),
+        put(object(
+            2,
+            accounts(vec![account("mib", Limit::Unlimited, Some(tenant.clone()))]),
+        )),
+        put(object(
+            3,
+            accounts(vec![account("mib", Limit::Unlimited, Some(tenant))]),
+        )),
+    ];
+    apply(&mut state, open).unwrap();
+    // Each alone would fit.
+    let two_objects = vec![
+        put(object(10, charges(&[(1, 60)]))),
+        put(object(11, charges(&[(1, 60)]))),
+    ];
+    assert_eq!(apply(&mut state, two_objects), Err(over(1, 100, 0, 120)));
+    let one_object = vec![put(object(10, charges(&[(1, 60), (1, 60)])))];
+    assert_eq!(apply(&mut state, one_object), Err(over(1, 100, 0, 120)));
+    let two_accounts_below = vec![put(object(10, charges(&[(2, 60), (3, 60)])))];
+    assert_eq!(
+        apply(&mut state, two_accounts_below),
+        Err(over(1, 100, 0, 120))
+    );
+    assert_eq!(used(&state, 1), 0);
+}
+
+#[test]
 fn supplies_raise_limits_and_shares_move_with_them() {
     let supply = |amount| Footprint {
         supplies: [Supply {
