@@ -66,8 +66,10 @@ fn touched(state: &State, change: &Change) -> Vec<ObjectId> {
 /// VMs of a host that its silence has not reached yet.
 pub(crate) fn unsettled(state: &State, host: ObjectId) -> impl Iterator<Item = ObjectId> + use<'_> {
     let vms = state.by_key(key::VM_HOST, &host.to_string(), None);
+    // By the index key: a host may be silent for days, and every pass comes by here.
     vms.filter(|vm| {
-        decoded::<VirtualMachine>(vm).is_ok_and(|vm| vm.status.phase != VmPhase::Unknown)
+        let mut keys = vm.footprint.keys.iter();
+        !keys.any(|entry| entry.name == key::VM_PHASE && entry.value == VmPhase::Unknown.name())
     })
     .map(|vm| vm.id)
 }

@@ -17,7 +17,20 @@ use crate::limits::REFUSALS_TOLD_MAX;
 pub(crate) struct Nowhere {
     pub(crate) reason: &'static str,
     pub(crate) error: Error,
-    pub(crate) hosts: Vec<Value>,
+    refusals: Vec<Refusal>,
+}
+
+impl Nowhere {
+    /// Each host that refused, and why; for who asks. There may be ten thousand.
+    pub(crate) fn hosts(&self, state: &State) -> Vec<Value> {
+        told(state, &self.refusals)
+    }
+}
+
+fn name_of(state: &State, id: ObjectId) -> String {
+    state
+        .get(id)
+        .map_or_else(|| id.to_string(), |object| object.name.to_string())
 }
 
 pub(crate) fn not_active(vm: &Object) -> Nowhere {
@@ -27,7 +40,7 @@ pub(crate) fn not_active(vm: &Object) -> Nowhere {
             ErrorCode::Conflict,
             format!("VM `{}` waits: its tenant is not active", vm.name),
         ),
-        hosts: Vec::new(),
+        refusals: Vec::new(),
     }
 }
 
@@ -41,11 +54,7 @@ pub(crate) fn nowhere(
 ) -> Nowhere {
     let mut refusals = refusals_of(inventory, request);
     refusals.retain(|refusal| refusal.why != Why::NoQuota);
-    let name = |id: ObjectId| {
-        state
-            .get(id)
-            .map_or_else(|| id.to_string(), |object| object.name.to_string())
-    };
+    let name = |id| name_of(state, id);
     if !request.rooms.iter().any(|room| *room != Room::Closed) {
         let tenant = name(vm.tenant.unwrap_or(ObjectId::NIL));
         let place = match spec.group_id {
@@ -59,13 +68,9 @@ pub(crate) fn nowhere(
                 format!("tenant `{tenant}` has no quota in {place}"),
             )
             .advise("ask an operator for a quota: `virtflow quota create`"),
-            hosts: Vec::new(),
+            refusals: Vec::new(),
         };
     }
-    let hosts: Vec<Value> = refusals
-        .iter()
-        .map(|refusal| told(refusal, &name(refusal.host)))
-        .collect();
     let only_quota = !refusals.is_empty()
         && refusals
             .iter()
@@ -74,7 +79,7 @@ pub(crate) fn nowhere(
         return Nowhere {
             reason: "quota_exceeded",
             error,
-            hosts,
+            refusals,
         };
     }
     let mut lines: Vec<String> = refusals
@@ -91,18 +96,18 @@ pub(crate) fn nowhere(
         format!("no host has room: {}", lines.join("; "))
     };
     let [cpu_milli, memory_mib, storage_gib] = request.demand;
-    let told: Vec<&Value> = hosts.iter().take(REFUSALS_TOLD_MAX).collect();
+    let first = &refusals[..refusals.len().min(REFUSALS_TOLD_MAX)];
     let details = json!({
         "asked": {"cpu_milli": cpu_milli, "memory_mib": memory_mib, "storage_gib": storage_gib},
-        "hosts": told,
-        "host_count": hosts.len(),
+        "hosts": told(state, first),
+        "host_count": refusals.len(),
     });
     Nowhere {
         reason: "no_capacity",
         error: Error::new(ErrorCode::NoCapacity, message)
             .advise("it is placed as soon as a host has room; add a host, delete something, or delete it and ask for less")
             .with_details(details.to_string()),
-        hosts,
+        refusals,
     }
 }
 
@@ -136,7 +141,12 @@ fn group_quota_error(
     None
 }
 
-fn told(refusal: &Refusal, host: &str) -> Value {
+fn told(state: &State, refusals: &[Refusal]) -> Vec<Value> {
+    let tell = |refusal: &Refusal| told_one(refusal, &name_of(state, refusal.host));
+    refusals.iter().map(tell).collect()
+}
+
+fn told_one(refusal: &Refusal, host: &str) -> Value {
     let short_by = |amounts: &Amounts| -> Value {
         DIMENSIONS
             .iter()

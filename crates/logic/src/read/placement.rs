@@ -50,7 +50,7 @@ pub fn placement(state: &State, cx: &Cx, vm: &str, tenant: Option<&str>) -> Resu
         "placed": false,
         "reason": nowhere.reason,
         "message": nowhere.error.message,
-        "hosts": nowhere.hosts,
+        "hosts": nowhere.hosts(state),
     }))
 }
 

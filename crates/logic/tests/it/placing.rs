@@ -105,6 +105,40 @@ fn a_group_that_is_named_is_checked_when_the_vm_is_made() {
 }
 
 #[test]
+fn a_reason_names_eight_hosts_and_counts_all_and_who_asks_is_told_all() {
+    let (mut world, _host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    for n in 2..=10 {
+        world.host(&format!("SN-{n}"), 4000, 1024, 10);
+    }
+    let reply = world
+        .vm(
+            alice,
+            "big",
+            json!({"cpu_cores": 2, "memory_mib": 3000, "storage_gib": 45}),
+        )
+        .unwrap();
+    // The first host has room; without it, ten are short or away.
+    let vm = reply.object_id.unwrap();
+    let first = world.named(Kind::Baremetal, "host-sn-1").id;
+    let act = virtflow_logic::HostAct {
+        target: first.to_string(),
+        act: virtflow_logic::HostVerb::Cordon,
+    };
+    world.ask(world.admin, &Request::Host(act)).unwrap();
+    world.place();
+    let message = world.vm_status(vm).message;
+    assert!(message.ends_with("; 2 more hosts"), "{message}");
+    let error = waiting_error(&world, reply.operation_id.unwrap());
+    assert_eq!(details(&error)["hosts"].as_array().unwrap().len(), 8);
+    assert_eq!(details(&error)["host_count"], 10);
+    let answer = virtflow_logic::placement(&world.state, &world.cx(alice), "big", None).unwrap();
+    let all = answer["hosts"].as_array().unwrap();
+    assert_eq!(all.len(), 10);
+    assert_eq!(all[9]["refused_by"], "capacity");
+}
+
+#[test]
 fn what_fits_nowhere_waits_and_says_what_each_host_is_short_of() {
     let (mut world, host) = World::furnished();
     let alice = world.named(Kind::User, "alice").id;
