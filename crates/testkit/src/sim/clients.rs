@@ -83,6 +83,8 @@ pub(crate) struct Ordered {
 pub(crate) struct Notes {
     pub(crate) steps: Vec<Step>,
     pub(crate) orders: Vec<Ordered>,
+    /// Requests that have no answer yet.
+    pub(crate) waiting: u64,
     pub(crate) answered: u64,
     pub(crate) refused: u64,
     pub(crate) unknown: u64,
@@ -158,7 +160,9 @@ impl Client {
     async fn ask(&self, api: &mut Api, call: Call<'_>) -> Reply {
         let controller = pick(&self.controllers).unwrap_or_default();
         let line = format!("{} {} at {controller}", call.method, call.path);
+        lock(&self.notes).waiting += 1;
         let reply = api.call(&controller, call).await;
+        lock(&self.notes).waiting -= 1;
         match &reply {
             Reply::Answered(answer) => trace::note(format!(
                 "{line}: {} {:?} {}",

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use virtflow_controller::app::App;
 use virtflow_controller::commands::{admitted, found, lay_out};
 use virtflow_controller::config::{
-    Advertise, Certificates, Config, Hosts, Listen, Log, Raft, Retention, Status,
+    Advertise, Certificates, Config, Hosts, Limits, Listen, Log, Raft, Retention, Status,
 };
 use virtflow_controller::daemon;
 use virtflow_logic::NewSecret;
@@ -138,6 +138,7 @@ impl Machine {
             certificates: Certificates::default(),
             status: Status::default(),
             retention: Retention::default(),
+            limits: Limits::default(),
             log: Log::default(),
         }
     }

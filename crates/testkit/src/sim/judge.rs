@@ -42,6 +42,10 @@ fn hosts_online(image: &virtflow_state::State) -> usize {
 
 /// One leader, equal members, every VM and operation at an end, every host seen.
 pub(crate) fn rests(world: &World) -> Result<(), String> {
+    let waiting = lock(&world.notes).waiting;
+    if waiting > 0 {
+        return Err(format!("{waiting} requests have no answer yet"));
+    }
     let mut images = Vec::new();
     let mut leaders = 0;
     for machine in &world.controllers {
