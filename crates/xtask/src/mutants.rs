@@ -248,8 +248,8 @@ impl Copy {
 
     fn test_command(&self, packages: &[String], more: &[&str]) -> Command {
         let mut command = match has_nextest() {
-            true => self.cargo(&["nextest", "run", "--locked", "--no-fail-fast"]),
-            false => self.cargo(&["test", "--locked", "--no-fail-fast"]),
+            true => self.cargo(&["nextest", "run", "--locked"]),
+            false => self.cargo(&["test", "--locked"]),
         };
         for package in packages {
             command.args(["--package", package]);

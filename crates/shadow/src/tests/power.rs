@@ -25,7 +25,7 @@ fn a_power_cut_at_any_moment_keeps_what_was_durable() {
     let options = ShadowOptions {
         timing: Timing {
             linger: Duration::ZERO,
-            durable_every: Duration::from_millis(40),
+            durable_every: Duration::from_millis(5),
         },
         ..options()
     };

@@ -72,6 +72,8 @@ const TICK: Duration = Duration::from_millis(1);
 const SETUP_MAX: Duration = Duration::from_secs(60);
 /// Everything must have come to rest so long after the last fault.
 const REST_MAX: Duration = Duration::from_secs(150);
+/// And must stay so for longer than a host's lease.
+const STAYS: Duration = Duration::from_secs(15);
 /// How often invariants of machines are looked at.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A process that stopped by itself is started again after that, as a supervisor would.
@@ -457,22 +459,31 @@ fn run_simulated(options: &Options) -> anyhow::Result<Report> {
     changing.store(false, Ordering::Relaxed);
     let calm = world.sim.elapsed();
     let mut rests = false;
-    while world.sim.elapsed() < calm + REST_MAX && !world.violated() {
+    let mut rests_since = None;
+    while world.sim.elapsed() < calm + REST_MAX + STAYS && !world.violated() {
         world.step();
-        if world.sim.elapsed().as_micros() % 500_000 != 0 {
+        let micros = world.sim.elapsed().as_micros();
+        if micros % 500_000 != 0 {
             continue;
         }
-        match judge::rests(&world) {
-            Ok(()) => {
+        match (judge::rests(&world), rests_since) {
+            (Err(why), _) => {
+                trace::note(format!("not at rest: {why}"));
+                rests_since = None;
+            }
+            (Ok(()), None) => rests_since = Some(world.sim.elapsed()),
+            (Ok(()), Some(since)) if world.sim.elapsed() >= since + STAYS => {
                 rests = true;
                 break;
             }
-            Err(why) => trace::note(format!("not at rest: {why}")),
+            (Ok(()), Some(_)) => {}
         }
     }
-    let recovery = world.sim.elapsed() - calm;
+    let recovery = rests_since.unwrap_or(world.sim.elapsed()) - calm;
     if !rests && !world.violated() {
-        let why = judge::rests(&world).err().unwrap_or_default();
+        let why = judge::rests(&world)
+            .err()
+            .unwrap_or_else(|| format!("nothing stays as it is for {STAYS:?}"));
         lock(&world.ledger).violation(format!("not at rest after {REST_MAX:?}: {why}"));
     }
     judge::whole_run(&world);
