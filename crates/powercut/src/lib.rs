@@ -8,7 +8,7 @@
 //!
 //! A [`Recorder`] notes every change that this process makes below one folder: files made, written,
 //! cut, flushed, renamed, removed, folders made and flushed. It stands between the program and the C
-//! library ([`intercept`]), so it sees the standard library and SQLite alike, in the order in which it
+//! library (`intercept`), so it sees the standard library and SQLite alike, in the order in which it
 //! happened. A test puts its own marks between: what was promised by then. At the end the recorded
 //! changes are played and compared with what is on the disk, so a change that was missed fails the test.
 //!
