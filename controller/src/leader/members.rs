@@ -1,4 +1,5 @@
-//! Members that the state says are removed are taken out of the group.
+//! The group's membership is brought to its end: a change that a former leader left half done is ended, and members
+//! that the state says are removed are taken out.
 //!
 //! A removal takes a controller out of the membership first and marks it in the state after that. In between, the
 //! removed one, which still runs, may say who it is and be taken in again: then it would be a member that nobody can
@@ -20,6 +21,9 @@ const PERIOD: Duration = Duration::from_secs(1);
 pub(super) async fn run(app: App, leader: Arc<Leader>) {
     loop {
         tokio::time::sleep(PERIOD).await;
+        if let Err(error) = app.node().settle_membership().await {
+            tracing::warn!(%error, "a change of the membership that was left half done is not ended yet");
+        }
         let removed = removed_members(&app);
         if removed.is_empty() {
             continue;

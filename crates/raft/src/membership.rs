@@ -49,9 +49,10 @@ pub enum HandOverError {
 fn explain(error: RaftError<Types, ClientWriteError<Types>>) -> MembershipError {
     match error {
         RaftError::Fatal(fatal) => MembershipError::Unknown(fatal.to_string()),
-        RaftError::APIError(ClientWriteError::ForwardToLeader(to)) => MembershipError::NotLeader {
-            leader: to.leader_id,
-        },
+        // What was begun may be ended by whoever follows.
+        RaftError::APIError(ClientWriteError::ForwardToLeader(_)) => {
+            MembershipError::Unknown("this controller stopped leading meanwhile".into())
+        }
         RaftError::APIError(ClientWriteError::ChangeMembershipError(
             ChangeMembershipError::InProgress(_) | ChangeMembershipError::UncommittedLeaderLog(_),
         )) => MembershipError::InProgress,
@@ -126,6 +127,52 @@ impl Node {
         }
     }
 
+    /// Ends a change of the voters that a former leader began and did not end: until then every decision needs a
+    /// majority of the old voters and one of the new. Costs nothing if there is none. A leader that is not among
+    /// the new voters hands over first, and whoever follows ends it.
+    pub async fn settle_membership(&self) -> Result<(), MembershipError> {
+        if self.voters_to_be().is_none() {
+            return Ok(());
+        }
+        let _turn = self.inner.changing.lock().await;
+        self.require_settled().await
+    }
+
+    /// The new voters, while a change of the voters is half done.
+    fn voters_to_be(&self) -> Option<BTreeSet<u64>> {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let configs = metrics.membership_config.membership().get_joint_config();
+        (configs.len() > 1).then(|| configs.last().cloned().unwrap_or_default())
+    }
+
+    /// What every change begins with: this node leads, and no other change is half done. On top of one, the library
+    /// would end both with one step, that of a leader which is then no member.
+    async fn require_settled(&self) -> Result<(), MembershipError> {
+        self.require_leader()?;
+        let Some(voters) = self.voters_to_be() else {
+            return Ok(());
+        };
+        if !voters.contains(&self.node_id()) {
+            return Err(self.hand_over_and_name().await);
+        }
+        tracing::warn!(
+            ?voters,
+            "ending a change of the voters that a former leader began"
+        );
+        let nothing_more = ChangeMembers::AddVoterIds(BTreeSet::new());
+        self.change(self.inner.raft.change_membership(nothing_more, false))
+            .await
+    }
+
+    /// Hands over, and tells whom to ask instead.
+    async fn hand_over_and_name(&self) -> MembershipError {
+        match self.hand_over().await {
+            Ok(leader) => MembershipError::NotLeader { leader },
+            Err(error) => MembershipError::Refused(error.to_string()),
+        }
+    }
+
     fn require_member(&self, node_id: u64) -> Result<Member, MembershipError> {
         let found = self
             .members()
@@ -138,7 +185,7 @@ impl Node {
     /// log's index. Asked again for the same store and key it returns the same number.
     pub async fn add_learner(&self, info: MemberInfo) -> Result<u64, MembershipError> {
         let _turn = self.inner.changing.lock().await;
-        self.require_leader()?;
+        self.require_settled().await?;
         let members = self.members();
         if let Some(known) = members
             .iter()
@@ -184,6 +231,7 @@ impl Node {
     /// Gives a learner its vote, once it has caught up.
     pub async fn promote(&self, node_id: u64) -> Result<(), MembershipError> {
         let _turn = self.inner.changing.lock().await;
+        self.require_settled().await?;
         let deadline = tokio::time::Instant::now() + self.limits().promote_timeout;
         loop {
             self.require_leader()?;
@@ -221,7 +269,7 @@ impl Node {
     /// Takes a member out. The leader hands over first and names its successor, who is to be asked.
     pub async fn remove(&self, node_id: u64) -> Result<(), MembershipError> {
         let _turn = self.inner.changing.lock().await;
-        self.require_leader()?;
+        self.require_settled().await?;
         let member = self.require_member(node_id)?;
         let voters = self
             .members()
@@ -234,9 +282,7 @@ impl Node {
             ));
         }
         if node_id == self.node_id() {
-            let successor = self.hand_over().await;
-            let leader = successor.map_err(|error| MembershipError::Refused(error.to_string()))?;
-            return Err(MembershipError::NotLeader { leader });
+            return Err(self.hand_over_and_name().await);
         }
         let gone = BTreeSet::from([node_id]);
         let changes = match member.role {
@@ -254,7 +300,7 @@ impl Node {
         info: MemberInfo,
     ) -> Result<(), MembershipError> {
         let _turn = self.inner.changing.lock().await;
-        self.require_leader()?;
+        self.require_settled().await?;
         let member = self.require_member(node_id)?;
         if member.info.store_id != info.store_id {
             return Err(MembershipError::Refused(format!(
