@@ -3,11 +3,12 @@
 
 use std::sync::Arc;
 
-use virtflow_model::kinds::{Baremetal, tenant::TenantState};
+use serde_json::Value;
+use virtflow_model::kinds::tenant::TenantState;
 use virtflow_model::kinds::{
-    BaremetalGroupTenantQuota, JoinToken, Residue, Role, RoleBinding, Tenant, User, VirtualMachine,
+    BaremetalGroupTenantQuota, Residue, Role, RoleBinding, Tenant, User, VirtualMachine,
 };
-use virtflow_model::{Action, Kind, Permission, key, space};
+use virtflow_model::{Action, Kind, Owner, Permission, Tie, key, space};
 use virtflow_policy::{Decision, Grant, PermissionSet, Rights, Target, authorize};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId};
@@ -139,21 +140,6 @@ impl<'a> Door<'a> {
                     within.extend(vm.status.placement.as_ref().map(|at| at.group_id));
                 }
             }
-            Some(Kind::Baremetal) => {
-                if let Ok(host) = decoded::<Baremetal>(object) {
-                    within.push(host.spec.group_id);
-                }
-            }
-            Some(Kind::BaremetalGroupTenantQuota) => {
-                if let Ok(quota) = decoded::<BaremetalGroupTenantQuota>(object) {
-                    within.push(quota.spec.group_id);
-                }
-            }
-            Some(Kind::JoinToken) => {
-                if let Ok(token) = decoded::<JoinToken>(object) {
-                    within.extend(token.spec.group_id);
-                }
-            }
             Some(Kind::Residue) => {
                 if let Ok(residue) = decoded::<Residue>(object) {
                     within.push(residue.spec.host_id);
@@ -165,6 +151,9 @@ impl<'a> Door<'a> {
                 }
             }
             _ => {}
+        }
+        if let Some(kind) = kind_of(object) {
+            within.extend(self.linked_within(kind, object));
         }
         if let Some(tenant) = object.tenant
             && !scopes.contains(&tenant)
@@ -179,26 +168,59 @@ impl<'a> Door<'a> {
         }
     }
 
+    /// What an object lies within because its spec names it. All of these are linked, so that nothing has to be
+    /// read from the spec.
+    fn linked_within(&self, kind: Kind, object: &Object) -> Vec<ObjectId> {
+        let references = kind.rules().references;
+        let lies_within = |linked: &Object| {
+            references.iter().any(|reference| {
+                reference.tie == Tie::Within && linked.kind == reference.kind.name()
+            })
+        };
+        if references
+            .iter()
+            .all(|reference| reference.tie != Tie::Within)
+        {
+            return Vec::new();
+        }
+        let links = object.footprint.links.iter();
+        links
+            .filter(|id| {
+                self.state
+                    .get(**id)
+                    .is_some_and(|linked| lies_within(linked))
+            })
+            .copied()
+            .collect()
+    }
+
+    /// The user whose own an object is.
+    fn owner_of(kind: Kind, object: &Object) -> Option<ObjectId> {
+        match kind.rules().owner {
+            Owner::Nobody => None,
+            Owner::Itself => Some(object.id),
+            Owner::Parent => object.parent,
+            Owner::Creator => {
+                let status: Value = serde_json::from_str(&object.status).ok()?;
+                status["stamps"]["created_by"].as_str()?.parse().ok()
+            }
+            Owner::Named(_) if kind == Kind::RoleBinding => decoded::<RoleBinding>(object)
+                .ok()
+                .map(|binding| binding.spec.subject_id),
+            Owner::Named(field) => {
+                let spec: Value = serde_json::from_str(&object.spec).ok()?;
+                spec[field].as_str()?.parse().ok()
+            }
+        }
+    }
+
     /// What an object is to the rules of access.
     pub(crate) fn target_of(&self, object: &Object) -> Target {
         let kind = kind_of(object).unwrap_or(Kind::IdempotencyKey);
         let mut target = Target::new(kind, self.scopes(object));
+        target.shared = kind.rules().shared;
+        target.owner = Self::owner_of(kind, object);
         match kind {
-            Kind::User => target.owner = Some(object.id),
-            Kind::Session | Kind::ApiToken | Kind::IdempotencyKey => target.owner = object.parent,
-            Kind::VirtualMachineSpecification | Kind::Role | Kind::DataCenter => {
-                target.shared = true;
-            }
-            Kind::RoleBinding => {
-                if let Ok(binding) = decoded::<RoleBinding>(object) {
-                    target.owner = Some(binding.spec.subject_id);
-                }
-            }
-            Kind::Operation => {
-                if let Ok(operation) = decoded::<virtflow_model::kinds::Operation>(object) {
-                    target.owner = operation.stamps.created_by.parse().ok();
-                }
-            }
             Kind::BaremetalGroupTenantQuota => {
                 if let Ok(quota) = decoded::<BaremetalGroupTenantQuota>(object) {
                     target.read_scopes.push(quota.spec.tenant_id);
@@ -214,13 +236,7 @@ impl<'a> Door<'a> {
                     }
                 }
             }
-            Kind::Tenant
-            | Kind::Rack
-            | Kind::Baremetal
-            | Kind::VirtualMachine
-            | Kind::JoinToken
-            | Kind::Controller
-            | Kind::Residue => {}
+            _ => {}
         }
         target
     }

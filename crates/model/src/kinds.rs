@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::resource::{PerKind, Resource};
+use crate::resource::{PerKind, Resource, Scope};
+use crate::rules::Rules;
 
 macro_rules! kinds {
     ($($module:ident :: $ty:ident = $name:literal, $plural:literal, [$($alias:literal),*];)+) => {
@@ -29,6 +30,14 @@ macro_rules! kinds {
             /// Short names for people.
             pub const fn aliases(self) -> &'static [&'static str] {
                 match self { $(Kind::$ty => &[$($alias),*]),+ }
+            }
+            /// What is declared of it.
+            pub const fn rules(self) -> &'static Rules {
+                match self { $(Kind::$ty => const { &<$ty as Resource>::RULES }),+ }
+            }
+            /// Whose its objects are.
+            pub const fn scope(self) -> Scope {
+                match self { $(Kind::$ty => <$ty as Resource>::SCOPE),+ }
             }
             /// Runs a generic function for this kind's type.
             pub fn dispatch<F: PerKind>(self, f: F) -> F::Out {

@@ -14,6 +14,7 @@ mod meta;
 mod permission;
 mod print;
 mod resource;
+mod rules;
 mod sizes;
 
 pub use invalid::Invalid;
@@ -22,6 +23,7 @@ pub use meta::{Meta, Stamps, StoredStatus};
 pub use permission::{Action, Permission};
 pub use print::{Print, dimension, key, space};
 pub use resource::{PerKind, Resource, Scope};
+pub use rules::{ByPeople, Owner, Reference, Rules, Tie};
 pub use sizes::Amounts;
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use virtflow_types::Footprint;
 
 use crate::print::{key, space};
-use crate::{Invalid, Kind, Meta, Print};
+use crate::{Invalid, Kind, Meta, Print, Rules};
 
 /// Whose an object is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub trait Resource: 'static {
     const KIND: Kind;
     /// Whose its objects are.
     const SCOPE: Scope;
+    /// What is declared of it.
+    const RULES: Rules;
     /// False for kinds whose objects have no name.
     const NAMED: bool = true;
     /// What a person asks for.

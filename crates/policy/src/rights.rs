@@ -169,25 +169,5 @@ fn unnarrowed(rights: &Rights, permission: Permission) -> bool {
 
 /// What everybody may do with their own, whatever their roles.
 fn own_allows(permission: Permission) -> bool {
-    match permission.kind {
-        Kind::User | Kind::RoleBinding | Kind::Operation => permission.action == Action::Read,
-        Kind::Session => matches!(permission.action, Action::Read | Action::Delete),
-        Kind::ApiToken => matches!(
-            permission.action,
-            Action::Read | Action::Create | Action::Delete
-        ),
-        Kind::Tenant
-        | Kind::Role
-        | Kind::DataCenter
-        | Kind::Rack
-        | Kind::BaremetalGroup
-        | Kind::Baremetal
-        | Kind::BaremetalGroupTenantQuota
-        | Kind::VirtualMachineSpecification
-        | Kind::VirtualMachine
-        | Kind::JoinToken
-        | Kind::Controller
-        | Kind::Residue
-        | Kind::IdempotencyKey => false,
-    }
+    permission.kind.rules().own.contains(&permission.action)
 }

@@ -62,11 +62,13 @@ fn step(draft: &mut Draft<'_>, tenant: ObjectId, most: usize) -> Result<(), Erro
         }
         return Ok(());
     }
-    // Everything that refers to the tenant, whatever its kind; users last, as bindings name them.
+    // Everything that refers to the tenant, whatever its kind: first what nothing else needs, so that what lies
+    // within something goes before it. Users last, as bindings name them.
     let linked: Vec<&Object> = state
         .linking_to(tenant)
         .filter_map(|id| state.get(id))
         .filter(|object| object.kind != Kind::User.name())
+        .filter(|object| state.linking_to(object.id).next().is_none())
         .take(most)
         .map(|object| &**object)
         .collect();

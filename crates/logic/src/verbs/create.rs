@@ -1,10 +1,9 @@
 //! Making an object of any kind that people make.
 
 use serde_json::{Value, json};
-use virtflow_model::kinds::BaremetalGroupTenantQuota;
-use virtflow_model::{Action, Kind, PerKind, Permission, Resource, Scope};
+use virtflow_model::{Action, ByPeople, Kind, PerKind, Permission, Resource, Scope, Tie};
 use virtflow_policy::Target;
-use virtflow_types::{Error, ErrorCode, Name, ObjectId};
+use virtflow_types::{Error, ErrorCode, Name, ObjectId, Text};
 
 use super::{Done, Outcome, credentials, parse_spec, references, vm_create};
 use crate::door::Door;
@@ -12,31 +11,21 @@ use crate::draft::Place;
 use crate::request::Create;
 
 pub(crate) fn run<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
-    match create.kind {
-        Kind::VirtualMachine => vm_create::run(door, create),
-        Kind::ApiToken => credentials::create_api_token(door, create),
-        Kind::JoinToken => credentials::create_join_token(door, create),
-        Kind::RoleBinding => credentials::create_binding(door, create),
-        Kind::User => super::user::create(door, create),
-        Kind::Tenant
-        | Kind::Role
-        | Kind::DataCenter
-        | Kind::Rack
-        | Kind::BaremetalGroup
-        | Kind::BaremetalGroupTenantQuota
-        | Kind::VirtualMachineSpecification => create.kind.dispatch(Plain { door, create }),
-        Kind::Baremetal => Err(not_made_so(
-            create.kind,
-            "a host registers itself: make an invitation with `virtflow invite create` and run `virtflow-agent join`",
-        )),
-        Kind::Controller => Err(not_made_so(
-            create.kind,
-            "a controller registers itself: make an invitation for a controller and run `virtflow-controller join`",
-        )),
-        Kind::Session => Err(not_made_so(create.kind, "log in: POST /api/v1/auth/login")),
-        Kind::Operation | Kind::Residue | Kind::IdempotencyKey => {
-            Err(not_made_so(create.kind, "the system makes these"))
-        }
+    match create.kind.rules().create {
+        ByPeople::Plainly => create.kind.dispatch(Plain { door, create }),
+        ByPeople::Never(advice) => Err(Error::new(
+            ErrorCode::Invalid,
+            format!("a {} is not created by this call", create.kind.name()),
+        )
+        .advise(advice)),
+        ByPeople::ByVerb => match create.kind {
+            Kind::VirtualMachine => vm_create::run(door, create),
+            Kind::ApiToken => credentials::create_api_token(door, create),
+            Kind::JoinToken => credentials::create_join_token(door, create),
+            Kind::RoleBinding => credentials::create_binding(door, create),
+            Kind::User => super::user::create(door, create),
+            other => Err(no_verb(other, "create")),
+        },
     }
 }
 
@@ -52,16 +41,11 @@ impl<'a> PerKind for Plain<'_, 'a> {
     fn run<R: Resource>(self) -> Done<'a> {
         let Plain { door, create } = self;
         let mut spec = create.spec.clone();
-        let place = place::<R>(door, create)?;
+        let place = place_within::<R>(door, create, &mut spec)?;
         references::resolve(door, R::KIND, &mut spec, None, place.tenant)?;
-        let mut scopes: Vec<ObjectId> = place.tenant.into_iter().collect();
-        if R::KIND == BaremetalGroupTenantQuota::KIND {
-            scopes.extend(id_in(&spec, "group_id"));
-        }
         let permission = Permission::new(R::KIND, Action::Create);
-        let mut draft = door.draft(permission, &Target::new(R::KIND, scopes), || {
-            crate::door::forbidden(permission)
-        })?;
+        let target = Target::new(R::KIND, scopes_to_be::<R>(door, &place, &spec));
+        let mut draft = door.draft(permission, &target, || crate::door::forbidden(permission))?;
         door.refuse_if_read_only(place.tenant)?;
         let spec: R::Spec = parse_spec(&spec)?;
         R::validate(&spec)?;
@@ -75,22 +59,88 @@ impl<'a> PerKind for Plain<'_, 'a> {
     }
 }
 
-/// Name and tenant of what is to be made.
-pub(crate) fn place<R: Resource>(door: &Door<'_>, create: &Create) -> Result<Place, Error> {
-    let name = match (&create.name, R::NAMED) {
-        (Some(name), true) => Name::new(name)
+/// What an object that is not made yet will lie within.
+fn scopes_to_be<R: Resource>(door: &Door<'_>, place: &Place, spec: &Value) -> Vec<ObjectId> {
+    let mut scopes: Vec<ObjectId> = place.tenant.into_iter().collect();
+    for reference in R::RULES.references {
+        if reference.tie != Tie::Loose
+            && let Some(id) = id_in(spec, &format!("{}_id", reference.field))
+        {
+            scopes.extend(door.chain(id));
+        }
+    }
+    scopes
+}
+
+/// Name, parent and tenant of what is to be made. A parent is named in the spec or beside it; what lives under
+/// it has its tenant.
+fn place_within<R: Resource>(
+    door: &Door<'_>,
+    create: &Create,
+    spec: &mut Value,
+) -> Result<Place, Error> {
+    let Some(reference) = R::RULES.parent() else {
+        return place::<R>(door, create);
+    };
+    let (field, id_field) = (reference.field, format!("{}_id", reference.field));
+    let Value::Object(fields) = spec else {
+        return Err(Error::invalid("spec", "must be an object"));
+    };
+    let named = [
+        fields.remove(field),
+        fields.remove(&id_field),
+        create.parent.clone().map(Value::from),
+    ];
+    let mut given = named.into_iter().flatten().filter(|value| !value.is_null());
+    let at = format!("spec.{field}");
+    let named = given.next().ok_or_else(|| {
+        Error::invalid(
+            &at,
+            format!(
+                "is missing: a {} lives under a {}",
+                R::KIND.name(),
+                reference.kind.name()
+            ),
+        )
+    })?;
+    if given.next().is_some() {
+        return Err(Error::invalid(&at, "is given twice"));
+    }
+    let named = named
+        .as_str()
+        .ok_or_else(|| Error::invalid(&at, "must be a name or an id"))?;
+    let tenant = door.tenant(create.tenant.as_deref())?;
+    let parent = door
+        .find(reference.kind, named, tenant.or(door.rights.home))
+        .or_else(|_| door.find(reference.kind, named, tenant))?;
+    fields.insert(id_field, parent.id.to_string().into());
+    Ok(Place {
+        id: None,
+        name: name::<R>(create)?,
+        tenant: parent.tenant,
+        parent: Some(parent.id),
+    })
+}
+
+/// The name of what is to be made.
+fn name<R: Resource>(create: &Create) -> Result<Text, Error> {
+    match (&create.name, R::NAMED) {
+        (Some(name), true) => Ok(Name::new(name)
             .map_err(|error| Error::invalid("name", error.to_string()))?
             .as_str()
-            .into(),
-        (None, false) => "".into(),
-        (None, true) => return Err(Error::invalid("name", "is missing")),
-        (Some(_), false) => {
-            return Err(Error::invalid(
-                "name",
-                format!("a {} has no name", R::KIND.name()),
-            ));
-        }
-    };
+            .into()),
+        (None, false) => Ok("".into()),
+        (None, true) => Err(Error::invalid("name", "is missing")),
+        (Some(_), false) => Err(Error::invalid(
+            "name",
+            format!("a {} has no name", R::KIND.name()),
+        )),
+    }
+}
+
+/// Name and tenant of what is to be made.
+pub(crate) fn place<R: Resource>(door: &Door<'_>, create: &Create) -> Result<Place, Error> {
+    let name = name::<R>(create)?;
     let named = door.tenant(create.tenant.as_deref())?;
     let home = door.rights.home;
     let tenant = match R::SCOPE {
@@ -132,10 +182,10 @@ pub(crate) fn id_in(spec: &Value, field: &str) -> Option<ObjectId> {
     spec[field].as_str()?.parse().ok()
 }
 
-fn not_made_so(kind: Kind, advice: &str) -> Error {
+/// A kind declares a verb of its own and has none: a mistake of this program's, which a test finds.
+pub(crate) fn no_verb(kind: Kind, verb: &str) -> Error {
     Error::new(
-        ErrorCode::Invalid,
-        format!("a {} is not created by this call", kind.name()),
+        ErrorCode::Internal,
+        format!("a {} has no verb of its own to {verb} it", kind.name()),
     )
-    .advise(advice)
 }

@@ -1,40 +1,10 @@
 //! References by name: `"group": "g1"` becomes `"group_id": "…"`, seen with the asker's eyes.
 
 use serde_json::{Map, Value};
-use virtflow_model::Kind;
+use virtflow_model::{Kind, Scope};
 use virtflow_types::{Error, ObjectId};
 
 use crate::door::Door;
-
-/// The references of a kind's spec: the field for names, and what it names. The field for ids is the same
-/// with `_id` behind it.
-fn references(kind: Kind) -> &'static [(&'static str, Kind)] {
-    match kind {
-        Kind::VirtualMachine => &[
-            ("specification", Kind::VirtualMachineSpecification),
-            ("group", Kind::BaremetalGroup),
-        ],
-        Kind::Baremetal | Kind::JoinToken => {
-            &[("group", Kind::BaremetalGroup), ("rack", Kind::Rack)]
-        }
-        Kind::BaremetalGroupTenantQuota => {
-            &[("group", Kind::BaremetalGroup), ("tenant", Kind::Tenant)]
-        }
-        Kind::BaremetalGroup | Kind::Rack => &[("data_center", Kind::DataCenter)],
-        Kind::RoleBinding => &[("subject", Kind::User), ("role", Kind::Role)],
-        Kind::Tenant => &[("admin_user", Kind::User)],
-        Kind::User
-        | Kind::Role
-        | Kind::ApiToken
-        | Kind::Session
-        | Kind::DataCenter
-        | Kind::VirtualMachineSpecification
-        | Kind::Operation
-        | Kind::Controller
-        | Kind::Residue
-        | Kind::IdempotencyKey => &[],
-    }
-}
 
 /// Resolves names to ids and checks that every id names something that the asker may see. What `old`
 /// already refers to is left alone: it was checked when it was written.
@@ -48,9 +18,10 @@ pub(crate) fn resolve(
     let Value::Object(fields) = spec else {
         return Err(Error::invalid("spec", "must be an object"));
     };
-    for (name, target) in references(kind) {
+    for reference in kind.rules().references {
+        let (name, target) = (reference.field, reference.kind);
         let id_field = format!("{name}_id");
-        if let Some(value) = fields.remove(*name) {
+        if let Some(value) = fields.remove(name) {
             if fields.contains_key(&id_field) && !value.is_null() {
                 return Err(Error::invalid(
                     format!("spec.{name}"),
@@ -60,10 +31,11 @@ pub(crate) fn resolve(
             let id = match &value {
                 Value::Null => Value::Null,
                 Value::String(text) => {
-                    let within = tenant.filter(|_| *target == Kind::User);
+                    // The tenant's own come first, then the cloud's.
+                    let within = tenant.filter(|_| target.scope() != Scope::System);
                     let found = door
-                        .find(*target, text, within)
-                        .or_else(|_| door.find(*target, text, None))?;
+                        .find(target, text, within)
+                        .or_else(|_| door.find(target, text, None))?;
                     found.id.to_string().into()
                 }
                 _ => {
@@ -75,7 +47,7 @@ pub(crate) fn resolve(
             };
             fields.insert(id_field.clone(), id);
         }
-        check_id(door, fields, &id_field, *target, old)?;
+        check_id(door, fields, &id_field, target, old, tenant)?;
     }
     if kind == Kind::RoleBinding {
         resolve_scope(door, fields)?;
@@ -89,6 +61,7 @@ fn check_id(
     id_field: &str,
     target: Kind,
     old: Option<&Value>,
+    tenant: Option<ObjectId>,
 ) -> Result<(), Error> {
     let Some(Value::String(text)) = fields.get(id_field) else {
         return Ok(());
@@ -102,7 +75,12 @@ fn check_id(
             format!("`{text}` is not an id"),
         ));
     }
-    door.find(target, text, None).map(drop)
+    let found = door.find(target, text, None)?;
+    // A tenant's object refers to its own tenant's and to the cloud's, whatever its maker may see.
+    if tenant.is_some() && found.tenant.is_some() && found.tenant != tenant {
+        return Err(Error::not_found(target.name(), text));
+    }
+    Ok(())
 }
 
 /// `"scope": "tenant/acme"`, `"system"`, or an id of any object.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use virtflow_model::kinds::{Role, VirtualMachine};
-use virtflow_model::{Action, Kind, PerKind, Permission, Resource};
+use virtflow_model::{Action, ByPeople, Kind, PerKind, Permission, Resource, Scope};
 use virtflow_types::{Error, ErrorCode};
 
 use super::create::to_value;
@@ -12,29 +12,14 @@ use crate::request::Update;
 use crate::typed::decoded;
 
 pub(crate) fn run<'a>(door: &Door<'a>, update: &Update) -> Done<'a> {
-    match update.kind {
-        Kind::Tenant
-        | Kind::User
-        | Kind::Role
-        | Kind::DataCenter
-        | Kind::Rack
-        | Kind::BaremetalGroup
-        | Kind::Baremetal
-        | Kind::BaremetalGroupTenantQuota
-        | Kind::VirtualMachineSpecification
-        | Kind::VirtualMachine => update.kind.dispatch(Change { door, update }),
-        Kind::RoleBinding
-        | Kind::ApiToken
-        | Kind::Session
-        | Kind::Operation
-        | Kind::JoinToken
-        | Kind::Controller
-        | Kind::Residue
-        | Kind::IdempotencyKey => Err(Error::new(
+    match update.kind.rules().update {
+        ByPeople::Plainly => update.kind.dispatch(Change { door, update }),
+        ByPeople::ByVerb => Err(super::create::no_verb(update.kind, "change")),
+        ByPeople::Never(advice) => Err(Error::new(
             ErrorCode::Invalid,
             format!("a {} does not change", update.kind.name()),
         )
-        .advise("delete it and make another")),
+        .advise(advice)),
     }
 }
 
@@ -52,7 +37,7 @@ impl<'a> PerKind for Change<'_, 'a> {
         let before = door.find(R::KIND, &update.target, tenant)?;
         let permission = Permission::new(R::KIND, Action::Update);
         let mut draft = door.draft_for(permission, &before)?;
-        if R::KIND == Kind::VirtualMachine {
+        if R::SCOPE == Scope::Tenant {
             door.refuse_if_read_only(before.tenant)?;
         }
         door.check_generation(&before)?;
@@ -67,11 +52,27 @@ impl<'a> PerKind for Change<'_, 'a> {
         }
         let spec: R::Spec = parse_spec(&value)?;
         R::validate_update(&old.spec, &spec)?;
+        refuse_move(R::KIND, &old_value, &to_value(&spec))?;
         refuse_special(door, R::KIND, &old_value, &to_value(&spec))?;
         let after = draft.update::<R>(before.id, |current, _| *current = spec)?;
         let action = format!("{}.update", R::KIND.name());
         Ok((draft, Outcome::new(action, 200, after).before(before)))
     }
+}
+
+/// What lives under another object stays there.
+fn refuse_move(kind: Kind, old: &Value, new: &Value) -> Result<(), Error> {
+    let Some(parent) = kind.rules().parent() else {
+        return Ok(());
+    };
+    let field = format!("{}_id", parent.field);
+    if old[&field] == new[&field] {
+        return Ok(());
+    }
+    Err(Error::invalid(
+        format!("spec.{}", parent.field),
+        format!("does not change: make another {} there", kind.name()),
+    ))
 }
 
 /// What a kind's own validation cannot see.

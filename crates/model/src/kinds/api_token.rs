@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Timestamp};
 
 use crate::print::key;
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Resource, Rules, Scope};
 
 /// A token. Its parent is its user.
 #[derive(Debug)]
@@ -33,6 +33,13 @@ pub struct ApiTokenStatus {
 impl Resource for ApiToken {
     const KIND: Kind = Kind::ApiToken;
     const SCOPE: Scope = Scope::Either;
+    const RULES: Rules = Rules {
+        create: ByPeople::ByVerb,
+        update: ByPeople::Never("delete it and make another"),
+        owner: Owner::Parent,
+        own: &[Action::Read, Action::Create, Action::Delete],
+        ..Rules::plain("A program's credential, of one user")
+    };
     type Spec = ApiTokenSpec;
     type Status = ApiTokenStatus;
 

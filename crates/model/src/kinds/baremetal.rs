@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{AccountKey, Limit, ObjectId, Timestamp};
 
 use crate::print::{dimension, key, space};
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// A host.
 #[derive(Debug)]
@@ -142,6 +142,17 @@ pub struct BaremetalStatus {
 impl Resource for Baremetal {
     const KIND: Kind = Kind::Baremetal;
     const SCOPE: Scope = Scope::System;
+    const RULES: Rules = Rules {
+        references: &[
+            Reference::within("group", Kind::BaremetalGroup),
+            Reference::to("rack", Kind::Rack),
+        ],
+        create: ByPeople::Never(
+            "a host registers itself: make an invitation with `virtflow invite create` and run `virtflow-agent join`",
+        ),
+        delete: ByPeople::ByVerb,
+        ..Rules::plain("A host: a machine that VMs run on")
+    };
     type Spec = BaremetalSpec;
     type Status = BaremetalStatus;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{Limit, ObjectId};
 
 use crate::print::{dimension, space};
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// A group of hosts.
 #[derive(Debug)]
@@ -72,6 +72,10 @@ pub struct BaremetalGroupStatus {}
 impl Resource for BaremetalGroup {
     const KIND: Kind = Kind::BaremetalGroup;
     const SCOPE: Scope = Scope::System;
+    const RULES: Rules = Rules {
+        references: &[Reference::to("data_center", Kind::DataCenter)],
+        ..Rules::plain("Hosts with one policy")
+    };
     type Spec = BaremetalGroupSpec;
     type Status = BaremetalGroupStatus;
 

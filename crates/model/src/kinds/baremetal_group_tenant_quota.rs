@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{AccountKey, Limit, ObjectId};
 
 use crate::print::{dimension, space};
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// A quota of (group, tenant).
 #[derive(Debug)]
@@ -45,6 +45,13 @@ impl Resource for BaremetalGroupTenantQuota {
     const KIND: Kind = Kind::BaremetalGroupTenantQuota;
     const SCOPE: Scope = Scope::System;
     const NAMED: bool = false;
+    const RULES: Rules = Rules {
+        references: &[
+            Reference::within("group", Kind::BaremetalGroup),
+            Reference::to("tenant", Kind::Tenant),
+        ],
+        ..Rules::plain("How much of a group a tenant may take")
+    };
     type Spec = BaremetalGroupTenantQuotaSpec;
     type Status = BaremetalGroupTenantQuotaStatus;
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::print::space;
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{ByPeople, Invalid, Kind, Meta, Print, Resource, Rules, Scope};
 
 /// A controller.
 #[derive(Debug)]
@@ -42,6 +42,14 @@ pub struct ControllerStatus {
 impl Resource for Controller {
     const KIND: Kind = Kind::Controller;
     const SCOPE: Scope = Scope::System;
+    const RULES: Rules = Rules {
+        create: ByPeople::Never(
+            "a controller registers itself: make an invitation for a controller and run `virtflow-controller join`",
+        ),
+        update: ByPeople::Never("it says itself what it is when it starts"),
+        delete: ByPeople::ByVerb,
+        ..Rules::plain("A member of the control plane")
+    };
     type Spec = ControllerSpec;
     type Status = ControllerStatus;
 

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope};
 
 /// A data centre. Its totals are derived from its hosts.
 #[derive(Debug)]
@@ -46,6 +46,10 @@ pub struct DataCenterStatus {}
 impl Resource for DataCenter {
     const KIND: Kind = Kind::DataCenter;
     const SCOPE: Scope = Scope::System;
+    const RULES: Rules = Rules {
+        shared: true,
+        ..Rules::plain("A place with racks")
+    };
     type Spec = DataCenterSpec;
     type Status = DataCenterStatus;
 

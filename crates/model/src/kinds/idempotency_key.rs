@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Timestamp};
 
 use crate::print::{dimension, space};
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{ByPeople, Invalid, Kind, Meta, Owner, Print, Resource, Rules, Scope};
 
 /// An idempotency key. Its parent is the principal's user.
 #[derive(Debug)]
@@ -37,6 +37,13 @@ impl Resource for IdempotencyKey {
     const KIND: Kind = Kind::IdempotencyKey;
     const SCOPE: Scope = Scope::Either;
     const NAMED: bool = false;
+    const RULES: Rules = Rules {
+        create: ByPeople::Never("the system makes these"),
+        update: ByPeople::Never("it goes by itself"),
+        delete: ByPeople::Never("an idempotency key goes by itself"),
+        owner: Owner::Parent,
+        ..Rules::plain("A request that was sent with a key, and what it did")
+    };
     type Spec = IdempotencyKeySpec;
     type Status = IdempotencyKeyStatus;
 

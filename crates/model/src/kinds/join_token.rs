@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Timestamp};
 
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// A join token. Only the hash of its secret is kept.
 #[derive(Debug)]
@@ -62,6 +62,15 @@ impl Resource for JoinToken {
     const KIND: Kind = Kind::JoinToken;
     const SCOPE: Scope = Scope::System;
     const NAMED: bool = false;
+    const RULES: Rules = Rules {
+        references: &[
+            Reference::within("group", Kind::BaremetalGroup),
+            Reference::to("rack", Kind::Rack),
+        ],
+        create: ByPeople::ByVerb,
+        update: ByPeople::Never("delete it and make another"),
+        ..Rules::plain("An invitation, by which a host or a controller joins once")
+    };
     type Spec = JoinTokenSpec;
     type Status = JoinTokenStatus;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Timestamp};
 
 use crate::print::key;
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Resource, Rules, Scope};
 
 /// An operation.
 #[derive(Debug)]
@@ -91,6 +91,16 @@ impl Resource for Operation {
     const KIND: Kind = Kind::Operation;
     const SCOPE: Scope = Scope::Either;
     const NAMED: bool = false;
+    const RULES: Rules = Rules {
+        create: ByPeople::Never("the system makes these"),
+        update: ByPeople::Never("`cancel` gives one up"),
+        delete: ByPeople::Never(
+            "an operation goes by itself some time after it ended; `cancel` gives one up",
+        ),
+        owner: Owner::Creator,
+        own: &[Action::Read],
+        ..Rules::plain("Something that takes time")
+    };
     type Spec = OperationSpec;
     type Status = OperationStatus;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::ObjectId;
 
 use crate::print::space;
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// A rack.
 #[derive(Debug)]
@@ -38,6 +38,10 @@ pub struct RackStatus {}
 impl Resource for Rack {
     const KIND: Kind = Kind::Rack;
     const SCOPE: Scope = Scope::System;
+    const RULES: Rules = Rules {
+        references: &[Reference::to("data_center", Kind::DataCenter)],
+        ..Rules::plain("Where a host stands, and what fails together")
+    };
     type Spec = RackSpec;
     type Status = RackStatus;
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::ObjectId;
 
 use crate::print::{dimension, key};
-use crate::{Amounts, Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{Amounts, ByPeople, Invalid, Kind, Meta, Print, Resource, Rules, Scope};
 
 /// A residue.
 #[derive(Debug)]
@@ -35,6 +35,11 @@ impl Resource for Residue {
     const KIND: Kind = Kind::Residue;
     const SCOPE: Scope = Scope::System;
     const NAMED: bool = false;
+    const RULES: Rules = Rules {
+        create: ByPeople::Never("the system makes these"),
+        update: ByPeople::Never("it goes when its host confirms that nothing is left"),
+        ..Rules::plain("What a silent host may still have of a VM that was given up")
+    };
     type Spec = ResidueSpec;
     type Status = ResidueStatus;
 

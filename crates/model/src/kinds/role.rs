@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::print::space;
-use crate::{Invalid, Kind, Meta, Permission, Print, Resource, Scope};
+use crate::{Invalid, Kind, Meta, Permission, Print, Resource, Rules, Scope};
 
 /// A role. The built-in ones are objects too, made at genesis and not changeable.
 #[derive(Debug)]
@@ -40,6 +40,10 @@ const PERMISSIONS_MAX: usize = 1000;
 impl Resource for Role {
     const KIND: Kind = Kind::Role;
     const SCOPE: Scope = Scope::System;
+    const RULES: Rules = Rules {
+        shared: true,
+        ..Rules::plain("A named set of permissions")
+    };
     type Spec = RoleSpec;
     type Status = RoleStatus;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::ObjectId;
 
 use crate::print::{key, space};
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Reference, Resource, Rules, Scope};
 
 /// A binding of a role to a subject over a scope.
 #[derive(Debug)]
@@ -31,6 +31,17 @@ impl Resource for RoleBinding {
     const KIND: Kind = Kind::RoleBinding;
     const SCOPE: Scope = Scope::Either;
     const NAMED: bool = false;
+    const RULES: Rules = Rules {
+        references: &[
+            Reference::to("subject", Kind::User),
+            Reference::to("role", Kind::Role),
+        ],
+        create: ByPeople::ByVerb,
+        update: ByPeople::Never("delete it and make another"),
+        owner: Owner::Named("subject_id"),
+        own: &[Action::Read],
+        ..Rules::plain("Who holds which role over what")
+    };
     type Spec = RoleBindingSpec;
     type Status = RoleBindingStatus;
 

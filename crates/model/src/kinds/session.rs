@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Timestamp};
 
 use crate::print::key;
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Resource, Rules, Scope};
 
 /// A session. Its parent is its user.
 #[derive(Debug)]
@@ -39,6 +39,13 @@ impl Resource for Session {
     const KIND: Kind = Kind::Session;
     const SCOPE: Scope = Scope::Either;
     const NAMED: bool = false;
+    const RULES: Rules = Rules {
+        create: ByPeople::Never("log in: POST /api/v1/auth/login"),
+        update: ByPeople::Never("log in again"),
+        owner: Owner::Parent,
+        own: &[Action::Read, Action::Delete],
+        ..Rules::plain("Where a user is logged in")
+    };
     type Spec = SessionSpec;
     type Status = SessionStatus;
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{Limit, ObjectId};
 
 use crate::print::{dimension, space};
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// A tenant.
 #[derive(Debug)]
@@ -86,6 +86,11 @@ pub struct TenantStatus {
 impl Resource for Tenant {
     const KIND: Kind = Kind::Tenant;
     const SCOPE: Scope = Scope::System;
+    const RULES: Rules = Rules {
+        references: &[Reference::to("admin_user", Kind::User)],
+        delete: ByPeople::ByVerb,
+        ..Rules::plain("Whose VMs, users and networks are kept apart from everybody else's")
+    };
     type Spec = TenantSpec;
     type Status = TenantStatus;
 

@@ -5,7 +5,7 @@ use virtflow_types::{Limit, Timestamp};
 
 use super::tenant::Quota;
 use crate::print::{dimension, space};
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Resource, Rules, Scope};
 
 /// Idempotency keys one principal may hold at once.
 pub const IDEMPOTENCY_KEYS_MAX: u64 = 10_000;
@@ -67,6 +67,13 @@ pub struct UserStatus {
 impl Resource for User {
     const KIND: Kind = Kind::User;
     const SCOPE: Scope = Scope::Either;
+    const RULES: Rules = Rules {
+        create: ByPeople::ByVerb,
+        delete: ByPeople::ByVerb,
+        owner: Owner::Itself,
+        own: &[Action::Read],
+        ..Rules::plain("Who logs in")
+    };
     type Spec = UserSpec;
     type Status = UserStatus;
 

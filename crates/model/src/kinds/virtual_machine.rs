@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Text, Timestamp};
 
 use crate::print::{dimension, key};
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// A VM.
 #[derive(Debug)]
@@ -240,6 +240,15 @@ pub(crate) fn validate_labels(labels: &BTreeMap<String, String>) -> Result<(), I
 impl Resource for VirtualMachine {
     const KIND: Kind = Kind::VirtualMachine;
     const SCOPE: Scope = Scope::Tenant;
+    const RULES: Rules = Rules {
+        references: &[
+            Reference::to("specification", Kind::VirtualMachineSpecification),
+            Reference::to("group", Kind::BaremetalGroup),
+        ],
+        create: ByPeople::ByVerb,
+        delete: ByPeople::ByVerb,
+        ..Rules::plain("A virtual machine")
+    };
     type Spec = VirtualMachineSpec;
     type Status = VirtualMachineStatus;
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::print::space;
-use crate::{Invalid, Kind, Meta, Print, Resource, Scope};
+use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope};
 
 /// A VM specification.
 #[derive(Debug)]
@@ -48,6 +48,10 @@ pub struct VirtualMachineSpecificationStatus {}
 impl Resource for VirtualMachineSpecification {
     const KIND: Kind = Kind::VirtualMachineSpecification;
     const SCOPE: Scope = Scope::System;
+    const RULES: Rules = Rules {
+        shared: true,
+        ..Rules::plain("A size that VMs are made in")
+    };
     const NAMED: bool = true;
     type Spec = VirtualMachineSpecificationSpec;
     type Status = VirtualMachineSpecificationStatus;
