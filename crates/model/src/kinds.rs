@@ -1,5 +1,6 @@
 //! The survey of kinds. Names are stored for ever: append, never rename.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::resource::{PerKind, Resource, Scope};
@@ -11,7 +12,7 @@ macro_rules! kinds {
         $(pub use $module::$ty;)+
 
         /// A kind of object.
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema)]
         pub enum Kind {
             $(
                 #[doc = concat!("`", $name, "`")]

@@ -15,6 +15,7 @@ mod permission;
 mod print;
 mod resource;
 mod rules;
+mod schema;
 mod sizes;
 
 pub use invalid::Invalid;
@@ -24,6 +25,7 @@ pub use permission::{Action, Permission};
 pub use print::{Print, dimension, key, space};
 pub use resource::{PerKind, Resource, Scope};
 pub use rules::{ByPeople, Owner, Reference, Rules, Tie};
+pub use schema::schema_of;
 pub use sizes::Amounts;
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! What every object has beside its spec and status.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Text, Timestamp};
 
@@ -25,7 +26,7 @@ pub struct Meta {
 }
 
 /// Who made and last changed an object, and when.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct Stamps {
     /// When it was made.
     pub created_at: Timestamp,
@@ -38,7 +39,7 @@ pub struct Stamps {
 }
 
 /// The status JSON as it is stored.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct StoredStatus<S> {
     /// Who and when.
     pub stamps: Stamps,

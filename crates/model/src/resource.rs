@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use virtflow_types::Footprint;
@@ -31,10 +32,19 @@ pub trait Resource: 'static {
     /// False for kinds whose objects have no name.
     const NAMED: bool = true;
     /// What a person asks for.
-    type Spec: Serialize + DeserializeOwned + Clone + PartialEq + Debug + Send + Sync + 'static;
+    type Spec: Serialize
+        + DeserializeOwned
+        + JsonSchema
+        + Clone
+        + PartialEq
+        + Debug
+        + Send
+        + Sync
+        + 'static;
     /// What the system saw.
     type Status: Serialize
         + DeserializeOwned
+        + JsonSchema
         + Default
         + Clone
         + PartialEq

@@ -1,9 +1,10 @@
 //! Amounts as quotas and capacity count them.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Amounts of what VMs take, as quotas and capacity count them.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Amounts {
     /// Whole vCPUs.

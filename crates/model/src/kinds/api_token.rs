@@ -1,5 +1,6 @@
 //! A long-lived credential of a user. Shown once; only its hash is kept.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Timestamp};
 
@@ -11,7 +12,7 @@ use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Resource, Rules
 pub enum ApiToken {}
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ApiTokenSpec {
     /// After which it is refused; absent: never.
@@ -23,7 +24,7 @@ pub struct ApiTokenSpec {
 }
 
 /// What is kept of the secret.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ApiTokenStatus {
     /// Hash of the secret, hexadecimal; never returned.
     #[serde(default)]

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{AccountKey, Limit, ObjectId, Timestamp};
 
@@ -13,7 +14,7 @@ use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Sc
 pub enum Baremetal {}
 
 /// What an administrator decided about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum HostState {
     /// Takes VMs.
@@ -30,7 +31,7 @@ pub enum HostState {
 }
 
 /// What was seen of it. Edges only: heartbeats do not come here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Liveness {
     /// Registered; its agent was never heard.
@@ -45,7 +46,7 @@ pub enum Liveness {
 }
 
 /// Machine type.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum MachineType {
     /// A server.
@@ -58,7 +59,7 @@ pub enum MachineType {
 }
 
 /// How it is rented.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Rental {
     /// Many tenants.
@@ -69,7 +70,7 @@ pub enum Rental {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BaremetalSpec {
     /// Identity of the machine, unique.
@@ -97,7 +98,7 @@ pub struct BaremetalSpec {
 }
 
 /// What its agent reported and the leader judged.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct BaremetalStatus {
     /// Alive or not.
     pub liveness: Liveness,

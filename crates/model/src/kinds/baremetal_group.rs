@@ -1,5 +1,6 @@
 //! A pool of hosts with one policy. What it has and what is taken follow from its hosts and VMs.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{Limit, ObjectId};
 
@@ -11,7 +12,7 @@ use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 pub enum BaremetalGroup {}
 
 /// What an administrator decided about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum GroupState {
     /// Takes VMs.
@@ -24,7 +25,7 @@ pub enum GroupState {
 }
 
 /// How hosts are chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SchedulingPolicy {
     /// The emptiest host first.
@@ -35,7 +36,7 @@ pub enum SchedulingPolicy {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BaremetalGroupSpec {
     /// The data centre its hosts stand in.
@@ -66,7 +67,7 @@ fn hundred() -> u32 {
 }
 
 /// Nothing is observed of it directly.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct BaremetalGroupStatus {}
 
 impl Resource for BaremetalGroup {

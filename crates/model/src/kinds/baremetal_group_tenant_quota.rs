@@ -1,5 +1,6 @@
 //! How much of a group of hosts a tenant may take. Without one, a tenant takes nothing of it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{AccountKey, Limit, ObjectId};
 
@@ -11,7 +12,7 @@ use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 pub enum BaremetalGroupTenantQuota {}
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct BaremetalGroupTenantQuotaSpec {
     /// The group.
@@ -38,7 +39,7 @@ impl BaremetalGroupTenantQuotaSpec {
 }
 
 /// Nothing is observed of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct BaremetalGroupTenantQuotaStatus {}
 
 impl Resource for BaremetalGroupTenantQuota {

@@ -1,5 +1,6 @@
 //! A member of the cluster, as it announces itself when it starts.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::print::space;
@@ -10,7 +11,7 @@ use crate::{ByPeople, Invalid, Kind, Meta, Print, Resource, Rules, Scope};
 pub enum Controller {}
 
 /// Who it is.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ControllerSpec {
     /// Its number in the Raft group; never given twice.
@@ -26,7 +27,7 @@ pub struct ControllerSpec {
 }
 
 /// What it said when it last started.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ControllerStatus {
     /// Its software's version.
     #[serde(default)]

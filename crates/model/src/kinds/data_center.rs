@@ -1,5 +1,6 @@
 //! A data centre.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope};
@@ -9,7 +10,7 @@ use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope};
 pub enum DataCenter {}
 
 /// What an administrator decided about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum DataCenterState {
     /// In use.
@@ -22,7 +23,7 @@ pub enum DataCenterState {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DataCenterSpec {
     /// For people.
@@ -40,7 +41,7 @@ pub struct DataCenterSpec {
 }
 
 /// Nothing is observed of it directly.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct DataCenterStatus {}
 
 impl Resource for DataCenter {

@@ -1,5 +1,6 @@
 //! A key under which a principal made a request: the same key again gets the same answer.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Timestamp};
 
@@ -11,7 +12,7 @@ use crate::{ByPeople, Invalid, Kind, Meta, Owner, Print, Resource, Rules, Scope}
 pub enum IdempotencyKey {}
 
 /// What it stands for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct IdempotencyKeySpec {
     /// The client's own text.
@@ -30,7 +31,7 @@ pub struct IdempotencyKeySpec {
 }
 
 /// Nothing is observed of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct IdempotencyKeyStatus {}
 
 impl Resource for IdempotencyKey {

@@ -1,5 +1,6 @@
 //! A one-time right to join: a host to a group, or a controller to the cluster.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Timestamp};
 
@@ -10,7 +11,7 @@ use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Sc
 pub enum JoinToken {}
 
 /// What may join with it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum JoinRole {
     /// A host.
@@ -21,7 +22,7 @@ pub enum JoinRole {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct JoinTokenSpec {
     /// What may join with it.
@@ -45,7 +46,7 @@ pub struct JoinTokenSpec {
 }
 
 /// Whether it was used.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct JoinTokenStatus {
     /// Hash of the secret, hexadecimal; never returned.
     #[serde(default)]

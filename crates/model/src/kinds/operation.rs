@@ -1,5 +1,6 @@
 //! Something that takes time: what was asked, how far it is, how it ended.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Timestamp};
 
@@ -11,7 +12,7 @@ use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Resource, Rules
 pub enum Operation {}
 
 /// How far it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OperationState {
     /// Nothing was done yet.
@@ -45,7 +46,7 @@ impl OperationState {
 }
 
 /// What was asked.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OperationSpec {
     /// The verb: `virtual_machine.create`.
@@ -63,7 +64,7 @@ pub struct OperationSpec {
 }
 
 /// How far it is.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct OperationStatus {
     /// How far it is.
     pub state: OperationState,

@@ -1,5 +1,6 @@
 //! A rack: where a host stands, and what fails together.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::ObjectId;
 
@@ -11,7 +12,7 @@ use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 pub enum Rack {}
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RackSpec {
     /// The data centre it stands in.
@@ -32,7 +33,7 @@ pub struct RackSpec {
 }
 
 /// Nothing is observed of it directly.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RackStatus {}
 
 impl Resource for Rack {

@@ -1,6 +1,7 @@
 //! What a VM leaves on a host that has not confirmed that it is gone: capacity there, and the order to
 //! remove it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::ObjectId;
 
@@ -12,7 +13,7 @@ use crate::{Amounts, ByPeople, Invalid, Kind, Meta, Print, Resource, Rules, Scop
 pub enum Residue {}
 
 /// What is left, and where.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ResidueSpec {
     /// The host that still has it.
@@ -28,7 +29,7 @@ pub struct ResidueSpec {
 }
 
 /// Nothing is observed: when the host confirms, the residue goes.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct ResidueStatus {}
 
 impl Resource for Residue {

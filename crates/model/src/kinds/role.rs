@@ -1,5 +1,6 @@
 //! A named set of permissions.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::print::space;
@@ -10,7 +11,7 @@ use crate::{Invalid, Kind, Meta, Permission, Print, Resource, Rules, Scope};
 pub enum Role {}
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RoleSpec {
     /// For people.
@@ -31,7 +32,7 @@ fn yes() -> bool {
 }
 
 /// Nothing is observed of a role.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RoleStatus {}
 
 /// Permissions in one role.

@@ -1,5 +1,6 @@
 //! Who holds which role over what.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::ObjectId;
 
@@ -11,7 +12,7 @@ use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Reference, Reso
 pub enum RoleBinding {}
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RoleBindingSpec {
     /// The user.
@@ -24,7 +25,7 @@ pub struct RoleBindingSpec {
 }
 
 /// Nothing is observed of a binding.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct RoleBindingStatus {}
 
 impl Resource for RoleBinding {

@@ -1,5 +1,6 @@
 //! A login: what a short access token names, and what a refresh rotates.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Timestamp};
 
@@ -11,7 +12,7 @@ use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Resource, Rules
 pub enum Session {}
 
 /// What the login said of itself.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SessionSpec {
     /// The device's own name for itself.
@@ -25,7 +26,7 @@ pub struct SessionSpec {
 }
 
 /// What rotates.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct SessionStatus {
     /// Hash of the refresh secret in force, hexadecimal; never returned.
     #[serde(default)]

@@ -1,5 +1,6 @@
 //! A tenant: whose VMs, users and networks are kept apart from everybody else's.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{Limit, ObjectId};
 
@@ -11,7 +12,7 @@ use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Sc
 pub enum Tenant {}
 
 /// What an administrator decided about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TenantState {
     /// Works.
@@ -24,7 +25,7 @@ pub enum TenantState {
 }
 
 /// Limits over everything a tenant has; what is left out is not limited.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Quota {
     /// Whole vCPUs.
@@ -55,7 +56,7 @@ impl Quota {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TenantSpec {
     /// For people.
@@ -76,7 +77,7 @@ pub struct TenantSpec {
 }
 
 /// What the system saw.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct TenantStatus {
     /// True from the moment its deletion was asked for.
     #[serde(default)]

@@ -1,5 +1,6 @@
 //! A person or program that logs in.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{Limit, Timestamp};
 
@@ -15,7 +16,7 @@ pub const IDEMPOTENCY_KEYS_MAX: u64 = 10_000;
 pub enum User {}
 
 /// What an administrator decided about it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum UserState {
     /// May log in.
@@ -30,7 +31,7 @@ pub enum UserState {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UserSpec {
     /// Address, unique if given.
@@ -48,7 +49,7 @@ pub struct UserSpec {
 }
 
 /// What the system keeps. The password hash is here and not in the spec: it is never returned.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct UserStatus {
     /// Argon2id in PHC form; empty if there is no password.
     #[serde(default)]

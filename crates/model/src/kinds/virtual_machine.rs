@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Text, Timestamp};
 
@@ -13,7 +14,7 @@ use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Sc
 pub enum VirtualMachine {}
 
 /// Whether it should run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Power {
     /// It should run.
@@ -24,7 +25,7 @@ pub enum Power {
 }
 
 /// What its agent does when the guest ends by itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum RestartPolicy {
     /// Leave it.
@@ -37,7 +38,7 @@ pub enum RestartPolicy {
 }
 
 /// What it is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VmType {
     /// Control plane of a cluster.
@@ -52,7 +53,7 @@ pub enum VmType {
 }
 
 /// What is asked for. Sizes are written out when the VM is made from a specification.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VirtualMachineSpec {
     /// The specification its size came from.
@@ -92,7 +93,7 @@ fn grace() -> u32 {
 }
 
 /// Where it is in its life.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum VmPhase {
     /// Not bound to a host yet.
@@ -144,7 +145,7 @@ impl VmPhase {
 }
 
 /// Where it is bound.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Placement {
     /// The host.
     pub host_id: ObjectId,
@@ -157,7 +158,7 @@ pub struct Placement {
 }
 
 /// What the system decided and saw.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct VirtualMachineStatus {
     /// Where it is in its life.
     pub phase: VmPhase,
@@ -200,7 +201,7 @@ pub struct VirtualMachineStatus {
 }
 
 /// The last act on its power that was asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PowerAct {
     /// Start.

@@ -1,5 +1,6 @@
 //! A size of VM that people choose by name.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::print::space;
@@ -10,7 +11,7 @@ use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope};
 pub enum VirtualMachineSpecification {}
 
 /// Whether it may be chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SpecificationState {
     /// May be chosen.
@@ -21,7 +22,7 @@ pub enum SpecificationState {
 }
 
 /// What is asked for.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VirtualMachineSpecificationSpec {
     /// Whole vCPUs.
@@ -42,7 +43,7 @@ pub struct VirtualMachineSpecificationSpec {
 }
 
 /// Nothing is observed of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct VirtualMachineSpecificationStatus {}
 
 impl Resource for VirtualMachineSpecification {
