@@ -13,6 +13,7 @@ use crate::config::{
     Advertise, Certificates, Config, Hosts, Limits, Listen, Log, Raft, Retention, Status,
 };
 use crate::daemon;
+pub use crate::leader::HostTable;
 
 /// Name of the administrator of a test's cluster.
 pub const ADMIN: &str = "admin";

@@ -5,6 +5,7 @@
 //! and that memory, may run twice without harm, are woken by changes and by a timer, do a bounded amount
 //! of work a pass, and tell how they fare in `/status`.
 
+mod alone;
 mod clock;
 mod hosts;
 mod leases;
@@ -28,6 +29,8 @@ use virtflow_proto::agent::v1::{AgentMessage, ControllerMessage};
 use virtflow_raft::{ChangeEvent, DecideError, MemberRole};
 use virtflow_state::{Changeset, State};
 use virtflow_types::{Error, ObjectId, Timestamp};
+
+pub use alone::HostTable;
 
 use crate::app::{App, HostLive};
 use reports::Report;

@@ -3,6 +3,7 @@
 
 mod beats;
 mod creation;
+mod scale;
 
 use std::fs;
 use std::os::unix::process::CommandExt;
@@ -11,7 +12,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
-use clap::Args;
+use clap::{Args, Subcommand};
 use virtflow_testkit::cloud::{AGENT, CONTROLLER, Cloud, Plan};
 use virtflow_testkit::command::{call, output_of};
 use virtflow_testkit::rig::Node;
@@ -25,7 +26,10 @@ use crate::stages::{cargo, show};
 /// What it does to this machine is what `demo` does, with a release build in `target/release`; its
 /// folder is removed at its end.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Options {
+    #[command(subcommand)]
+    other: Option<Other>,
     /// How many virtual machines are created for the latency.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(2..=200))]
     samples: u32,
@@ -35,6 +39,11 @@ pub(crate) struct Options {
     /// The release build is done: this is its program.
     #[arg(long, hide = true)]
     built: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Other {
+    Scale(scale::Options),
 }
 
 const FOLDER: &str = "/var/tmp/virtflow-bench";
@@ -48,6 +57,9 @@ const GUESTS: usize = 10;
 const FILL: usize = 2000;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
+    if let Some(Other::Scale(options)) = &options.other {
+        return scale::run(options);
+    }
     if !options.built {
         setup::packages()?;
         show(&mut cargo(&[
