@@ -127,14 +127,42 @@ fn short(free: &Amounts, demand: &Amounts) -> Amounts {
     short
 }
 
+/// What `part` is of `total`, in parts of [`SCALE`].
+fn share(part: u64, total: u64) -> u64 {
+    // Dividing 128 bits takes several times as long, and no host has that much of anything.
+    match part.checked_mul(SCALE) {
+        Some(scaled) => scaled / total,
+        None => {
+            let share = u128::from(part) * u128::from(SCALE) / u128::from(total);
+            u64::try_from(share).unwrap_or(SCALE)
+        }
+    }
+}
+
 /// How empty the host would be in its fullest dimension, 0 to [`SCALE`].
 fn emptiness(host: &Host, demand: &Amounts) -> u64 {
     let mut least = SCALE;
     let dimensions = host.total.iter().zip(host.free.iter().zip(demand));
     for (total, (free, asked)) in dimensions.filter(|(total, _)| **total > 0) {
-        let share = u128::from(free - asked) * u128::from(SCALE) / u128::from(*total);
-        least = least.min(u64::try_from(share).unwrap_or(SCALE));
+        least = least.min(share(free - asked, *total));
     }
     let busy = u64::from(host.busy_ppm.min(1_000_000)) * (SCALE / 4) / 1_000_000;
     least.saturating_sub(busy)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::share;
+
+    #[test]
+    fn shares_are_the_same_however_large_their_parts() {
+        assert_eq!(
+            [share(0, 7), share(7, 7), share(1, 4)],
+            [0, 1 << 16, 1 << 14]
+        );
+        // Beyond what 64 bits can scale.
+        assert_eq!(share(u64::MAX / 4, u64::MAX), (1 << 14) - 1);
+        assert_eq!(share(1 << 48, 1 << 50), 1 << 14);
+        assert_eq!(share((1 << 48) - 1, 1 << 48), (1 << 16) - 1);
+    }
 }
