@@ -225,8 +225,12 @@ fn success(answer: Answer, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCode
     } else {
         "ok"
     };
-    let body = json!({"meta": meta, "status": word, "data": answer.data});
-    (answer.status, body)
+    // Put in as it is: `json!` would copy all of it, and it may be megabytes.
+    let mut body = Map::new();
+    body.insert("meta".into(), meta.into());
+    body.insert("status".into(), word.into());
+    body.insert("data".into(), answer.data);
+    (answer.status, body.into())
 }
 
 /// The one place where an error becomes an HTTP answer. It names no index: what one may not see must

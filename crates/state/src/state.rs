@@ -176,6 +176,19 @@ impl State {
             .take_while(move |(v, _)| *v == value)
             .filter_map(|(_, id)| self.objects.get(id))
     }
+    /// How many objects have that value under that index key: the index is counted, no object looked at.
+    pub fn count_by_key(&self, name: &str, value: &str) -> usize {
+        let first = (Text::new(value), ObjectId::NIL);
+        let entries = self.keys.get(name).into_iter();
+        entries
+            .flat_map(|entries| entries.range(first.clone()..))
+            .take_while(|(v, _)| *v == first.0)
+            .count()
+    }
+    /// How many objects of a kind there are.
+    pub fn count_of_kind(&self, kind: &str) -> usize {
+        self.by_kind.get(kind).map_or(0, OrdSet::len)
+    }
     /// Values under an index key with their objects, in the order of the values, from `from` on.
     pub fn key_values<'a>(
         &'a self,
@@ -240,6 +253,18 @@ impl State {
     /// not open.
     pub fn limit_of(&self, key: &AccountKey) -> Option<u64> {
         effective_limit(&|key| self.accounts.get(key).cloned(), key)
+    }
+    /// Dimension, limit as [`State::limit_of`] gives it (0 for `None`), and use of each account that an object
+    /// opened, by one walk over them.
+    pub fn balances_of(&self, owner: ObjectId) -> impl Iterator<Item = (&Text, u64, u64)> {
+        self.accounts_of(owner).map(|(key, account)| {
+            let limit = match &account.limit {
+                Limit::Fixed(limit) => limit.saturating_add(account.supplied),
+                Limit::Unlimited => u64::MAX,
+                Limit::Share { .. } => self.limit_of(key).unwrap_or(0),
+            };
+            (&key.dimension, limit, account.used)
+        })
     }
     /// Where a stream stands.
     pub fn stream(&self, name: &str) -> StreamHead {

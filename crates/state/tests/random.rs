@@ -199,6 +199,10 @@ proptest! {
                 let derived = usage(&state);
                 for (key, account) in state.accounts() {
                     prop_assert_eq!(derived[key], account.used);
+                    let balances: Vec<_> = state.balances_of(key.owner).collect();
+                    let limit = state.limit_of(key).unwrap_or(0);
+                    prop_assert!(balances.contains(&(&key.dimension, limit, account.used)));
+                    prop_assert_eq!(balances.len(), state.accounts_of(key.owner).count());
                     let was = before.account(key).map_or(0, |a| a.used);
                     if account.used > was {
                         prop_assert!(account.used <= state.limit_of(key).unwrap());

@@ -593,3 +593,38 @@ fn lists_walk_keys_and_kinds_in_order() {
     assert_eq!(ids(all), [id(3), id(4)]);
     assert_eq!(state.of_kind("thin", None).count(), 0);
 }
+
+#[test]
+fn an_index_counts_what_it_finds() {
+    let keyed = |n: u128, value: &str| {
+        let key = IndexKey {
+            name: "colour".into(),
+            value: value.into(),
+        };
+        let footprint = Footprint {
+            keys: [key].into(),
+            ..Footprint::default()
+        };
+        put(object(n, footprint))
+    };
+    let mut state = State::empty();
+    let ops = vec![
+        keyed(1, "red"),
+        keyed(2, "redder"),
+        keyed(3, "red"),
+        keyed(4, "blue"),
+    ];
+    apply(&mut state, ops).unwrap();
+    let counts = |state: &State| {
+        ["red", "redder", "blue", "re"].map(|value| state.count_by_key("colour", value))
+    };
+    assert_eq!(counts(&state), [2, 1, 1, 0]);
+    assert_eq!(
+        (state.count_of_kind("thing"), state.count_of_kind("other")),
+        (4, 0)
+    );
+    apply(&mut state, vec![Op::Delete(id(3), 1)]).unwrap();
+    assert_eq!(counts(&state), [1, 1, 1, 0]);
+    assert_eq!(state.count_of_kind("thing"), 3);
+    assert_eq!(state.count_by_key("shape", "red"), 0);
+}

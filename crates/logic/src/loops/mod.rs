@@ -31,7 +31,7 @@ pub(crate) use lost_hosts::{lose_vm, unsettled};
 pub(crate) use nowhere::nowhere;
 pub use overcommit::overcommit;
 pub use placer::{Placer, place, wakes_placer};
-pub(crate) use placer::{demand_of, rooms};
+pub(crate) use placer::{balance, demand_of, rooms};
 pub use retire::retire;
 pub use tenants::tenant_deletions;
 pub(crate) use users::empty_user;

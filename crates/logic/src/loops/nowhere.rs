@@ -10,7 +10,7 @@ use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use crate::door::quota_of;
 use crate::explain::over_limit;
-use crate::limits::REFUSALS_TOLD_MAX;
+use crate::limits::{REFUSALS_ANSWERED_MAX, REFUSALS_TOLD_MAX};
 
 /// Why a VM has no host: a word, a sentence, and an error for whoever waits for it.
 #[derive(Debug, Clone)]
@@ -21,9 +21,15 @@ pub(crate) struct Nowhere {
 }
 
 impl Nowhere {
-    /// Each host that refused, and why; for who asks. There may be ten thousand.
+    /// The first hosts that refused, and why; for who asks.
     pub(crate) fn hosts(&self, state: &State) -> Vec<Value> {
-        told(state, &self.refusals)
+        let most = self.refusals.len().min(REFUSALS_ANSWERED_MAX);
+        told(state, &self.refusals[..most])
+    }
+
+    /// How many refused.
+    pub(crate) fn host_count(&self) -> usize {
+        self.refusals.len()
     }
 }
 

@@ -17,7 +17,7 @@ use virtflow_model::{Kind, key};
 use virtflow_scheduler::{
     Amounts, DIMENSIONS, Group, Host, Inventory, Request, Room, Standing, place as choose,
 };
-use virtflow_state::{AccountKey, Change, Changeset, Object, State};
+use virtflow_state::{Change, Changeset, Object, State};
 use virtflow_types::{Error, ObjectId, RequestId, Timestamp};
 
 use super::nowhere::{Nowhere, not_active, nowhere};
@@ -221,14 +221,9 @@ impl Placer {
             id: group_id,
             policy: group.spec.scheduling_policy,
         });
-        let mut total = [0; DIMENSIONS.len()];
-        let mut free = total;
-        for (at, dimension) in DIMENSIONS.iter().enumerate() {
-            let key = AccountKey::new(host.id, *dimension);
-            total[at] = state.limit_of(&key).unwrap_or(0);
-            let used = state.account(&key).map_or(0, |account| account.used);
-            free[at] = total[at].saturating_sub(used);
-        }
+        let balance = balance(state, host.id);
+        let total = balance.map(|(limit, _)| limit);
+        let free = balance.map(|(limit, used)| limit.saturating_sub(used));
         let standing = match (typed.spec.state, typed.status.liveness, group.spec.state) {
             (HostState::Cordoned, _, _) => Standing::Cordoned,
             (HostState::Draining, _, _) => Standing::Draining,
@@ -254,6 +249,18 @@ impl Placer {
     pub(crate) fn inventory(&self) -> &Inventory {
         &self.inventory
     }
+}
+
+/// Limit and use of an object's accounts in the order of [`DIMENSIONS`]; zero where it has none. One walk over
+/// its accounts, for there may be ten thousand objects to ask for.
+pub(crate) fn balance(state: &State, owner: ObjectId) -> [(u64, u64); DIMENSIONS.len()] {
+    let mut balance = [(0, 0); DIMENSIONS.len()];
+    for (dimension, limit, used) in state.balances_of(owner) {
+        if let Some(at) = DIMENSIONS.iter().position(|name| *dimension == *name) {
+            balance[at] = (limit, used);
+        }
+    }
+    balance
 }
 
 /// What a VM takes of a host.
@@ -284,13 +291,11 @@ pub(crate) fn rooms(
             let Some(quota) = quota_of(state, group.id, tenant) else {
                 return Room::Closed;
             };
-            let taken = taken.get(&quota.id).copied().unwrap_or_default();
-            let mut left = [0; DIMENSIONS.len()];
-            for (at, dimension) in DIMENSIONS.iter().enumerate() {
-                let key = AccountKey::new(quota.id, *dimension);
-                let limit = state.limit_of(&key).unwrap_or(0);
-                let used = state.account(&key).map_or(0, |account| account.used);
-                left[at] = limit.saturating_sub(used).saturating_sub(taken[at]);
+            let mut left = balance(state, quota.id).map(|(limit, used)| limit.saturating_sub(used));
+            if let Some(taken) = taken.get(&quota.id) {
+                for (left, taken) in left.iter_mut().zip(taken) {
+                    *left = left.saturating_sub(*taken);
+                }
             }
             Room::Left(left)
         })

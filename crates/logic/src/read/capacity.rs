@@ -4,11 +4,12 @@ use serde_json::{Map, Value, json};
 use virtflow_model::kinds::Baremetal;
 use virtflow_model::{Kind, key};
 use virtflow_scheduler::DIMENSIONS;
-use virtflow_state::{AccountKey, State};
+use virtflow_state::State;
 use virtflow_types::{Error, ObjectId};
 
 use crate::cx::Cx;
 use crate::door::Door;
+use crate::loops::balance;
 use crate::typed::decoded;
 
 /// Groups, and hosts of one group, that are told.
@@ -63,16 +64,15 @@ pub fn capacity(state: &State, cx: &Cx) -> Result<Value, Error> {
                 continue;
             }
             let typed = decoded::<Baremetal>(host)?;
-            let mut entry = balance(state, host.id);
+            let mut entry = shown_balance(state, host.id);
             entry.insert("id".into(), json!(host.id));
             entry.insert("name".into(), host.name.as_str().into());
-            entry.insert("liveness".into(), json!(typed.status.liveness));
+            entry.insert("liveness".into(), typed.status.liveness.name().into());
             entry.insert("state".into(), json!(typed.spec.state));
             entry.insert(
                 "vms".into(),
                 state
-                    .by_key(key::VM_HOST, &host.id.to_string(), None)
-                    .count()
+                    .count_by_key(key::VM_HOST, &host.id.to_string())
                     .into(),
             );
             hosts.push(Value::Object(entry));
@@ -86,7 +86,7 @@ pub fn capacity(state: &State, cx: &Cx) -> Result<Value, Error> {
                 virtflow_model::Action::Read,
             ));
         let mut entry = if whole {
-            balance(state, group.id)
+            shown_balance(state, group.id)
         } else {
             Map::new()
         };
@@ -109,21 +109,22 @@ fn accounts(state: &State, owner: ObjectId) -> Map<String, Value> {
         .collect()
 }
 
-fn balance(state: &State, owner: ObjectId) -> Map<String, Value> {
-    let mut total = Map::new();
-    let mut allocated = Map::new();
-    let mut available = Map::new();
-    for dimension in DIMENSIONS {
-        let key = AccountKey::new(owner, dimension);
-        let limit = state.limit_of(&key).unwrap_or(0);
-        let used = state.account(&key).map_or(0, |account| account.used);
-        total.insert(dimension.into(), limit.into());
-        allocated.insert(dimension.into(), used.into());
-        available.insert(dimension.into(), limit.saturating_sub(used).into());
-    }
+/// The accounts of a host or a group: what there is, what is taken, what is left.
+fn shown_balance(state: &State, owner: ObjectId) -> Map<String, Value> {
+    let balance = balance(state, owner);
+    let amounts = |of: fn((u64, u64)) -> u64| {
+        let amounts = DIMENSIONS.iter().zip(balance);
+        let map: Map<String, Value> = amounts
+            .map(|(name, one)| ((*name).to_owned(), of(one).into()))
+            .collect();
+        Value::Object(map)
+    };
     let mut entry = Map::new();
-    entry.insert("total".into(), total.into());
-    entry.insert("allocated".into(), allocated.into());
-    entry.insert("available".into(), available.into());
+    entry.insert("total".into(), amounts(|(limit, _)| limit));
+    entry.insert("allocated".into(), amounts(|(_, used)| used));
+    entry.insert(
+        "available".into(),
+        amounts(|(limit, used)| limit.saturating_sub(used)),
+    );
     entry
 }

@@ -12,8 +12,8 @@ use crate::door::Door;
 use crate::loops::{Placer, demand_of, nowhere, rooms};
 use crate::typed::decoded;
 
-/// Where a VM is, or why it is nowhere: each host that could have taken it, what refused it there, and
-/// what it is short by.
+/// Where a VM is, or why it is nowhere: the hosts that could have taken it, at most a thousand of them by name,
+/// what refused it there, and what it is short by.
 pub fn placement(state: &State, cx: &Cx, vm: &str, tenant: Option<&str>) -> Result<Value, Error> {
     let door = Door::open(state, cx)?;
     let tenant = door.tenant(tenant)?;
@@ -51,6 +51,7 @@ pub fn placement(state: &State, cx: &Cx, vm: &str, tenant: Option<&str>) -> Resu
         "reason": nowhere.reason,
         "message": nowhere.error.message,
         "hosts": nowhere.hosts(state),
+        "host_count": nowhere.host_count(),
     }))
 }
 

@@ -21,11 +21,10 @@ const OVERDUE_TOLD_MAX: usize = 20;
 /// Hosts by liveness, VMs by phase, what is unfinished and what is late: for whoever may see all hosts.
 pub fn cluster_view(state: &State, cx: &Cx) -> Result<Value, Error> {
     admit_system(state, cx, Permission::new(Baremetal::KIND, Action::Read))?;
-    let mut hosts: BTreeMap<String, u64> = BTreeMap::new();
+    let mut hosts: BTreeMap<&str, u64> = BTreeMap::new();
     for host in state.of_kind(Kind::Baremetal.name(), None) {
         let liveness = decoded::<Baremetal>(host)?.status.liveness;
-        let word = json!(liveness).as_str().unwrap_or_default().to_owned();
-        *hosts.entry(word).or_default() += 1;
+        *hosts.entry(liveness.name()).or_default() += 1;
     }
     let phases = [
         VmPhase::Pending,
@@ -44,13 +43,12 @@ pub fn cluster_view(state: &State, cx: &Cx) -> Result<Value, Error> {
         .map(|phase| {
             (
                 phase.name(),
-                state.by_key(key::VM_PHASE, phase.name(), None).count(),
+                state.count_by_key(key::VM_PHASE, phase.name()),
             )
         })
         .filter(|(_, count)| *count > 0)
         .collect();
-    let unfinished =
-        |far: OperationState| state.by_key(key::OPERATION_STATE, far.name(), None).count();
+    let unfinished = |far: OperationState| state.count_by_key(key::OPERATION_STATE, far.name());
     let late = overdue(state, cx.now);
     let told: Vec<Value> = late
         .iter()
@@ -61,7 +59,7 @@ pub fn cluster_view(state: &State, cx: &Cx) -> Result<Value, Error> {
     Ok(json!({
         "hosts": hosts,
         "vms": vms,
-        "residues": state.of_kind(Kind::Residue.name(), None).count(),
+        "residues": state.count_of_kind(Kind::Residue.name()),
         "operations": {
             "pending": unfinished(OperationState::Pending),
             "running": unfinished(OperationState::Running),

@@ -135,6 +135,7 @@ fn a_reason_names_eight_hosts_and_counts_all_and_who_asks_is_told_all() {
     let answer = virtflow_logic::placement(&world.state, &world.cx(alice), "big", None).unwrap();
     let all = answer["hosts"].as_array().unwrap();
     assert_eq!(all.len(), 10);
+    assert_eq!(answer["host_count"], 10);
     assert_eq!(all[9]["refused_by"], "capacity");
 }
 

@@ -45,6 +45,31 @@ pub enum Liveness {
     Quarantined,
 }
 
+impl HostState {
+    /// The word for programs, as it is stored.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::Cordoned => "cordoned",
+            Self::Draining => "draining",
+            Self::Maintenance => "maintenance",
+            Self::Decommissioned => "decommissioned",
+        }
+    }
+}
+
+impl Liveness {
+    /// The word for programs, as it is stored.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Never => "never",
+            Self::Online => "online",
+            Self::Offline => "offline",
+            Self::Quarantined => "quarantined",
+        }
+    }
+}
+
 /// Machine type.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -226,3 +251,19 @@ impl Resource for Baremetal {
     }
 }
 
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_for_programs_are_those_that_are_stored() {
+        use {HostState as S, Liveness as L};
+        for state in [S::Active, S::Cordoned, S::Draining, S::Maintenance, S::Decommissioned] {
+            assert_eq!(serde_json::to_value(state).unwrap(), state.name());
+        }
+        for liveness in [L::Never, L::Online, L::Offline, L::Quarantined] {
+            assert_eq!(serde_json::to_value(liveness).unwrap(), liveness.name());
+        }
+    }
+}
