@@ -193,3 +193,27 @@ fn sentence(why: Why) -> String {
         Why::Busy(memory_mib) => format!("is busy: unused memory_mib is short by {memory_mib}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use virtflow_scheduler::Standing;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_names_a_limited_number_of_hosts_and_counts_them_all() {
+        let refusal = |n: u128| Refusal {
+            host: ObjectId::from_u128(n),
+            why: Why::Standing(Standing::Offline),
+        };
+        let of = |count: u128| Nowhere {
+            reason: "no_capacity",
+            error: Error::new(ErrorCode::NoCapacity, "no host has room"),
+            refusals: (1..=count).map(refusal).collect(),
+        };
+        let (few, many) = (of(1000), of(1001));
+        let state = State::empty();
+        assert_eq!((few.hosts(&state).len(), few.host_count()), (1000, 1000));
+        assert_eq!((many.hosts(&state).len(), many.host_count()), (1000, 1001));
+    }
+}

@@ -2,7 +2,8 @@
 
 use serde_json::json;
 use virtflow_logic::{
-    ListQuery, capacity, cluster_view, list, verify_footprints, verify_report, views, whoami,
+    ListQuery, Request, capacity, cluster_view, list, verify_footprints, verify_report, views,
+    whoami,
 };
 use virtflow_model::Kind;
 use virtflow_types::{ErrorCode, ObjectId};
@@ -248,4 +249,73 @@ fn quotas_are_listed_by_their_tenant_too() {
     let page = list(&world.state, &world.cx(world.admin), &query).unwrap();
     let tenants: Vec<_> = page.objects.iter().map(|o| &o["names"]["tenant"]).collect();
     assert_eq!(tenants, [&json!("acme")]);
+}
+
+#[test]
+fn lists_by_group_state_and_phase_hold_what_is_so_and_nothing_else() {
+    let (mut world, first) = World::furnished();
+    world.create(Kind::BaremetalGroup, "g2", json!({"data_center": "dc1"}));
+    let second = world.host("SN-2", 4000, 8192, 100);
+    world.offline(&second);
+    let act = virtflow_logic::HostAct {
+        target: first.id.to_string(),
+        act: virtflow_logic::HostVerb::Cordon,
+    };
+    let alice = world.named(Kind::User, "alice").id;
+    let small = json!({"specification": "small"});
+    let ran = world.vm(alice, "ran", small.clone()).unwrap();
+    world.place();
+    world.settle(&first);
+    world.ask(world.admin, &Request::Host(act)).unwrap();
+    let waits = world.vm(alice, "waits", small).unwrap();
+    let admin = world.cx(world.admin);
+    let found = |query: ListQuery| -> Vec<String> {
+        let page = list(&world.state, &admin, &query).unwrap();
+        let ids = page.objects.iter().map(|object| object["id"].as_str());
+        ids.map(|id| id.unwrap().to_owned()).collect()
+    };
+    let ids = |ids: &[ObjectId]| ids.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let some = |text: &str| Some(text.to_owned());
+    let hosts = |group: Option<String>, state: Option<String>| {
+        found(ListQuery {
+            group,
+            state,
+            ..ListQuery::of(Kind::Baremetal)
+        })
+    };
+    assert_eq!(hosts(some("g1"), None), ids(&[first.id, second.id]));
+    assert_eq!(hosts(some("g2"), None), ids(&[]));
+    assert_eq!(hosts(None, some("offline")), ids(&[second.id]));
+    assert_eq!(hosts(some("g1"), some("cordoned")), ids(&[first.id]));
+    assert_eq!(hosts(some("g2"), some("cordoned")), ids(&[]));
+    let vms = |group: Option<String>, tenant: Option<String>, phase: &str| {
+        found(ListQuery {
+            group,
+            tenant,
+            phase: some(phase),
+            ..ListQuery::of(Kind::VirtualMachine)
+        })
+    };
+    let (ran, waits) = (ran.object_id.unwrap(), waits.object_id.unwrap());
+    assert_eq!(vms(None, some("acme"), "running"), ids(&[ran]));
+    assert_eq!(vms(None, some("acme"), "pending"), ids(&[waits]));
+    assert_eq!(vms(None, some("acme"), "error"), ids(&[]));
+    assert_eq!(vms(some("g1"), None, "running"), ids(&[ran]));
+    assert_eq!(vms(some("g2"), None, "running"), ids(&[]));
+    assert_eq!(
+        vms(some("g1"), None, "pending"),
+        ids(&[]),
+        "it is in no group yet"
+    );
+    let operations = |tenant: Option<String>, far: &str| {
+        found(ListQuery {
+            tenant,
+            state: some(far),
+            ..ListQuery::of(Kind::Operation)
+        })
+        .len()
+    };
+    assert_eq!(operations(some("acme"), "completed"), 1);
+    assert_eq!(operations(some("acme"), "pending"), 1);
+    assert_eq!(operations(some("acme"), "failed"), 0);
 }
