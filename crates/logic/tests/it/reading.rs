@@ -288,6 +288,14 @@ fn lists_by_group_state_and_phase_hold_what_is_so_and_nothing_else() {
     assert_eq!(hosts(None, some("offline")), ids(&[second.id]));
     assert_eq!(hosts(some("g1"), some("cordoned")), ids(&[first.id]));
     assert_eq!(hosts(some("g2"), some("cordoned")), ids(&[]));
+    let named = |group: &str| {
+        found(ListQuery {
+            group: some(group),
+            name: some("host-sn-1"),
+            ..ListQuery::of(Kind::Baremetal)
+        })
+    };
+    assert_eq!((named("g1"), named("g2")), (ids(&[first.id]), ids(&[])));
     let vms = |group: Option<String>, tenant: Option<String>, phase: &str| {
         found(ListQuery {
             group,
