@@ -40,7 +40,7 @@ pub fn public(state: &State, object: &Object) -> Value {
     }
     name_of(state, "created_by", &stamps["created_by"], &mut names);
     name_of(state, "updated_by", &stamps["updated_by"], &mut names);
-    json!({
+    let mut shown = json!({
         "id": object.id,
         "kind": object.kind.as_str(),
         "name": object.name.as_str(),
@@ -52,10 +52,12 @@ pub fn public(state: &State, object: &Object) -> Value {
         "created_by": stamps["created_by"],
         "updated_at": stamps["updated_at"],
         "updated_by": stamps["updated_by"],
-        "names": names,
-        "spec": spec,
-        "status": status,
-    })
+    });
+    // Put in as they are: `json!` would copy them.
+    shown["names"] = names.into();
+    shown["spec"] = spec;
+    shown["status"] = status;
+    shown
 }
 
 /// `group_id` gives `group`.
