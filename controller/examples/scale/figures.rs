@@ -198,6 +198,7 @@ mod tests {
         assert_eq!(time(Duration::from_nanos(420)), "0.42 µs");
         assert_eq!(time(Duration::from_micros(83)), "83.0 µs");
         assert_eq!(time(Duration::from_micros(4050)), "4.05 ms");
+        assert_eq!(time(Duration::from_micros(12_340)), "12.3 ms");
         assert_eq!(time(Duration::from_millis(1250)), "1.25 s");
         assert_eq!(size(4096), "4096 B");
         assert_eq!(size(17 * 1024 + 512), "17.5 KiB");
