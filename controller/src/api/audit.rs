@@ -21,10 +21,13 @@ const STREAM: &str = "audit";
 /// How long the answer may wait for SQL to be as new as the request.
 const WAIT: Duration = Duration::from_secs(5);
 
+/// Parameters it knows.
+pub(crate) const PARAMETERS: &[&str] =
+    &["tenant", "from", "to", "actor", "object", "limit", "cursor"];
+
 /// `GET /audit`
 pub(crate) async fn list(State(api): State<Api>, Extension(call): TheCall) -> Answered {
-    let known = ["tenant", "from", "to", "actor", "object", "limit", "cursor"];
-    call.query.only(&known)?;
+    call.query.only(PARAMETERS)?;
     let image = call.image()?;
     let tenant = logic::audit_scope(image, &call.cx()?, call.query.get("tenant"))?;
     let time = "an RFC 3339 time such as 2026-11-23T18:00:00Z";

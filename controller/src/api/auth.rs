@@ -5,6 +5,7 @@ use std::time::Duration;
 use axum::extract::{Extension, Path, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::time::Instant;
@@ -27,9 +28,9 @@ const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
 /// What a refresh token begins with.
 const REFRESH_PREFIX: &str = "vfr1";
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct LoginBody {
+pub(crate) struct LoginBody {
     username: String,
     password: String,
     /// The device's own name for itself.
@@ -37,15 +38,15 @@ struct LoginBody {
     device: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct RefreshBody {
+pub(crate) struct RefreshBody {
     refresh_token: String,
 }
 
-#[derive(Deserialize)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct PasswordBody {
+pub(crate) struct PasswordBody {
     password: String,
     /// Needed for one's own.
     #[serde(default)]
@@ -56,9 +57,9 @@ struct PasswordBody {
 #[serde(deny_unknown_fields)]
 struct NoBody {}
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct CanBody {
+pub(crate) struct CanBody {
     /// `virtual_machine.execute`
     permission: String,
     /// The permission's own, if it is said again.

@@ -23,6 +23,7 @@ pub(crate) struct Answer {
     generation: Option<u64>,
     location: Option<String>,
     replayed: bool,
+    bare: bool,
 }
 
 impl Answer {
@@ -36,6 +37,14 @@ impl Answer {
             generation: None,
             location: None,
             replayed: false,
+            bare: false,
+        }
+    }
+    /// A document with a form of its own, which generators of clients expect without an envelope.
+    pub(crate) fn document(data: Value) -> Self {
+        Self {
+            bare: true,
+            ..Self::ok(0, data)
         }
     }
     /// Another status of success.
@@ -206,6 +215,9 @@ pub(crate) fn seal(outcome: Result<Answer, Failure>, by: Seal<'_>) -> Response {
 }
 
 fn success(answer: Answer, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCode, Value) {
+    if answer.bare {
+        return (answer.status, answer.data);
+    }
     let mut meta = meta(by);
     meta.insert("index".into(), answer.index.into());
     if let Some(cursor) = answer.next_cursor {

@@ -21,7 +21,7 @@ pub(crate) type TheCall = Extension<Arc<Call>>;
 pub(crate) type Answered = Result<Answer, Failure>;
 
 /// Parameters by which lists are filtered.
-const FILTERS: &[&str] = &[
+pub(crate) const FILTERS: &[&str] = &[
     "tenant", "parent", "name", "host", "phase", "group", "subject", "state", "label", "limit",
     "cursor",
 ];
@@ -57,32 +57,47 @@ fn nothing() -> Value {
 }
 
 /// `GET /{kinds}`
-pub(crate) fn list_of(kind: Kind) -> MethodRouter<Api> {
-    routing::get(move |Extension(call): TheCall| async move { list(&call, kind) })
+pub(crate) fn list(kind: Kind) -> MethodRouter<Api> {
+    routing::get(move |Extension(call): TheCall| async move { list_of(&call, kind) })
 }
 
-/// `GET` and `POST /{kinds}`
-pub(crate) fn all_of(kind: Kind) -> MethodRouter<Api> {
-    list_of(kind).post(
+/// `POST /{kinds}`
+pub(crate) fn create(kind: Kind) -> MethodRouter<Api> {
+    routing::post(
         move |State(api): State<Api>, Extension(call): TheCall| async move {
-            create(&api, &call, kind).await
+            create_of(&api, &call, kind).await
         },
     )
 }
 
-/// `GET`, `PUT`, `PATCH` and `DELETE /{kinds}/{id}`
-pub(crate) fn one_of(kind: Kind) -> MethodRouter<Api> {
-    let update = move |merge: bool| {
-        move |State(api): State<Api>, Extension(call): TheCall, Path(id): Path<String>| async move {
-            update(&api, &call, kind, id, merge).await
-        }
-    };
+/// `GET /{kinds}/{id}`
+pub(crate) fn get(kind: Kind) -> MethodRouter<Api> {
     routing::get(
-        move |Extension(call): TheCall, Path(id): Path<String>| async move { get(&call, kind, &id) },
+        move |Extension(call): TheCall, Path(id): Path<String>| async move { get_of(&call, kind, &id) },
     )
-    .put(update(false))
-    .patch(update(true))
-    .delete(
+}
+
+/// `PUT /{kinds}/{id}`
+pub(crate) fn replace(kind: Kind) -> MethodRouter<Api> {
+    routing::put(
+        move |State(api): State<Api>, Extension(call): TheCall, Path(id): Path<String>| async move {
+            update(&api, &call, kind, id, false).await
+        },
+    )
+}
+
+/// `PATCH /{kinds}/{id}`
+pub(crate) fn merge(kind: Kind) -> MethodRouter<Api> {
+    routing::patch(
+        move |State(api): State<Api>, Extension(call): TheCall, Path(id): Path<String>| async move {
+            update(&api, &call, kind, id, true).await
+        },
+    )
+}
+
+/// `DELETE /{kinds}/{id}`
+pub(crate) fn delete_one(kind: Kind) -> MethodRouter<Api> {
+    routing::delete(
         move |State(api): State<Api>, Extension(call): TheCall, Path(id): Path<String>| async move {
             delete(&api, &call, kind, id).await
         },
@@ -110,13 +125,13 @@ pub(crate) fn page(call: &Call, kind: Kind) -> Result<logic::Page, Failure> {
     Ok(logic::list(call.image()?, &call.cx()?, &query)?)
 }
 
-fn list(call: &Call, kind: Kind) -> Answered {
+fn list_of(call: &Call, kind: Kind) -> Answered {
     let page = page(call, kind)?;
     let index = call.image()?.index();
     Ok(Answer::ok(index, page.objects.into()).next(page.next_cursor))
 }
 
-fn get(call: &Call, kind: Kind, id: &str) -> Answered {
+fn get_of(call: &Call, kind: Kind, id: &str) -> Answered {
     call.query.only(&["tenant"])?;
     let image = call.image()?;
     let object = logic::get(image, &call.cx()?, kind, id, call.query.get("tenant"))?;
@@ -124,7 +139,7 @@ fn get(call: &Call, kind: Kind, id: &str) -> Answered {
     Ok(Answer::ok(image.index(), data).etag(object.generation))
 }
 
-async fn create(api: &Api, call: &Call, kind: Kind) -> Answered {
+async fn create_of(api: &Api, call: &Call, kind: Kind) -> Answered {
     call.query.only(&[])?;
     let body: CreateBody = json::body(call)?;
     let password_hash = match (body.password, kind) {

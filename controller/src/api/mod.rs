@@ -20,11 +20,13 @@ mod hosts;
 mod json;
 mod kinds;
 mod metrics;
+mod openapi;
 mod operations;
 pub mod password;
 mod query;
 mod refusals;
 mod request;
+mod routes;
 mod secrets;
 mod status;
 mod tenants;
@@ -35,11 +37,10 @@ mod write;
 
 use std::sync::Arc;
 
+use axum::Router;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
-use axum::{Router, routing};
 use virtflow_model::Kind;
-use virtflow_pki::TokenPrefix;
 use virtflow_types::ObjectId;
 
 use self::access_token::AccessTokens;
@@ -134,80 +135,28 @@ pub fn router(app: App) -> Router {
 
 /// Every route there is.
 fn routes() -> Router<Api> {
-    let router = Router::new()
-        .route("/api/v1", routing::get(kinds::index))
-        .route("/api/v1/permissions", routing::get(kinds::permissions))
-        .route("/api/v1/auth/login", routing::post(auth::login))
-        .route("/api/v1/auth/refresh", routing::post(auth::refresh))
-        .route("/api/v1/auth/logout", routing::post(auth::logout))
-        .route("/api/v1/auth/whoami", routing::get(auth::whoami))
-        .route("/api/v1/auth/can-i", routing::post(auth::can_i))
-        .route("/api/v1/audit", routing::get(audit::list))
-        .route("/api/v1/status", routing::get(status::status))
-        .route("/api/v1/verify", routing::get(status::verify))
-        .route("/api/v1/capacity", routing::get(status::capacity));
-    Kind::ALL.iter().fold(router, |router, kind| {
-        paths(*kind).fold(router, |router, path| router_of(*kind, router, &path))
-    })
+    let of_kinds = Kind::ALL
+        .iter()
+        .flat_map(|kind| words(*kind).flat_map(|word| routes::of_kind(*kind, word)));
+    routes::fixed()
+        .into_iter()
+        .chain(of_kinds)
+        .fold(Router::new(), |router, route| {
+            router.route(&format!("/api/v1{}", route.path), route.handler)
+        })
 }
 
-/// The paths of a kind: its plural, and its short names in the plural.
-fn paths(kind: Kind) -> impl Iterator<Item = String> {
+/// The words of a kind in paths: its plural, and its short names in the plural.
+fn words(kind: Kind) -> impl Iterator<Item = &'static str> {
     let short = kind
         .aliases()
         .iter()
         .copied()
         .filter(|alias| alias.ends_with('s'));
-    std::iter::once(kind.plural())
-        .chain(short)
-        .map(|word| format!("/api/v1/{word}"))
+    std::iter::once(kind.plural()).chain(short)
 }
 
-/// The routes of a kind under one of its paths: what all have, and what it alone has.
-fn router_of(kind: Kind, router: Router<Api>, path: &str) -> Router<Api> {
-    let verb = |verb: &str| format!("{path}/{{id}}/{verb}");
-    let router = match kind {
-        Kind::Controller => router
-            .route(
-                &format!("{path}/hand-over"),
-                routing::post(controllers::hand_over),
-            )
-            .route(&verb("promote"), routing::post(controllers::promote))
-            .route(path, routing::get(controllers::list))
-            .route(
-                &format!("{path}/{{id}}"),
-                routing::get(controllers::get).delete(controllers::remove),
-            ),
-        Kind::ApiToken => router
-            .route(path, secrets::all_of(kind, TokenPrefix::Api))
-            .route(&format!("{path}/{{id}}"), kinds::one_of(kind)),
-        Kind::JoinToken => router
-            .route(path, secrets::all_of(kind, TokenPrefix::Join))
-            .route(&format!("{path}/{{id}}"), kinds::one_of(kind)),
-        Kind::Operation => router
-            .route(path, kinds::list_of(kind))
-            .route(&format!("{path}/{{id}}"), operations::one())
-            .route(&verb("cancel"), routing::post(operations::cancel)),
-        _ => router
-            .route(path, kinds::all_of(kind))
-            .route(&format!("{path}/{{id}}"), kinds::one_of(kind)),
-    };
-    match kind {
-        Kind::VirtualMachine => router
-            .route(&verb("start"), routing::post(vms::start))
-            .route(&verb("stop"), routing::post(vms::stop))
-            .route(&verb("reboot"), routing::post(vms::reboot))
-            .route(&verb("console"), routing::get(vms::console))
-            .route(&verb("placement"), routing::get(vms::placement)),
-        Kind::Baremetal => router
-            .route(&verb("cordon"), routing::post(hosts::cordon))
-            .route(&verb("uncordon"), routing::post(hosts::uncordon))
-            .route(
-                &verb("release-quarantine"),
-                routing::post(hosts::release_quarantine),
-            ),
-        Kind::User => router.route(&verb("password"), routing::post(auth::set_password)),
-        Kind::Tenant => router.route(&verb("usage"), routing::get(tenants::usage)),
-        _ => router,
-    }
+/// The paths of a kind.
+fn paths(kind: Kind) -> impl Iterator<Item = String> {
+    words(kind).map(|word| format!("/api/v1/{word}"))
 }

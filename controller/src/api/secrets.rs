@@ -1,7 +1,7 @@
 //! Tokens: made here, shown once, kept as a hash.
 
 use axum::extract::{Extension, State};
-use axum::routing::MethodRouter;
+use axum::routing::{self, MethodRouter};
 use serde_json::{Map, Value};
 use virtflow_logic::{Create, NewSecret, Request};
 use virtflow_model::Kind;
@@ -10,20 +10,20 @@ use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use super::Api;
 use super::json;
-use super::kinds::{Answered, CreateBody, TheCall, list_of};
+use super::kinds::{Answered, CreateBody, TheCall};
 use super::request::Call;
 use super::write::{add, answer};
 
-/// `GET` and `POST` of `/api_tokens` or `/join_tokens`.
-pub(crate) fn all_of(kind: Kind, prefix: TokenPrefix) -> MethodRouter<Api> {
-    list_of(kind).post(
+/// `POST /api_tokens` or `/join_tokens`
+pub(crate) fn create(kind: Kind, prefix: TokenPrefix) -> MethodRouter<Api> {
+    routing::post(
         move |State(api): State<Api>, Extension(call): TheCall| async move {
-            create(&api, &call, kind, prefix).await
+            create_of(&api, &call, kind, prefix).await
         },
     )
 }
 
-async fn create(api: &Api, call: &Call, kind: Kind, prefix: TokenPrefix) -> Answered {
+async fn create_of(api: &Api, call: &Call, kind: Kind, prefix: TokenPrefix) -> Answered {
     call.query.only(&[])?;
     let body: CreateBody = json::body(call)?;
     if body.password.is_some() {

@@ -1,6 +1,7 @@
 //! What only VMs have: power, console, and where they were placed.
 
 use axum::extract::{Extension, Path, State};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
 use virtflow_logic::{self as logic, Power, Request};
@@ -18,9 +19,9 @@ use super::write::answer;
 /// Console bytes when the client names no number.
 const CONSOLE_BYTES_DEFAULT: usize = 64 * 1024;
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct PowerBody {
+pub(crate) struct PowerBody {
     /// Skips the time a guest is given.
     #[serde(default)]
     force: bool,

@@ -5,5 +5,6 @@ mod access;
 mod catalogue;
 mod followers;
 mod objects;
+mod openapi;
 mod support;
 mod tokens;

@@ -1,0 +1,322 @@
+//! The API's own description, OpenAPI 3.1, made from the list of routes and the schemas of the kinds.
+
+use std::collections::BTreeMap;
+
+use axum::Extension;
+use serde_json::{Map, Value, json};
+use virtflow_model::{Kind, PerKind, Resource};
+
+use super::envelope::Answer;
+use super::kinds::{Answered, TheCall};
+use super::routes::{self, Body, Gives, Route};
+
+/// `GET /api/v1/openapi.json`
+pub(crate) async fn document(Extension(call): TheCall) -> Answered {
+    call.query.only(&[])?;
+    Ok(Answer::document(whole()))
+}
+
+/// The whole document.
+pub(crate) fn whole() -> Value {
+    let mut paths: BTreeMap<String, Map<String, Value>> = BTreeMap::new();
+    let of_kinds = Kind::ALL
+        .iter()
+        .flat_map(|kind| routes::of_kind(*kind, kind.plural()));
+    for route in routes::fixed().into_iter().chain(of_kinds) {
+        if route.is_told {
+            paths
+                .entry(format!("/api/v1{}", route.path))
+                .or_default()
+                .insert(route.method.as_str().to_lowercase(), operation(&route));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": {
+            "title": "VirtFlow",
+            "version": crate::app::VERSION,
+            "description": "A private cloud on one's own machines. Every answer has one form: `meta`, `status`, and `data` or `error`.",
+            "license": {"name": "Apache-2.0", "identifier": "Apache-2.0"},
+        },
+        "security": [{"token": []}],
+        "paths": paths,
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": schemas(),
+        },
+    })
+}
+
+fn operation(route: &Route) -> Value {
+    let tag = route.kind.map_or("system", Kind::name);
+    let name: Vec<&str> = route
+        .path
+        .split('/')
+        .filter(|part| !part.is_empty())
+        .map(|part| part.trim_matches(['{', '}']))
+        .collect();
+    let mut told = json!({
+        "operationId": format!("{}_{}", route.method.as_str().to_lowercase(), name.join("_").replace(['-', '.'], "_")),
+        "summary": route.summary,
+        "tags": [tag],
+        "parameters": parameters(route),
+        "responses": {
+            (success(route)): {
+                "description": "Done, or begun",
+                "content": {"application/json": {"schema": answer(data(route.gives))}},
+            },
+            "default": {
+                "description": "Refused or failed: what was tried, why not, what to do now",
+                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
+            },
+        },
+    });
+    if let Some(schema) = body(&route.body) {
+        told["requestBody"] = json!({
+            "required": true,
+            "content": {"application/json": {"schema": schema}},
+        });
+    }
+    if matches!(route.path.as_str(), "/auth/login" | "/auth/refresh") {
+        told["security"] = json!([]);
+    }
+    told
+}
+
+/// Lists of what comes and goes are `2XX`: whether something takes time is told by the answer.
+fn success(route: &Route) -> &'static str {
+    match route.gives {
+        Gives::Made(_) | Gives::Begun => "2XX",
+        Gives::One(_) | Gives::Page(_) | Gives::Data => "200",
+    }
+}
+
+fn parameters(route: &Route) -> Vec<Value> {
+    let mut told = Vec::new();
+    if route.path.contains("{id}") {
+        told.push(json!({
+            "name": "id", "in": "path", "required": true,
+            "description": "Id or name", "schema": {"type": "string"},
+        }));
+    }
+    for name in route.query {
+        let schema = match *name {
+            "limit" | "bytes" => json!({"type": "integer", "minimum": 1}),
+            "force" => json!({"type": "boolean"}),
+            _ => json!({"type": "string"}),
+        };
+        told.push(json!({"name": name, "in": "query", "schema": schema}));
+    }
+    if route.method != axum::http::Method::GET {
+        told.push(json!({
+            "name": "Idempotency-Key", "in": "header",
+            "description": "A repeated request with the same key is done once",
+            "schema": {"type": "string"},
+        }));
+    }
+    if matches!(route.method.as_str(), "PUT" | "PATCH" | "DELETE") {
+        told.push(json!({
+            "name": "If-Match", "in": "header",
+            "description": "The ETag that was read: refused if the object has changed since",
+            "schema": {"type": "string"},
+        }));
+    }
+    told
+}
+
+fn body(body: &Body) -> Option<Value> {
+    let of = |kind: &Kind, form: &str| json!({"$ref": format!("#/components/schemas/{}{form}", type_name(*kind))});
+    match body {
+        Body::Empty => None,
+        Body::Create(kind) => Some(of(kind, "Create")),
+        Body::Replace(kind) => Some(of(kind, "Replace")),
+        Body::Merge(kind) => Some(of(kind, "Merge")),
+        Body::Other(schema) => Some(schema.clone()),
+    }
+}
+
+fn data(gives: Gives) -> Value {
+    let of = |kind: Kind| json!({"$ref": format!("#/components/schemas/{}", type_name(kind))});
+    match gives {
+        Gives::One(kind) => of(kind),
+        Gives::Made(_) | Gives::Begun | Gives::Data => json!({}),
+        Gives::Page(kind) => json!({"type": "array", "items": of(kind)}),
+    }
+}
+
+fn answer(data: Value) -> Value {
+    json!({
+        "type": "object",
+        "required": ["meta", "status", "data"],
+        "properties": {
+            "meta": {"$ref": "#/components/schemas/Meta"},
+            "status": {"type": "string"},
+            "data": data,
+        },
+    })
+}
+
+fn schemas() -> Map<String, Value> {
+    let mut schemas = Map::new();
+    schemas.insert(
+        "Meta".into(),
+        json!({
+            "type": "object",
+            "required": ["request_id"],
+            "properties": {
+                "request_id": {"type": "string", "description": "Stands in every log line about the request"},
+                "controller": {"type": "string", "description": "Which controller answered"},
+                "index": {"type": "integer", "description": "The index that the answer is as new as"},
+                "next_cursor": {"type": "string", "description": "Where the next page begins"},
+            },
+        }),
+    );
+    schemas.insert(
+        "Failure".into(),
+        json!({
+            "type": "object",
+            "required": ["meta", "status", "error"],
+            "properties": {
+                "meta": {"$ref": "#/components/schemas/Meta"},
+                "status": {"const": "error"},
+                "error": {
+                    "type": "object",
+                    "required": ["code", "message", "fields"],
+                    "properties": {
+                        "code": {"type": "string", "description": "One word for programs"},
+                        "message": {"type": "string", "description": "What was tried, on what, and why it was refused"},
+                        "advice": {"type": "string", "description": "What to do now"},
+                        "fields": {
+                            "type": "array",
+                            "items": {
+                                "type": "object",
+                                "required": ["field", "problem"],
+                                "properties": {
+                                    "field": {"type": "string"},
+                                    "problem": {"type": "string"},
+                                },
+                            },
+                        },
+                        "details": {"description": "Figures that belong to the code"},
+                    },
+                },
+            },
+        }),
+    );
+    for kind in Kind::ALL {
+        let name = type_name(*kind);
+        let spec = asked_for(*kind);
+        schemas.insert(name.clone(), shown(*kind));
+        schemas.insert(format!("{name}Create"), creation(*kind, &spec));
+        schemas.insert(format!("{name}Replace"), wrapped(spec.clone()));
+        schemas.insert(format!("{name}Merge"), wrapped(of_changes(spec)));
+    }
+    schemas
+}
+
+/// A kind's name as a type: `VirtualMachine`.
+fn type_name(kind: Kind) -> String {
+    kind.name()
+        .split('_')
+        .map(|word| {
+            let mut letters = word.chars();
+            letters
+                .next()
+                .map(|first| first.to_uppercase().chain(letters).collect::<String>())
+                .unwrap_or_default()
+        })
+        .collect()
+}
+
+/// A spec as it may be sent: what it refers to is named by id or by name.
+fn asked_for(kind: Kind) -> Value {
+    let mut schema = kind.spec_schema();
+    for reference in kind.rules().references {
+        let id_field = format!("{}_id", reference.field);
+        schema["properties"][reference.field] = json!({
+            "type": ["string", "null"],
+            "description": format!("Name or id of a {}; instead of `{id_field}`", reference.kind.name()),
+        });
+        if let Some(Value::Array(required)) = schema.get_mut("required") {
+            required.retain(|field| *field != *id_field);
+        }
+    }
+    schema
+}
+
+/// A merge patch of it: anything may be left out, and null removes.
+fn of_changes(mut spec: Value) -> Value {
+    if let Some(schema) = spec.as_object_mut() {
+        schema.remove("required");
+    }
+    spec
+}
+
+fn wrapped(spec: Value) -> Value {
+    json!({
+        "type": "object",
+        "required": ["spec"],
+        "additionalProperties": false,
+        "properties": {"spec": spec},
+    })
+}
+
+fn creation(kind: Kind, spec: &Value) -> Value {
+    struct IsNamed;
+    impl PerKind for IsNamed {
+        type Out = bool;
+        fn run<R: Resource>(self) -> bool {
+            R::NAMED
+        }
+    }
+    let mut properties = json!({"spec": spec});
+    let mut required = vec!["spec"];
+    if kind.dispatch(IsNamed) {
+        properties["name"] = json!({"type": "string", "description": "Unique within its parent"});
+        required.push("name");
+    }
+    if kind.scope() != virtflow_model::Scope::System {
+        properties["tenant"] =
+            json!({"type": "string", "description": "Name or id; your own if left out"});
+    }
+    if kind == Kind::User {
+        properties["password"] = json!({"type": "string", "description": "Its first password"});
+    }
+    if kind == Kind::ApiToken {
+        properties["parent"] = json!({"type": "string", "description": "The user, by name or id; yourself if left out"});
+    }
+    json!({
+        "type": "object",
+        "required": required,
+        "additionalProperties": false,
+        "properties": properties,
+        "examples": [{"name": "example", "spec": kind.example()}],
+    })
+}
+
+/// An object as it is shown.
+fn shown(kind: Kind) -> Value {
+    let id =
+        |what: &str| json!({"type": ["string", "null"], "format": "uuid", "description": what});
+    let time = |what: &str| json!({"type": "string", "format": "date-time", "description": what});
+    json!({
+        "type": "object",
+        "description": kind.rules().about,
+        "properties": {
+            "id": {"type": "string", "format": "uuid"},
+            "kind": {"const": kind.name()},
+            "name": {"type": "string"},
+            "tenant_id": id("The tenant it belongs to"),
+            "parent_id": id("The object it lives under"),
+            "generation": {"type": "integer", "description": "Grows when the spec changes: the ETag"},
+            "version": {"type": "integer", "description": "Grows with any change"},
+            "created_at": time("When it was made"),
+            "created_by": {"type": "string", "description": "Who made it: a user's id, or `system`"},
+            "updated_at": time("When it last changed"),
+            "updated_by": {"type": "string", "description": "Who changed it last"},
+            "names": {"type": "object", "description": "Names of what it refers to"},
+            "spec": kind.spec_schema(),
+            "status": kind.status_schema(),
+        },
+    })
+}

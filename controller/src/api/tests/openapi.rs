@@ -1,0 +1,86 @@
+//! The API's document: the one checked in is the one served, and it says what the routes do.
+
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::support::Rig;
+use crate::api::openapi::whole;
+
+/// Writes it anew when this is set.
+const WRITE: &str = "VIRTFLOW_WRITE_OPENAPI";
+
+fn checked_in() -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/openapi.json")
+}
+
+#[test]
+fn the_document_that_is_checked_in_is_the_one_that_is_served() {
+    let document = serde_json::to_string_pretty(&whole()).unwrap() + "\n";
+    if std::env::var_os(WRITE).is_some() {
+        std::fs::write(checked_in(), &document).unwrap();
+    }
+    let kept = std::fs::read_to_string(checked_in()).unwrap_or_default();
+    assert!(
+        kept == document,
+        "docs/openapi.json is not what the routes say; write it anew: {WRITE}=1 cargo nextest run -p virtflow-controller openapi"
+    );
+}
+
+/// Every `$ref` of a document leads to something in it.
+fn dangling(document: &Value, value: &Value, found: &mut Vec<String>) {
+    match value {
+        Value::Object(fields) => {
+            for (name, field) in fields {
+                match (name.as_str(), field.as_str()) {
+                    ("$ref", Some(path)) => {
+                        if document.pointer(path.trim_start_matches('#')).is_none() {
+                            found.push(path.to_owned());
+                        }
+                    }
+                    _ => dangling(document, field, found),
+                }
+            }
+        }
+        Value::Array(items) => items
+            .iter()
+            .for_each(|item| dangling(document, item, found)),
+        _ => {}
+    }
+}
+
+#[test]
+fn everything_it_refers_to_is_in_it_and_no_operation_is_named_twice() {
+    let document = whole();
+    let mut found = Vec::new();
+    dangling(&document, &document, &mut found);
+    assert!(found.is_empty(), "{found:?}");
+    let mut names: Vec<&str> = document["paths"]
+        .as_object()
+        .unwrap()
+        .values()
+        .flat_map(|path| path.as_object().unwrap().values())
+        .map(|operation| operation["operationId"].as_str().unwrap())
+        .collect();
+    let all = names.len();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), all);
+}
+
+/// What needs nothing but an administrator's token is really there under the path and method that it tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_it_tells_is_there() {
+    let rig = Rig::start().await;
+    let told = rig.get("/openapi.json", &rig.admin).await;
+    let document = told.body.clone();
+    assert_eq!(document["openapi"], "3.1.0");
+    for (path, operations) in document["paths"].as_object().unwrap() {
+        let path = path.strip_prefix("/api/v1").unwrap();
+        if operations["get"].is_null() || path.contains('{') {
+            continue;
+        }
+        let reply = rig.get(path, &rig.admin).await;
+        reply.data(200);
+    }
+}
