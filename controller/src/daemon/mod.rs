@@ -12,6 +12,7 @@ pub mod members;
 pub mod peer_calls;
 pub mod peers;
 mod records;
+mod room;
 pub mod status;
 
 use std::path::PathBuf;
@@ -123,7 +124,10 @@ pub async fn open(config: Config, log: Option<Arc<LogControl>>) -> anyhow::Resul
 pub async fn open_parts(config: Config, log: Option<Arc<LogControl>>) -> anyhow::Result<Parts> {
     let folder = config.folders().shadow();
     let opened = SqliteShadow::open(&folder, shadow_options(&config)).await;
-    let (shadow, loaded) = opened.context("opening the store")?;
+    let (shadow, loaded) = opened.with_context(|| match room::advice(&folder) {
+        Some(advice) => format!("opening the store ({advice})"),
+        None => "opening the store".to_owned(),
+    })?;
     open_parts_on(config, log, shadow, loaded, Node::start).await
 }
 
@@ -234,7 +238,10 @@ pub async fn run(config: Config, path: PathBuf, log: Arc<LogControl>) -> anyhow:
     tokio::spawn(reload(path, log));
     let ended = tokio::select! {
         () = told_to_stop()? => Ended::Stopped,
-        reason = app.node().fatal() => Ended::Fatal(reason),
+        reason = app.node().fatal() => Ended::Fatal(match room::advice(&app.config().folders().shadow()) {
+            Some(advice) => format!("{reason}; {advice}"),
+            None => reason,
+        }),
     };
     tell_supervisor(&[NotifyState::Stopping]);
     match &ended {

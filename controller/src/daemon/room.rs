@@ -1,0 +1,41 @@
+//! Whether a store's trouble is a full disk. The database says "disk I/O error" for some of its files, and who is
+//! woken by that looks at cables first.
+
+use std::path::Path;
+
+/// With less room than this nothing can be written: an index of the database's journal alone takes 32 KiB, and a log file grows by more.
+const ROOM_MIN: u64 = 1 << 20;
+
+/// What to do about a disk that has no room, in bytes that anybody but the superuser may have; nothing if it has.
+pub(super) fn advice(folder: &Path) -> Option<String> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    let room = disk.f_bavail.saturating_mul(disk.f_frsize);
+    (room < ROOM_MIN).then(|| {
+        format!(
+            "the disk of {} is full, {} KiB are left: make room, then start this controller again",
+            folder.display(),
+            room / 1024
+        )
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disk_with_room_is_not_blamed() {
+        assert_eq!(advice(Path::new("/")), None);
+        assert_eq!(advice(Path::new("/no/such/folder")), None);
+    }
+
+    /// A file system without room is there on every Linux.
+    #[test]
+    fn a_disk_without_room_is_named() {
+        let told = advice(Path::new("/proc")).unwrap();
+        assert!(
+            told.starts_with("the disk of /proc is full, 0 KiB"),
+            "{told}"
+        );
+    }
+}
