@@ -243,6 +243,7 @@ pub fn status_of(error: &Error) -> Status {
         ErrorCode::Conflict | ErrorCode::PreconditionFailed | ErrorCode::InUse => {
             tonic::Code::FailedPrecondition
         }
+        ErrorCode::Expired => tonic::Code::OutOfRange,
         ErrorCode::QuotaExceeded | ErrorCode::NoCapacity | ErrorCode::LimitExceeded => {
             tonic::Code::ResourceExhausted
         }

@@ -23,6 +23,7 @@ pub(crate) struct Answer {
     generation: Option<u64>,
     location: Option<String>,
     replayed: bool,
+    tried: bool,
     bare: bool,
 }
 
@@ -37,7 +38,18 @@ impl Answer {
             generation: None,
             location: None,
             replayed: false,
+            tried: false,
             bare: false,
+        }
+    }
+    /// What would be answered if it were not a trial: nothing was made, so nothing is anywhere.
+    pub(crate) fn tried(self) -> Self {
+        Self {
+            status: StatusCode::OK,
+            location: None,
+            generation: None,
+            tried: true,
+            ..self
         }
     }
     /// A document with a form of its own, which generators of clients expect without an envelope.
@@ -214,6 +226,14 @@ pub(crate) fn seal(outcome: Result<Answer, Failure>, by: Seal<'_>) -> Response {
     response
 }
 
+/// A stream, which has no envelope, under the request's id.
+pub(crate) fn announced(mut stream: Response, by: Seal<'_>) -> Response {
+    let headers = stream.headers_mut();
+    set(headers, REQUEST_ID_HEADER, &by.request_id.to_string());
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    stream
+}
+
 fn success(answer: Answer, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCode, Value) {
     if answer.bare {
         return (answer.status, answer.data);
@@ -222,6 +242,9 @@ fn success(answer: Answer, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCode
     meta.insert("index".into(), answer.index.into());
     if let Some(cursor) = answer.next_cursor {
         meta.insert("next_cursor".into(), cursor.into());
+    }
+    if answer.tried {
+        meta.insert("dry_run".into(), true.into());
     }
     if answer.replayed {
         meta.insert("replayed".into(), true.into());

@@ -9,7 +9,7 @@ use super::Api;
 use super::json;
 use super::kinds::{Answered, TheCall};
 use super::request::Call;
-use super::write::answer;
+use super::write::DRY_RUN;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,10 +43,8 @@ pub(crate) async fn release_quarantine(
 }
 
 async fn act(api: &Api, call: &Call, target: String, act: HostVerb) -> Answered {
-    call.query.only(&[])?;
+    call.query.only(&[DRY_RUN])?;
     let NoBody {} = json::body(call)?;
-    let committed = api
-        .write(call, Request::Host(HostAct { target, act }))
-        .await?;
-    Ok(answer(committed, Kind::Baremetal))
+    let request = Request::Host(HostAct { target, act });
+    api.change(call, request, Kind::Baremetal).await
 }

@@ -3,17 +3,20 @@
 use std::sync::Arc;
 
 use axum::extract::{Extension, Path, State};
+use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use virtflow_logic::{self as logic, Create, Delete, ListQuery, Request, Update};
 use virtflow_model::{Action, Kind};
+use virtflow_types::Error;
 
 use super::Api;
 use super::envelope::{Answer, Failure};
 use super::json;
 use super::request::Call;
-use super::write::answer;
+use super::watch;
+use super::write::DRY_RUN;
 
 /// A request, as handlers take it.
 pub(crate) type TheCall = Extension<Arc<Call>>;
@@ -24,6 +27,17 @@ pub(crate) type Answered = Result<Answer, Failure>;
 pub(crate) const FILTERS: &[&str] = &[
     "tenant", "parent", "name", "host", "phase", "group", "subject", "state", "label", "limit",
     "cursor",
+];
+
+/// Those, and what makes a stream of a list.
+pub(crate) const LISTED: &[&str] = &[
+    "tenant", "parent", "name", "host", "phase", "group", "subject", "state", "label", "limit",
+    "cursor", "watch", "from",
+];
+/// What a stream knows: it has no pages.
+const WATCHED: &[&str] = &[
+    "tenant", "parent", "name", "host", "phase", "group", "subject", "state", "label", "watch",
+    "from",
 ];
 
 /// The body of a create.
@@ -58,7 +72,11 @@ fn nothing() -> Value {
 
 /// `GET /{kinds}`
 pub(crate) fn list(kind: Kind) -> MethodRouter<Api> {
-    routing::get(move |Extension(call): TheCall| async move { list_of(&call, kind) })
+    routing::get(
+        move |State(api): State<Api>, Extension(call): TheCall| async move {
+            list_or_watch(&api, &call, kind)
+        },
+    )
 }
 
 /// `POST /{kinds}`
@@ -104,11 +122,10 @@ pub(crate) fn delete_one(kind: Kind) -> MethodRouter<Api> {
     )
 }
 
-/// One page of a kind, as the caller may see it.
-pub(crate) fn page(call: &Call, kind: Kind) -> Result<logic::Page, Failure> {
-    call.query.only(FILTERS)?;
+/// What a list asks for.
+fn query_of(call: &Call, kind: Kind) -> Result<ListQuery, Failure> {
     let text = |key: &str| call.query.get(key).map(str::to_owned);
-    let query = ListQuery {
+    Ok(ListQuery {
         tenant: text("tenant"),
         parent: text("parent"),
         name: text("name"),
@@ -121,14 +138,43 @@ pub(crate) fn page(call: &Call, kind: Kind) -> Result<logic::Page, Failure> {
         limit: call.query.limit()?,
         cursor: text("cursor"),
         ..ListQuery::of(kind)
-    };
+    })
+}
+
+/// One page of a kind, as the caller may see it.
+pub(crate) fn page(call: &Call, kind: Kind) -> Result<logic::Page, Failure> {
+    call.query.only(FILTERS)?;
+    let query = query_of(call, kind)?;
     Ok(logic::list(call.image()?, &call.cx()?, &query)?)
 }
 
-fn list_of(call: &Call, kind: Kind) -> Answered {
-    let page = page(call, kind)?;
-    let index = call.image()?.index();
-    Ok(Answer::ok(index, page.objects.into()).next(page.next_cursor))
+/// A page, or with `?watch=true` a stream.
+fn list_or_watch(api: &Api, call: &Call, kind: Kind) -> Result<Response, Failure> {
+    call.query.only(LISTED)?;
+    if !call.query.flag("watch")? {
+        if call.query.get("from").is_some() {
+            return Err(
+                Error::invalid("from", "is where a stream goes on: it needs `watch=true`").into(),
+            );
+        }
+        let page = logic::list(call.image()?, &call.cx()?, &query_of(call, kind)?)?;
+        let answer = Answer::ok(call.image()?.index(), page.objects.into());
+        return Ok(answer.next(page.next_cursor).into_response());
+    }
+    call.query.only(WATCHED)?;
+    let seen = call.single("last-event-id")?.map(|id| {
+        id.parse().map_err(|_| {
+            Error::invalid(
+                "Last-Event-ID",
+                "must be the id of an event of such a stream",
+            )
+        })
+    });
+    let from = match seen {
+        Some(id) => Some(id?),
+        None => call.query.parsed("from", "an index")?,
+    };
+    watch::begin(api, call, query_of(call, kind)?, from)
 }
 
 fn get_of(call: &Call, kind: Kind, id: &str) -> Answered {
@@ -140,12 +186,12 @@ fn get_of(call: &Call, kind: Kind, id: &str) -> Answered {
 }
 
 async fn create_of(api: &Api, call: &Call, kind: Kind) -> Answered {
-    call.query.only(&[])?;
+    call.query.only(&[DRY_RUN])?;
     let body: CreateBody = json::body(call)?;
     let password_hash = match (body.password, kind) {
         (Some(password), Kind::User) => Some(api.hashing().hash(password).await?),
         (Some(_), _) => {
-            return Err(virtflow_types::Error::invalid("password", "only users have one").into());
+            return Err(Error::invalid("password", "only users have one").into());
         }
         (None, _) => None,
     };
@@ -158,14 +204,11 @@ async fn create_of(api: &Api, call: &Call, kind: Kind) -> Answered {
         secret: None,
         password_hash,
     };
-    Ok(answer(
-        api.write(call, Request::Create(create)).await?,
-        kind,
-    ))
+    api.change(call, Request::Create(create), kind).await
 }
 
 async fn update(api: &Api, call: &Call, kind: Kind, target: String, merge: bool) -> Answered {
-    call.query.only(&["tenant"])?;
+    call.query.only(&["tenant", DRY_RUN])?;
     let body: UpdateBody = json::body(call)?;
     let update = Update {
         kind,
@@ -174,25 +217,19 @@ async fn update(api: &Api, call: &Call, kind: Kind, target: String, merge: bool)
         spec: body.spec,
         merge,
     };
-    Ok(answer(
-        api.write(call, Request::Update(update)).await?,
-        kind,
-    ))
+    api.change(call, Request::Update(update), kind).await
 }
 
 /// Deletes an object, or begins to.
 pub(crate) async fn delete(api: &Api, call: &Call, kind: Kind, target: String) -> Answered {
-    call.query.only(&["tenant", "force"])?;
+    call.query.only(&["tenant", "force", DRY_RUN])?;
     let delete = Delete {
         kind,
         target,
         tenant: call.query.get("tenant").map(str::to_owned),
         force: call.query.flag("force")?,
     };
-    Ok(answer(
-        api.write(call, Request::Delete(delete)).await?,
-        kind,
-    ))
+    api.change(call, Request::Delete(delete), kind).await
 }
 
 /// `GET /api/v1`: what there is.

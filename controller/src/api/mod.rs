@@ -33,6 +33,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod vms;
+mod watch;
 mod write;
 
 use std::sync::Arc;
@@ -48,6 +49,7 @@ use self::gate::{Gate, Rate};
 use self::hashing::Hashing;
 use self::metrics::HttpMetrics;
 use self::refusals::Refusals;
+use self::watch::{Recent, Watchers};
 use crate::app::App;
 
 /// Requests of one network that were refused for their credentials.
@@ -81,6 +83,8 @@ struct Shared {
     gates: Gates,
     refusals: Arc<Refusals>,
     metrics: HttpMetrics,
+    recent: Arc<Recent>,
+    watchers: Watchers,
 }
 
 impl Api {
@@ -99,15 +103,22 @@ impl Api {
     fn refusals(&self) -> &Refusals {
         &self.0.refusals
     }
+    fn recent(&self) -> &Recent {
+        &self.0.recent
+    }
+    fn watchers(&self) -> &Watchers {
+        &self.0.watchers
+    }
     fn metrics(&self) -> &HttpMetrics {
         &self.0.metrics
     }
 }
 
 /// The API. Every request must carry [`crate::app::Caller`]. Needs a Tokio runtime: a task that
-/// records refusals runs until the controller stops.
+/// records refusals and one that follows the changes run until the controller stops.
 pub fn router(app: App) -> Router {
     let refusals = Arc::new(Refusals::default());
+    let (recent, kept) = watch::follow(&app);
     let limits = &app.config().limits;
     let user_rate = Rate {
         per_s: f64::from(limits.user_requests_per_s),
@@ -123,8 +134,11 @@ pub fn router(app: App) -> Router {
         },
         metrics: app.registry(HttpMetrics::register),
         refusals: Arc::clone(&refusals),
+        recent,
+        watchers: Watchers::default(),
         app: app.clone(),
     }));
+    tokio::spawn(kept);
     tokio::spawn(refusals::propose(app, refusals));
     routes()
         .fallback(|| async { StatusCode::NOT_FOUND })

@@ -102,7 +102,8 @@ fn parameters(route: &Route) -> Vec<Value> {
     for name in route.query {
         let schema = match *name {
             "limit" | "bytes" => json!({"type": "integer", "minimum": 1}),
-            "force" => json!({"type": "boolean"}),
+            "from" => json!({"type": "integer", "minimum": 0}),
+            "force" | "watch" | "dry_run" => json!({"type": "boolean"}),
             _ => json!({"type": "string"}),
         };
         told.push(json!({"name": name, "in": "query", "schema": schema}));
@@ -167,6 +168,8 @@ fn schemas() -> Map<String, Value> {
                 "request_id": {"type": "string", "description": "Stands in every log line about the request"},
                 "controller": {"type": "string", "description": "Which controller answered"},
                 "index": {"type": "integer", "description": "The index that the answer is as new as"},
+                "dry_run": {"type": "boolean", "description": "Nothing was done: this is what would have been"},
+                "replayed": {"type": "boolean", "description": "The answer to an earlier request with this idempotency key"},
                 "next_cursor": {"type": "string", "description": "Where the next page begins"},
             },
         }),

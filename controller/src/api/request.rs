@@ -23,7 +23,9 @@ use virtflow_types::{
 
 use super::Api;
 use super::credential;
-use super::envelope::{Answer, Failure, REQUEST_ID_HEADER, Seal, no_leader, outcome_of, seal};
+use super::envelope::{
+    Answer, Failure, REQUEST_ID_HEADER, Seal, announced, no_leader, outcome_of, seal,
+};
 use super::forward;
 use super::gate::network;
 use super::query::Query;
@@ -177,11 +179,16 @@ impl Call {
     }
 }
 
-/// What comes out of a request: our own answer, or the leader's as it stands.
+/// Marks a response that is not an answer but goes on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Streams;
+
+/// What comes out of a request: our own answer, the leader's as it stands, or the beginning of a stream.
 #[derive(Debug)]
 enum Served {
     Here(Answer),
     Leader(Response),
+    Stream(Response),
 }
 
 /// The one middleware.
@@ -217,6 +224,7 @@ pub(crate) async fn handle(Shared(api): Shared<Api>, request: Request, next: Nex
     let response = match outcome {
         Ok(Served::Here(answer)) => seal(Ok(answer), by),
         Ok(Served::Leader(response)) => response,
+        Ok(Served::Stream(response)) => announced(response, by),
         Err(failure) => seal(Err(failure), by),
     };
     let took = started.elapsed();
@@ -306,7 +314,11 @@ impl Api {
         }
         parts.extensions.insert(Arc::clone(&call));
         let request = Request::from_parts(parts, Body::empty());
-        match outcome_of(&mut next.run(request).await) {
+        let mut response = next.run(request).await;
+        if response.extensions_mut().remove::<Streams>().is_some() {
+            return Ok(Served::Stream(response));
+        }
+        match outcome_of(&mut response) {
             Ok(answer) => Ok(Served::Here(answer)),
             Err(Failure::NotLeader) => self.pass_on(&call).await,
             Err(failure) => {

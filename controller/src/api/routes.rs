@@ -8,6 +8,7 @@ use serde_json::Value;
 use virtflow_model::{ByPeople, Kind, schema_of};
 use virtflow_pki::TokenPrefix;
 
+use super::write::DRY_RUN;
 use super::{
     Api, audit, auth, controllers, hosts, kinds, openapi, operations, secrets, status, tenants, vms,
 };
@@ -200,13 +201,20 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
     };
     let delete_query: &[&str] = match kind {
         Kind::Controller => &["force"],
-        _ => &["tenant", "force"],
+        _ => &["tenant", "force", DRY_RUN],
     };
     let mut routes = vec![
         Route::get(&all, list, &say("List every"))
-            .query(kinds::FILTERS)
+            .query(match kind {
+                Kind::Controller => kinds::FILTERS,
+                _ => kinds::LISTED,
+            })
             .gives(Gives::Page(kind)),
         Route::post(&all, create, &say("Make a"))
+            .query(match kind {
+                Kind::ApiToken | Kind::JoinToken => &[],
+                _ => &[DRY_RUN],
+            })
             .takes(Body::Create(kind))
             .gives(Gives::Made(kind))
             .if_done(rules.create),
@@ -219,7 +227,7 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
             kinds::replace(kind),
             &say("Replace the spec of a"),
         )
-        .query(&["tenant"])
+        .query(&["tenant", DRY_RUN])
         .takes(Body::Replace(kind))
         .gives(Gives::One(kind))
         .if_done(rules.update),
@@ -229,7 +237,7 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
             kinds::merge(kind),
             &say("Change the spec of a"),
         )
-        .query(&["tenant"])
+        .query(&["tenant", DRY_RUN])
         .takes(Body::Merge(kind))
         .gives(Gives::One(kind))
         .if_done(rules.update),
@@ -250,11 +258,13 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
     let of_one = |verb: &str| format!("{one}/{verb}");
     let power = |verb: &str, handler, summary| {
         Route::post(&of_one(verb), handler, summary)
-            .query(&["tenant"])
+            .query(&["tenant", DRY_RUN])
             .gives(Gives::Begun)
     };
     let host = |verb: &str, handler, summary| {
-        Route::post(&of_one(verb), handler, summary).gives(Gives::One(Kind::Baremetal))
+        Route::post(&of_one(verb), handler, summary)
+            .query(&[DRY_RUN])
+            .gives(Gives::One(Kind::Baremetal))
     };
     match kind {
         Kind::VirtualMachine => vec![

@@ -14,7 +14,7 @@ use super::envelope::Answer;
 use super::json;
 use super::kinds::{Answered, TheCall};
 use super::request::Call;
-use super::write::answer;
+use super::write::DRY_RUN;
 
 /// Console bytes when the client names no number.
 const CONSOLE_BYTES_DEFAULT: usize = 64 * 1024;
@@ -72,15 +72,15 @@ pub(crate) async fn reboot(
 }
 
 async fn power(api: &Api, call: &Call, target: String, act: PowerAct) -> Answered {
-    call.query.only(&["tenant"])?;
+    call.query.only(&["tenant", DRY_RUN])?;
     let tenant = call.query.get("tenant").map(str::to_owned);
     let power = Power {
         target,
         tenant,
         act,
     };
-    let committed = api.write(call, Request::Power(power)).await?;
-    Ok(answer(committed, Kind::VirtualMachine))
+    api.change(call, Request::Power(power), Kind::VirtualMachine)
+        .await
 }
 
 /// `GET /vms/{id}/console?bytes=N`: the end of its serial console, as text. Bytes that are no UTF-8

@@ -6,10 +6,15 @@ use serde_json::{Map, Value, json};
 use virtflow_logic::{Cx, Reply, Request, decide, explain};
 use virtflow_model::Kind;
 use virtflow_raft::{Committed, DecideError};
+use virtflow_state::{Changeset, State};
+use virtflow_types::Error;
 
 use super::Api;
 use super::envelope::{Answer, Failure};
 use super::request::Call;
+
+/// The parameter that makes a trial of a change.
+pub(crate) const DRY_RUN: &str = "dry_run";
 
 impl Api {
     /// Decides a request of the one who is signed in.
@@ -21,6 +26,26 @@ impl Api {
         self.write_as(call.cx()?, request).await
     }
 
+    /// Decides what can also be only tried, with `?dry_run=true`, and answers it. A trial is decided like the change
+    /// itself, on the head and with all checks, and then nothing is proposed.
+    pub(crate) async fn change(
+        &self,
+        call: &Call,
+        request: Request,
+        kind: Kind,
+    ) -> Result<Answer, Failure> {
+        if !call.query.flag(DRY_RUN)? {
+            return Ok(answer(self.write(call, request).await?, kind));
+        }
+        let cx = call.cx()?;
+        let tried = self.decided(move |head| {
+            let (mut changeset, reply) = decide(head, &cx, &request)?;
+            changeset.ops.clear();
+            Ok((changeset, reply))
+        });
+        Ok(answer(tried.await?, kind).tried())
+    }
+
     /// Decides a request in a context of its own. `logic` authenticates and authorises it again on
     /// the head, so what was found on the image before is never what it rests on.
     pub(crate) async fn write_as(
@@ -28,9 +53,15 @@ impl Api {
         cx: Cx,
         request: Request,
     ) -> Result<Committed<Reply>, Failure> {
+        self.decided(move |head| decide(head, &cx, &request)).await
+    }
+
+    async fn decided(
+        &self,
+        decide: impl FnMut(&State) -> Result<(Changeset, Reply), Error> + Send + 'static,
+    ) -> Result<Committed<Reply>, Failure> {
         let node = self.app().node();
-        let decided = node.decide(move |head| decide(head, &cx, &request)).await;
-        decided.map_err(|error| match error {
+        node.decide(decide).await.map_err(|error| match error {
             DecideError::Conflict(refused) => explain(&node.image(), &refused).into(),
             other => other.into(),
         })

@@ -41,6 +41,7 @@ pub(crate) fn exit_code(code: ErrorCode) -> u8 {
         ErrorCode::AlreadyExists
         | ErrorCode::Conflict
         | ErrorCode::PreconditionFailed
+        | ErrorCode::Expired
         | ErrorCode::InUse => exit::CONFLICT,
         ErrorCode::QuotaExceeded => exit::QUOTA,
         ErrorCode::NoCapacity => exit::NO_CAPACITY,

@@ -27,6 +27,8 @@ pub enum ErrorCode {
     PreconditionFailed,
     /// Something still needs the object.
     InUse,
+    /// What was to be gone on from is not kept any more: begin anew.
+    Expired,
     /// A quota would be exceeded.
     QuotaExceeded,
     /// No host has room.
@@ -53,6 +55,7 @@ impl ErrorCode {
             Self::Conflict => "conflict",
             Self::PreconditionFailed => "precondition_failed",
             Self::InUse => "in_use",
+            Self::Expired => "expired",
             Self::QuotaExceeded => "quota_exceeded",
             Self::NoCapacity => "no_capacity",
             Self::LimitExceeded => "limit_exceeded",
@@ -70,6 +73,7 @@ impl ErrorCode {
             Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::AlreadyExists | Self::Conflict | Self::InUse | Self::NoCapacity => 409,
+            Self::Expired => 410,
             Self::PreconditionFailed => 412,
             Self::QuotaExceeded => 422,
             Self::LimitExceeded => 429,

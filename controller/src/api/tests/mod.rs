@@ -8,3 +8,4 @@ mod objects;
 mod openapi;
 mod support;
 mod tokens;
+mod watch;

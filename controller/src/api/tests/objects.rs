@@ -315,3 +315,64 @@ async fn a_vm_that_fits_nowhere_is_asked_for_once_waited_for_and_given_up() {
         usage.text
     );
 }
+
+/// A trial meets every rule that the change would meet, and leaves nothing.
+#[tokio::test]
+async fn a_trial_is_checked_like_the_change_and_changes_nothing() {
+    let rig = Rig::start().await;
+    rig.make("/racks", json!({"name": "taken", "spec": {}}))
+        .await;
+    let index = rig.get("/racks", &rig.admin).await.body["meta"]["index"].clone();
+    let digest = rig.app.node().image().digest();
+    let tries = |method: &'static str, path: &str, body: Value| {
+        rig.ask(method, path)
+            .token(&rig.admin)
+            .json(&body)
+            .header("idempotency-key", "k1")
+            .send()
+    };
+    let made = tries(
+        "POST",
+        "/racks?dry_run=true",
+        json!({"name": "new", "spec": {"as_number": 7}}),
+    )
+    .await;
+    assert_eq!(made.data(200)["spec"]["as_number"], 7);
+    assert_eq!(made.body["meta"]["dry_run"], true);
+    assert!(!made.headers.contains_key("location") && !made.headers.contains_key("etag"));
+    let changed = tries(
+        "PATCH",
+        "/racks/taken?dry_run=true",
+        json!({"spec": {"bgp_number": 9}}),
+    )
+    .await;
+    assert_eq!(changed.data(200)["spec"]["bgp_number"], 9);
+    let deleted = tries("DELETE", "/racks/taken?dry_run=true", json!({})).await;
+    assert_eq!(deleted.data(200)["deleted"], true);
+    let refused = tries(
+        "POST",
+        "/racks?dry_run=true",
+        json!({"name": "taken", "spec": {}}),
+    )
+    .await;
+    assert_eq!(refused.error(409), "already_exists");
+    let refused = tries("PATCH", "/racks/none?dry_run=true", json!({"spec": {}})).await;
+    assert_eq!(refused.error(404), "not_found");
+
+    let after = rig.get("/racks", &rig.admin).await;
+    assert_eq!(after.data(200).as_array().unwrap().len(), 1);
+    assert_eq!(after.data(200)[0]["spec"].get("bgp_number"), None);
+    assert_eq!(
+        (
+            &after.body["meta"]["index"],
+            rig.app.node().image().digest()
+        ),
+        (&index, digest)
+    );
+    // What cannot be tried is not done by accident either.
+    for path in ["/auth/logout?dry_run=true", "/api_tokens?dry_run=true"] {
+        let refused = tries("POST", path, json!({})).await;
+        assert_eq!(refused.error(400), "invalid", "{path}");
+    }
+    rig.get("/auth/whoami", &rig.admin).await.data(200);
+}

@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::{HeaderMap, Request};
+use axum::response::Response;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tower::ServiceExt;
@@ -85,6 +86,18 @@ impl Ask<'_> {
         self
     }
     pub(super) async fn send(self) -> Reply {
+        let (head, body) = self.begin().await.into_parts();
+        let bytes = body.collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(bytes.to_vec()).unwrap();
+        Reply {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body: serde_json::from_str(&text).unwrap_or(Value::Null),
+            text,
+        }
+    }
+    /// The response, its body not read yet.
+    pub(super) async fn begin(self) -> Response {
         let mut request = Request::builder().method(self.method).uri(&self.path);
         for (name, value) in &self.headers {
             request = request.header(*name, value);
@@ -98,16 +111,7 @@ impl Ask<'_> {
             .extension(caller)
             .body(Body::from(self.body))
             .unwrap();
-        let response = self.app.router().unwrap().oneshot(request).await.unwrap();
-        let (head, body) = response.into_parts();
-        let bytes = body.collect().await.unwrap().to_bytes();
-        let text = String::from_utf8(bytes.to_vec()).unwrap();
-        Reply {
-            status: head.status.as_u16(),
-            headers: head.headers,
-            body: serde_json::from_str(&text).unwrap_or(Value::Null),
-            text,
-        }
+        self.app.router().unwrap().oneshot(request).await.unwrap()
     }
 }
 

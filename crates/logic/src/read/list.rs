@@ -75,8 +75,8 @@ pub struct Page {
 }
 
 /// The query with its names looked up.
-#[derive(Default)]
-struct Filter {
+#[derive(Debug, Default)]
+pub(super) struct Filter {
     tenant: Option<ObjectId>,
     parent: Option<ObjectId>,
     host: Option<ObjectId>,
@@ -123,7 +123,7 @@ pub fn list(state: &State, cx: &Cx, query: &ListQuery) -> Result<Page, Error> {
     Ok(page)
 }
 
-fn resolve(door: &Door<'_>, query: &ListQuery) -> Result<Filter, Error> {
+pub(super) fn resolve(door: &Door<'_>, query: &ListQuery) -> Result<Filter, Error> {
     let find = |kind: Kind, text: &Option<String>| match text {
         Some(text) => door.find(kind, text, None).map(|object| Some(object.id)),
         None => Ok(None),
@@ -219,7 +219,7 @@ fn only_tenant(rights: &Rights, kind: Kind) -> Option<ObjectId> {
     (Some(first) == rights.home && scopes.all(|scope| scope == Some(first))).then_some(first)
 }
 
-fn matches(object: &Object, query: &ListQuery, filter: &Filter) -> bool {
+pub(super) fn matches(object: &Object, query: &ListQuery, filter: &Filter) -> bool {
     let same = |asked: Option<ObjectId>, has: Option<ObjectId>| asked.is_none() || asked == has;
     if !same(filter.parent, object.parent)
         || query

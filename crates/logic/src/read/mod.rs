@@ -9,6 +9,7 @@ mod list;
 mod placement;
 mod public;
 mod view;
+mod watch;
 mod whoami;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use list::{ListQuery, Page, list};
 pub use placement::{ConsoleTarget, console_of, placement};
 pub use public::public;
 pub use view::{cluster_view, verify_report};
+pub use watch::{Sight, Watch};
 pub use whoami::{can_i, whoami};
 
 /// One object by id or name; within `tenant`, by id or name, if one is given.
