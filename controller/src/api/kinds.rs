@@ -15,8 +15,8 @@ use super::Api;
 use super::envelope::{Answer, Failure};
 use super::json;
 use super::request::Call;
-use super::watch;
 use super::write::DRY_RUN;
+use super::{past, watch};
 
 /// A request, as handlers take it.
 pub(crate) type TheCall = Extension<Arc<Call>>;
@@ -29,10 +29,10 @@ pub(crate) const FILTERS: &[&str] = &[
     "cursor",
 ];
 
-/// Those, and what makes a stream of a list.
+/// Those, and what makes a stream of a list, or a list of what is no more.
 pub(crate) const LISTED: &[&str] = &[
     "tenant", "parent", "name", "host", "phase", "group", "subject", "state", "label", "limit",
-    "cursor", "watch", "from",
+    "cursor", "watch", "from", "deleted",
 ];
 /// What a stream knows: it has no pages.
 const WATCHED: &[&str] = &[
@@ -74,7 +74,7 @@ fn nothing() -> Value {
 pub(crate) fn list(kind: Kind) -> MethodRouter<Api> {
     routing::get(
         move |State(api): State<Api>, Extension(call): TheCall| async move {
-            list_or_watch(&api, &call, kind)
+            list_or_watch(&api, &call, kind).await
         },
     )
 }
@@ -91,7 +91,9 @@ pub(crate) fn create(kind: Kind) -> MethodRouter<Api> {
 /// `GET /{kinds}/{id}`
 pub(crate) fn get(kind: Kind) -> MethodRouter<Api> {
     routing::get(
-        move |Extension(call): TheCall, Path(id): Path<String>| async move { get_of(&call, kind, &id) },
+        move |State(api): State<Api>, Extension(call): TheCall, Path(id): Path<String>| async move {
+            get_of(&api, &call, kind, &id).await
+        },
     )
 }
 
@@ -149,8 +151,13 @@ pub(crate) fn page(call: &Call, kind: Kind) -> Result<logic::Page, Failure> {
 }
 
 /// A page, or with `?watch=true` a stream.
-fn list_or_watch(api: &Api, call: &Call, kind: Kind) -> Result<Response, Failure> {
+async fn list_or_watch(api: &Api, call: &Call, kind: Kind) -> Result<Response, Failure> {
     call.query.only(LISTED)?;
+    if call.query.flag("deleted")? {
+        return past::deleted(api, call, kind)
+            .await
+            .map(IntoResponse::into_response);
+    }
     if !call.query.flag("watch")? {
         if call.query.get("from").is_some() {
             return Err(
@@ -177,8 +184,11 @@ fn list_or_watch(api: &Api, call: &Call, kind: Kind) -> Result<Response, Failure
     watch::begin(api, call, query_of(call, kind)?, from)
 }
 
-fn get_of(call: &Call, kind: Kind, id: &str) -> Answered {
-    call.query.only(&["tenant"])?;
+async fn get_of(api: &Api, call: &Call, kind: Kind, id: &str) -> Answered {
+    call.query.only(&["tenant", "at"])?;
+    if let Some(at) = call.query.get("at") {
+        return past::at(api, call, kind, id, at).await;
+    }
     let image = call.image()?;
     let object = logic::get(image, &call.cx()?, kind, id, call.query.get("tenant"))?;
     let data = logic::public(image, &object);

@@ -23,6 +23,7 @@ mod metrics;
 mod openapi;
 mod operations;
 pub mod password;
+mod past;
 mod query;
 mod refusals;
 mod request;

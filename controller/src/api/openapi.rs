@@ -103,7 +103,7 @@ fn parameters(route: &Route) -> Vec<Value> {
         let schema = match *name {
             "limit" | "bytes" => json!({"type": "integer", "minimum": 1}),
             "from" => json!({"type": "integer", "minimum": 0}),
-            "force" | "watch" | "dry_run" => json!({"type": "boolean"}),
+            "force" | "watch" | "dry_run" | "deleted" => json!({"type": "boolean"}),
             _ => json!({"type": "string"}),
         };
         told.push(json!({"name": name, "in": "query", "schema": schema}));

@@ -10,7 +10,8 @@ use virtflow_pki::TokenPrefix;
 
 use super::write::DRY_RUN;
 use super::{
-    Api, audit, auth, controllers, hosts, kinds, openapi, operations, secrets, status, tenants, vms,
+    Api, audit, auth, controllers, hosts, kinds, openapi, operations, past, secrets, status,
+    tenants, vms,
 };
 
 /// A route below `/api/v1`.
@@ -197,7 +198,7 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
     let get_query: &[&str] = match kind {
         Kind::Operation => &["wait", "tenant"],
         Kind::Controller => &[],
-        _ => &["tenant"],
+        _ => &["tenant", "at"],
     };
     let delete_query: &[&str] = match kind {
         Kind::Controller => &["force"],
@@ -246,6 +247,22 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
             .gives(Gives::Begun)
             .if_done(rules.delete),
     ];
+    routes.push(
+        Route::get(
+            &format!("{one}/history"),
+            past::history(kind),
+            &say("Every version that is kept of a"),
+        )
+        .query(past::PARAMETERS),
+    );
+    routes.push(
+        Route::get(
+            &format!("{one}/blame"),
+            past::blame(kind),
+            &say("Who set each field of a"),
+        )
+        .query(&["tenant"]),
+    );
     routes.extend(verbs(kind, &all, &one));
     for route in &mut routes {
         route.kind = Some(kind);

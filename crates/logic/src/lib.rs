@@ -53,9 +53,9 @@ pub use observe::{
     observed,
 };
 pub use read::{
-    ConsoleTarget, ListQuery, Page, Sight, Watch, audit_scope, authorize_only, can_i, capacity,
-    cluster_view, console_of, get, list, operation_state, placement, public, usage, verify_report,
-    whoami,
+    ConsoleTarget, ListQuery, Meant, Page, Past, Sight, Watch, audit_scope, authorize_only, can_i,
+    capacity, cluster_view, console_of, get, list, operation_state, placement, public, usage,
+    verify_report, whoami,
 };
 pub use request::{
     ControllerVerb, Create, Delete, HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply,

@@ -5,11 +5,12 @@ use std::path::Path;
 use async_trait::async_trait;
 use virtflow_state::RecordRow;
 use virtflow_state::port::{Shadow, ShadowError};
+use virtflow_types::ObjectId;
 
 use crate::backup::BackupManifest;
 use crate::error::StoreError;
-use crate::read::{AuditCursor, AuditQuery, Page};
-use crate::records::{MissingRange, RecordChunk};
+use crate::read::{AuditCursor, AuditQuery, DeletedCursor, HistoryRow, Moment, Page, Seen};
+use crate::records::{MissingHistory, MissingRange, RecordChunk};
 use crate::shadow::SqliteShadow;
 
 /// The shadow as a whole controller uses it. A simulation has one in memory.
@@ -19,6 +20,29 @@ pub trait Archive: Shadow {
     async fn wait_written(&self, index: u64) -> Result<(), ShadowError>;
     /// A page of audit records, newest first.
     async fn audit(&self, query: &AuditQuery) -> Result<Page<RecordRow, AuditCursor>, StoreError>;
+    /// Versions of an object, newest first, below version `before`.
+    async fn history(
+        &self,
+        object: ObjectId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Page<HistoryRow, u64>, StoreError>;
+    /// The version of an object that counted at a moment; `newest` is its version if it is there now.
+    async fn version_at(
+        &self,
+        object: ObjectId,
+        moment: Moment,
+        newest: Option<u64>,
+    ) -> Result<(Option<HistoryRow>, Seen), StoreError>;
+    /// Objects of a kind that are no more, latest first.
+    async fn deleted(
+        &self,
+        kind: &str,
+        after: Option<DeletedCursor>,
+        limit: u32,
+    ) -> Result<Page<HistoryRow, DeletedCursor>, StoreError>;
+    /// Entries whose versions of objects lie only with peers.
+    async fn missing_history(&self) -> Result<Vec<MissingHistory>, StoreError>;
     /// Ranges of records that lie only with peers.
     async fn missing_records(&self) -> Result<Vec<MissingRange>, StoreError>;
     /// The uppermost records of a range of a stream, with the head below them.
@@ -41,6 +65,33 @@ impl Archive for SqliteShadow {
     }
     async fn audit(&self, query: &AuditQuery) -> Result<Page<RecordRow, AuditCursor>, StoreError> {
         self.audit(query).await
+    }
+    async fn history(
+        &self,
+        object: ObjectId,
+        before: Option<u64>,
+        limit: u32,
+    ) -> Result<Page<HistoryRow, u64>, StoreError> {
+        self.history(object, before, limit).await
+    }
+    async fn version_at(
+        &self,
+        object: ObjectId,
+        moment: Moment,
+        newest: Option<u64>,
+    ) -> Result<(Option<HistoryRow>, Seen), StoreError> {
+        self.version_at(object, moment, newest).await
+    }
+    async fn deleted(
+        &self,
+        kind: &str,
+        after: Option<DeletedCursor>,
+        limit: u32,
+    ) -> Result<Page<HistoryRow, DeletedCursor>, StoreError> {
+        self.deleted(kind, after, limit).await
+    }
+    async fn missing_history(&self) -> Result<Vec<MissingHistory>, StoreError> {
+        self.missing_history().await
     }
     async fn missing_records(&self) -> Result<Vec<MissingRange>, StoreError> {
         self.missing_records().await

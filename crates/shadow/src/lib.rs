@@ -55,7 +55,8 @@ pub use error::StoreError;
 pub use inspect::{Inspection, current_state_file, inspect};
 pub use options::{Integrity, Part, Retention, ShadowOptions, Timing, ViewColumn, ViewDef};
 pub use read::{
-    AuditCursor, AuditQuery, DeletedCursor, HistoryRow, PAGE_RECORDS_MAX, Page, Seen, StreamReport,
+    AuditCursor, AuditQuery, DeletedCursor, HistoryRow, Moment, PAGE_RECORDS_MAX, Page, Seen,
+    StreamReport,
 };
 pub use records::{MissingHistory, MissingRange, RANGE_RECORDS_MAX, RecordChunk};
 pub use shadow::{ShadowStats, SqliteShadow};

@@ -113,6 +113,15 @@ pub struct HistoryRow {
     pub request_id: RequestId,
 }
 
+/// A moment of the past.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    /// After this entry was applied.
+    Index(u64),
+    /// By the changesets' labels of time.
+    Time(Timestamp),
+}
+
 /// What verifying a stream found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StreamReport {
@@ -240,6 +249,57 @@ impl SqliteShadow {
         let (rows, over) = split(&rows, limit, version_of).doing(doing)?;
         let next = over.and(rows.last()).map(|row| row.version);
         Ok(Page { rows, next, seen })
+    }
+
+    /// The version of an object that counted at a moment; `None` if it was not there then, or if that is not kept.
+    /// Fails if versions of that time may lie only with peers. `newest` is the object's version if it is there now.
+    pub async fn version_at(
+        &self,
+        object: ObjectId,
+        moment: Moment,
+        newest: Option<u64>,
+    ) -> Result<(Option<HistoryRow>, Seen), StoreError> {
+        let doing = || format!("reading what {object} was");
+        let (mut reader, seen) = self.reader().await?;
+        let (column, bound) = match moment {
+            Moment::Index(index) => ("applied_index", index),
+            Moment::Time(at) => ("at_ms", at.ms()),
+        };
+        // Times are labels that need not grow with the versions: the newest version not after the moment counts.
+        let row = sqlx::query(AssertSqlSafe(format!(
+            "SELECT {HISTORY_COLUMNS} FROM history
+             WHERE object = ? AND {column} <= ? ORDER BY version DESC LIMIT 1"
+        )))
+        .bind(object.as_bytes().as_slice())
+        .bind(int(bound))
+        .fetch_optional(&mut *reader)
+        .await
+        .doing(doing)?;
+        let row = row.as_ref().map(version_of).transpose().doing(doing)?;
+        // Versions grow by one: where the next one is here too, none lies between.
+        let next = sqlx::query("SELECT min(version) FROM history WHERE object = ? AND version > ?")
+            .bind(object.as_bytes().as_slice())
+            .bind(int(row.as_ref().map_or(0, |row| row.version)))
+            .fetch_one(&mut *reader)
+            .await
+            .doing(doing)?;
+        let next: Option<i64> = next.try_get(0).doing(doing)?;
+        let has = row.as_ref().map_or(0, |row| row.version);
+        let is_certain = next.map(unsigned) == Some(has + 1) || newest == Some(has);
+        if !is_certain {
+            let from = row.as_ref().map_or(0, |row| row.index + 1);
+            let missing = missing_history(&mut reader).await?;
+            if let Some(gap) = missing.iter().find(|gap| gap.last_index >= from) {
+                return Err(StoreError::refused(
+                    "an answer from the history",
+                    format!(
+                        "what the entries {} to {} changed is not here; another controller may have it",
+                        gap.first_index, gap.last_index
+                    ),
+                ));
+            }
+        }
+        Ok((row, seen))
     }
 
     /// Objects of a kind that are no more, as they last were, latest first.

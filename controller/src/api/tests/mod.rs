@@ -6,6 +6,7 @@ mod catalogue;
 mod followers;
 mod objects;
 mod openapi;
+mod past;
 mod support;
 mod tokens;
 mod watch;

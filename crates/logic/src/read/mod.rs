@@ -6,6 +6,7 @@ mod cursor;
 #[cfg(test)]
 mod fuzz;
 mod list;
+mod past;
 mod placement;
 mod public;
 mod view;
@@ -28,6 +29,7 @@ use crate::typed::decoded;
 pub use audit::audit_scope;
 pub use capacity::{capacity, usage};
 pub use list::{ListQuery, Page, list};
+pub use past::{Meant, Past};
 pub use placement::{ConsoleTarget, console_of, placement};
 pub use public::public;
 pub use view::{cluster_view, verify_report};

@@ -9,8 +9,8 @@ use virtflow_types::{Incarnation, ObjectId};
 
 use super::crash::copy_dir;
 use super::machine::{Machine, assert_same, open};
-use crate::SqliteShadow;
 use crate::crash::CrashPoint;
+use crate::{Moment, SqliteShadow};
 
 /// A shadow that has everything, and a snapshot of it.
 async fn leader(dir: &Path, entries: u64) -> (Machine, Arc<SqliteShadow>, SnapshotFile) {
@@ -98,6 +98,21 @@ async fn an_install_replaces_the_state_and_notes_what_it_skipped() {
     assert_eq!((missing[0].first, missing[0].last), (before + 1, skipped));
     let history = shadow.missing_history().await.unwrap();
     assert_eq!((history[0].first_index, history[0].last_index), (11, 81));
+    // What was in that time is not guessed: the leader knows it.
+    let mut refused = 0;
+    for object in machine.entries[79].image.objects() {
+        let at = Moment::Index(80);
+        let (row, _) = leader.version_at(object.id, at, None).await.unwrap();
+        assert_eq!(row.map(|row| row.version), Some(object.version));
+        match shadow.version_at(object.id, at, None).await {
+            Ok((row, _)) => assert_eq!(row.map(|row| row.version), Some(object.version)),
+            Err(error) => {
+                assert!(error.to_string().contains("11 to 81"), "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(refused > 0, "nothing was changed in that time");
     let report = shadow.verify_stream("audit").await.unwrap();
     assert_eq!((report.broken, report.missing.len()), (None, 1));
 

@@ -7,7 +7,7 @@ use virtflow_types::Timestamp;
 
 use super::machine::{Machine, Step, open, options};
 use crate::connect::{close, connect, run, writing};
-use crate::{AuditQuery, PAGE_RECORDS_MAX, Retention, ShadowOptions, SqliteShadow};
+use crate::{AuditQuery, Moment, PAGE_RECORDS_MAX, Retention, ShadowOptions, SqliteShadow};
 
 async fn filled(dir: &std::path::Path, entries: u64) -> (Machine, std::sync::Arc<SqliteShadow>) {
     let (shadow, _) = open(dir).await;
@@ -192,6 +192,33 @@ async fn history_tells_who_made_each_version_and_who_deleted_it() {
     assert_eq!(first.next, Some(3));
     let second = shadow.history(id, first.next, 1).await.unwrap();
     assert_eq!(second.rows[0].version, 2);
+
+    // What it was at a moment: before it was made, while it lived, after it was gone.
+    for (index, version) in [
+        (1, None),
+        (2, Some(1)),
+        (3, Some(2)),
+        (4, Some(3)),
+        (9, Some(3)),
+    ] {
+        let (row, _) = shadow
+            .version_at(id, Moment::Index(index), None)
+            .await
+            .unwrap();
+        assert_eq!(row.map(|row| row.version), version, "at index {index}");
+    }
+    let made = page.rows[2].at;
+    let (row, _) = shadow
+        .version_at(id, Moment::Time(made), None)
+        .await
+        .unwrap();
+    assert_eq!(row.unwrap().version, 1);
+    let before = Timestamp::from_ms(made.ms() - 1);
+    let (row, _) = shadow
+        .version_at(id, Moment::Time(before), None)
+        .await
+        .unwrap();
+    assert_eq!(row, None);
 
     let gone = shadow.deleted("virtual_machine", None, 10).await.unwrap();
     assert_eq!(gone.rows.len(), 1);

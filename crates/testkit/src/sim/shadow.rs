@@ -10,8 +10,8 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::sync::{Notify, watch};
 use virtflow_shadow::{
-    Archive, AuditCursor, AuditQuery, BackupManifest, MissingRange, Page, RecordChunk, Seen,
-    StoreError,
+    Archive, AuditCursor, AuditQuery, BackupManifest, DeletedCursor, HistoryRow, MissingHistory,
+    MissingRange, Moment, Page, RecordChunk, Seen, StoreError,
 };
 use virtflow_state::port::{
     AppliedEntry, Loaded, Shadow, ShadowError, ShadowProgress, SnapshotFile,
@@ -472,6 +472,14 @@ impl Shadow for SimulatedShadow {
     }
 }
 
+/// Nothing in a simulation asks for what was: it is not kept.
+fn no_history() -> StoreError {
+    StoreError::Refused {
+        what: "history".into(),
+        why: "a simulated shadow keeps none".into(),
+    }
+}
+
 #[async_trait]
 impl Archive for SimulatedShadow {
     async fn wait_written(&self, index: u64) -> Result<(), ShadowError> {
@@ -496,6 +504,37 @@ impl Archive for SimulatedShadow {
                 at: Timestamp::now(),
             },
         })
+    }
+
+    async fn history(
+        &self,
+        _object: ObjectId,
+        _before: Option<u64>,
+        _limit: u32,
+    ) -> Result<Page<HistoryRow, u64>, StoreError> {
+        Err(no_history())
+    }
+
+    async fn version_at(
+        &self,
+        _object: ObjectId,
+        _moment: Moment,
+        _newest: Option<u64>,
+    ) -> Result<(Option<HistoryRow>, Seen), StoreError> {
+        Err(no_history())
+    }
+
+    async fn deleted(
+        &self,
+        _kind: &str,
+        _after: Option<DeletedCursor>,
+        _limit: u32,
+    ) -> Result<Page<HistoryRow, DeletedCursor>, StoreError> {
+        Err(no_history())
+    }
+
+    async fn missing_history(&self) -> Result<Vec<MissingHistory>, StoreError> {
+        Err(no_history())
     }
 
     async fn missing_records(&self) -> Result<Vec<MissingRange>, StoreError> {
