@@ -91,6 +91,12 @@ async fn an_object_has_a_past_that_says_who_did_what() {
     assert_eq!(set_at("bgp_number"), Some(third));
     assert_eq!(blame.data(200)["as_number"]["value"], 2);
 
+    // A field that was set back was set when it came back.
+    patch(&rig, "/racks/r1", &olga, json!({"description": "other"})).await;
+    let back = patch(&rig, "/racks/r1", &olga, json!({"description": "first"})).await;
+    let blame = rig.get("/racks/r1/blame", &rig.admin).await;
+    assert_eq!(blame.data(200)["description"]["change"]["index"].as_u64(), Some(back));
+
     // When it is gone its past is still there, by id.
     rig.ask("DELETE", "/racks/r1")
         .token(&rig.admin)
@@ -112,11 +118,11 @@ async fn an_object_has_a_past_that_says_who_did_what() {
     );
     let history = rig.get(&format!("/racks/{id}/history"), &rig.admin).await;
     assert_eq!(history.data(200)[0]["deleted"], true);
-    rig.get(&format!("/racks/{id}?at={third}"), &rig.admin)
+    rig.get(&format!("/racks/{id}?at={back}"), &rig.admin)
         .await
         .data(200);
     assert_eq!(
-        rig.get(&format!("/racks/{id}?at={}", third + 1), &rig.admin)
+        rig.get(&format!("/racks/{id}?at={}", back + 1), &rig.admin)
             .await
             .error(404),
         "not_found"
