@@ -20,11 +20,14 @@ pub(crate) type TheCall = Extension<Arc<Call>>;
 /// The outcome of a handler.
 pub(crate) type Answered = Result<Answer, Failure>;
 
-/// Parameters by which lists are filtered.
-pub(crate) const FILTERS: &[&str] = &[
-    "tenant", "parent", "name", "host", "phase", "group", "subject", "state", "label", "limit",
-    "cursor",
-];
+/// Where a page begins and how long it is.
+const PAGING: [&str; 2] = ["limit", "cursor"];
+
+/// Parameters of a kind's list: its filters, and the page.
+pub(crate) fn list_parameters(kind: Kind) -> Vec<&'static str> {
+    let filters = kind.filters().iter().map(|filter| filter.name);
+    filters.chain(PAGING).collect()
+}
 
 /// The body of a create.
 #[derive(Debug, Default, Deserialize)]
@@ -106,22 +109,27 @@ pub(crate) fn delete_one(kind: Kind) -> MethodRouter<Api> {
 
 /// One page of a kind, as the caller may see it.
 pub(crate) fn page(call: &Call, kind: Kind) -> Result<logic::Page, Failure> {
-    call.query.only(FILTERS)?;
-    let text = |key: &str| call.query.get(key).map(str::to_owned);
-    let query = ListQuery {
-        tenant: text("tenant"),
-        parent: text("parent"),
-        name: text("name"),
-        host: text("host"),
-        phase: text("phase"),
-        group: text("group"),
-        subject: text("subject"),
-        state: text("state"),
-        label: text("label"),
-        limit: call.query.limit()?,
-        cursor: text("cursor"),
-        ..ListQuery::of(kind)
-    };
+    call.query.only(&list_parameters(kind))?;
+    let mut query = ListQuery::of(kind);
+    query.limit = call.query.limit()?;
+    query.cursor = call.query.get("cursor").map(str::to_owned);
+    for filter in kind.filters() {
+        let Some(text) = call.query.get(filter.name).map(str::to_owned) else {
+            continue;
+        };
+        match filter.name {
+            "tenant" => query.tenant = Some(text),
+            "parent" => query.parent = Some(text),
+            "name" => query.name = Some(text),
+            "host" => query.host = Some(text),
+            "phase" => query.phase = Some(text),
+            "group" => query.group = Some(text),
+            "subject" => query.subject = Some(text),
+            "state" => query.state = Some(text),
+            "label" => query.label = Some(text),
+            reference => query.references.push((reference.to_owned(), text)),
+        }
+    }
     Ok(logic::list(call.image()?, &call.cx()?, &query)?)
 }
 

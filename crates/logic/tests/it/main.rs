@@ -3,6 +3,7 @@
 
 mod access;
 mod credentials;
+mod filters;
 mod hosts;
 mod placing;
 mod random;
