@@ -9,6 +9,7 @@ mod placing;
 mod random;
 mod reading;
 mod requests;
+mod roles;
 mod tenants;
 mod vms;
 mod world;
