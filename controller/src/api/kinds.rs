@@ -23,22 +23,27 @@ pub(crate) type TheCall = Extension<Arc<Call>>;
 /// The outcome of a handler.
 pub(crate) type Answered = Result<Answer, Failure>;
 
-/// Parameters by which lists are filtered.
-pub(crate) const FILTERS: &[&str] = &[
-    "tenant", "parent", "name", "host", "phase", "group", "subject", "state", "label", "limit",
-    "cursor",
-];
+/// Where a page begins and how long it is.
+const PAGING: [&str; 2] = ["limit", "cursor"];
+
+/// Parameters of a kind's list: its filters, and the page.
+pub(crate) fn list_parameters(kind: Kind) -> Vec<&'static str> {
+    let filters = kind.filters().iter().map(|filter| filter.name);
+    filters.chain(PAGING).collect()
+}
 
 /// Those, and what makes a stream of a list, or a list of what is no more.
-pub(crate) const LISTED: &[&str] = &[
-    "tenant", "parent", "name", "host", "phase", "group", "subject", "state", "label", "limit",
-    "cursor", "watch", "from", "deleted",
-];
+pub(crate) fn listed(kind: Kind) -> Vec<&'static str> {
+    let mut known = list_parameters(kind);
+    known.extend(["watch", "from", "deleted"]);
+    known
+}
+
 /// What a stream knows: it has no pages.
-const WATCHED: &[&str] = &[
-    "tenant", "parent", "name", "host", "phase", "group", "subject", "state", "label", "watch",
-    "from",
-];
+fn watched(kind: Kind) -> Vec<&'static str> {
+    let filters = kind.filters().iter().map(|filter| filter.name);
+    filters.chain(["watch", "from"]).collect()
+}
 
 /// The body of a create.
 #[derive(Debug, Default, Deserialize)]
@@ -126,33 +131,39 @@ pub(crate) fn delete_one(kind: Kind) -> MethodRouter<Api> {
 
 /// What a list asks for.
 fn query_of(call: &Call, kind: Kind) -> Result<ListQuery, Failure> {
-    let text = |key: &str| call.query.get(key).map(str::to_owned);
-    Ok(ListQuery {
-        tenant: text("tenant"),
-        parent: text("parent"),
-        name: text("name"),
-        host: text("host"),
-        phase: text("phase"),
-        group: text("group"),
-        subject: text("subject"),
-        state: text("state"),
-        label: text("label"),
-        limit: call.query.limit()?,
-        cursor: text("cursor"),
-        ..ListQuery::of(kind)
-    })
+    let mut query = ListQuery::of(kind);
+    query.limit = call.query.limit()?;
+    query.cursor = call.query.get("cursor").map(str::to_owned);
+    for filter in kind.filters() {
+        let Some(text) = call.query.get(filter.name).map(str::to_owned) else {
+            continue;
+        };
+        match filter.name {
+            "tenant" => query.tenant = Some(text),
+            "parent" => query.parent = Some(text),
+            "name" => query.name = Some(text),
+            "host" => query.host = Some(text),
+            "phase" => query.phase = Some(text),
+            "group" => query.group = Some(text),
+            "subject" => query.subject = Some(text),
+            "state" => query.state = Some(text),
+            "label" => query.label = Some(text),
+            reference => query.references.push((reference.to_owned(), text)),
+        }
+    }
+    Ok(query)
 }
 
 /// One page of a kind, as the caller may see it.
 pub(crate) fn page(call: &Call, kind: Kind) -> Result<logic::Page, Failure> {
-    call.query.only(FILTERS)?;
+    call.query.only(&list_parameters(kind))?;
     let query = query_of(call, kind)?;
     Ok(logic::list(call.image()?, &call.cx()?, &query)?)
 }
 
 /// A page, or with `?watch=true` a stream.
 async fn list_or_watch(api: &Api, call: &Call, kind: Kind) -> Result<Response, Failure> {
-    call.query.only(LISTED)?;
+    call.query.only(&listed(kind))?;
     if call.query.flag("deleted")? {
         return past::deleted(api, call, kind)
             .await
@@ -168,7 +179,7 @@ async fn list_or_watch(api: &Api, call: &Call, kind: Kind) -> Result<Response, F
         let answer = Answer::ok(call.image()?.index(), page.objects.into());
         return Ok(answer.next(page.next_cursor).into_response());
     }
-    call.query.only(WATCHED)?;
+    call.query.only(&watched(kind))?;
     let seen = call.single("last-event-id")?.map(|id| {
         id.parse().map_err(|_| {
             Error::invalid(

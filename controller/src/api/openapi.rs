@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use axum::Extension;
 use serde_json::{Map, Value, json};
-use virtflow_model::{Kind, PerKind, Resource};
+use virtflow_model::{By, Kind, PerKind, Resource};
 
 use super::envelope::Answer;
 use super::kinds::{Answered, TheCall};
@@ -99,14 +99,25 @@ fn parameters(route: &Route) -> Vec<Value> {
             "description": "Id or name", "schema": {"type": "string"},
         }));
     }
-    for name in route.query {
+    for name in &route.query {
         let schema = match *name {
             "limit" | "bytes" => json!({"type": "integer", "minimum": 1}),
             "from" => json!({"type": "integer", "minimum": 0}),
             "force" | "watch" | "dry_run" | "deleted" => json!({"type": "boolean"}),
             _ => json!({"type": "string"}),
         };
-        told.push(json!({"name": name, "in": "query", "schema": schema}));
+        let mut parameter = json!({"name": name, "in": "query", "schema": schema});
+        if let Gives::Page(kind) = route.gives
+            && let Some(filter) = kind.filters().iter().find(|filter| filter.name == *name)
+        {
+            parameter["description"] = match filter.by {
+                By::Object(what) => format!("Name or id of a {}", what.name()).into(),
+                By::Name => "Those of this name".into(),
+                By::Word => format!("Those whose {name} this is").into(),
+                By::Label => "Those with this label, `key=value`".into(),
+            };
+        }
+        told.push(parameter);
     }
     if route.method != axum::http::Method::GET {
         told.push(json!({

@@ -25,7 +25,7 @@ pub(crate) struct Route {
     /// The kind it is about.
     pub(crate) kind: Option<Kind>,
     /// Parameters it knows.
-    pub(crate) query: &'static [&'static str],
+    pub(crate) query: Vec<&'static str>,
     /// The form of its body.
     pub(crate) body: Body,
     pub(crate) gives: Gives,
@@ -71,7 +71,7 @@ impl Route {
             handler,
             summary: summary.to_owned(),
             kind: None,
-            query: &[],
+            query: Vec::new(),
             body: Body::Empty,
             gives: Gives::Data,
             is_told: true,
@@ -83,8 +83,8 @@ impl Route {
     fn post(path: &str, handler: MethodRouter<Api>, summary: &str) -> Self {
         Self::new(Method::POST, path.to_owned(), handler, summary)
     }
-    fn query(mut self, query: &'static [&'static str]) -> Self {
-        self.query = query;
+    fn query(mut self, query: &[&'static str]) -> Self {
+        self.query = query.to_vec();
         self
     }
     fn takes(mut self, body: Body) -> Self {
@@ -195,20 +195,20 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
         Kind::Controller => routing::delete(controllers::remove),
         _ => kinds::delete_one(kind),
     };
-    let get_query: &[&str] = match kind {
+    let get_query: &[&'static str] = match kind {
         Kind::Operation => &["wait", "tenant"],
         Kind::Controller => &[],
         _ => &["tenant", "at"],
     };
-    let delete_query: &[&str] = match kind {
+    let delete_query: &[&'static str] = match kind {
         Kind::Controller => &["force"],
         _ => &["tenant", "force", DRY_RUN],
     };
     let mut routes = vec![
         Route::get(&all, list, &say("List every"))
-            .query(match kind {
-                Kind::Controller => kinds::FILTERS,
-                _ => kinds::LISTED,
+            .query(&match kind {
+                Kind::Controller => kinds::list_parameters(kind),
+                _ => kinds::listed(kind),
             })
             .gives(Gives::Page(kind)),
         Route::post(&all, create, &say("Make a"))

@@ -75,13 +75,12 @@ async fn list(
     let mut call = Call::new(Method::Get, &[noun.collection()])?
         .query_if("tenant", text(matches, "tenant"))
         .query_if("name", text(matches, "name"));
-    for filter in noun.filters {
-        // The API's words have underscores where the command line's have hyphens.
-        let value = text(matches, filter).map(|value| match *filter {
-            "state" | "phase" => value.replace('-', "_"),
-            _ => value.to_owned(),
+    for option in noun.list_options() {
+        let value = text(matches, &option.id).map(|value| match option.is_word {
+            true => value.replace('-', "_"),
+            false => value.to_owned(),
         });
-        call = call.query_if(filter, value);
+        call = call.query_if(option.name, value);
     }
     let limit = matches.get_one::<usize>("limit").copied();
     let listed = cluster
@@ -217,7 +216,7 @@ pub(crate) async fn report(
 async fn now_is(cluster: &Cluster, operation: &Value) -> Option<Value> {
     let spec = &operation["spec"];
     let kind = virtflow_model::Kind::parse(spec["target_kind"].as_str()?)?;
-    let noun = nouns::of_kind(kind)?;
+    let noun = nouns::of_kind(kind);
     let call = Call::new(
         Method::Get,
         &[noun.collection(), spec["target_id"].as_str()?],

@@ -4,7 +4,7 @@
 use clap::{Arg, ArgAction, ArgMatches, Args, Command, FromArgMatches, Subcommand};
 
 use crate::noun::{Flag, Form, Noun, Verb};
-use crate::nouns;
+use crate::nouns::{self, Title};
 use crate::output::Format;
 
 /// Rows of a list where no number is given.
@@ -175,7 +175,9 @@ pub(crate) fn command() -> Command {
         .after_long_help(EXIT_CODES)
         .subcommand_required(true)
         .arg_required_else_help(true);
-    nouns::all().fold(command, |command, noun| command.subcommand(of_noun(noun)))
+    nouns::titles().fold(command, |command, title| {
+        command.subcommand(of_title(title))
+    })
 }
 
 /// The commands that are about no kind, from what was given.
@@ -188,27 +190,36 @@ pub(crate) fn globals(matches: &ArgMatches) -> Result<Globals, clap::Error> {
     Globals::from_arg_matches(matches)
 }
 
-fn of_noun(noun: &Noun) -> Command {
-    let mut aliases: Vec<String> = [noun.kind.name(), noun.kind.plural()]
+/// A kind's command. What it takes is made when it is the one that is given: a command line names one kind, and
+/// there are many.
+fn of_title(title: Title) -> Command {
+    let mut aliases: Vec<String> = [title.kind.name(), title.kind.plural()]
         .iter()
-        .chain(noun.kind.aliases())
+        .chain(title.kind.aliases())
         .flat_map(|word| [(*word).to_owned(), word.replace('_', "-")])
-        .filter(|word| word != noun.word)
+        .filter(|word| *word != title.word)
         .collect();
     aliases.sort();
     aliases.dedup();
-    let command = Command::new(noun.word)
-        .about(noun.about)
+    Command::new(title.word)
+        .about(title.about)
         .aliases(aliases)
         .subcommand_required(true)
-        .arg_required_else_help(true);
+        .arg_required_else_help(true)
+        .defer(|command| match nouns::of_word(command.get_name()) {
+            Some(noun) => of_noun(command, noun),
+            None => command,
+        })
+}
+
+fn of_noun(command: Command, noun: &'static Noun) -> Command {
     let command = noun.verbs.iter().fold(command, |command, verb| {
         command.subcommand(of_verb(noun, *verb))
     });
     crate::special::grammar(noun.kind, command)
 }
 
-fn of_verb(noun: &Noun, verb: Verb) -> Command {
+pub(crate) fn of_verb(noun: &Noun, verb: Verb) -> Command {
     match verb {
         Verb::List => list(noun),
         Verb::Get => tenant_of(noun, Command::new("get").about("One, by name or id")).arg(target()),
@@ -232,28 +243,27 @@ fn list(noun: &Noun) -> Command {
     let command = Command::new("list")
         .visible_alias("ls")
         .about("All, or some of them");
-    let command = tenant_of(noun, command)
-        .arg(option("name", "NAME", "Those of this name"))
-        .arg(
-            option("limit", "N", "Most rows")
-                .value_parser(rows())
-                .default_value("1000"),
-        );
-    noun.filters.iter().fold(command, |command, filter| {
-        let help = match *filter {
-            "label" => "Those with this label, key=value",
-            "host" => "Those on this host",
-            "phase" => "Those in this phase",
-            "group" => "Those in this group",
-            "subject" => "Those of this user",
-            "parent" => "Those of this user",
-            _ => "Those in this state",
-        };
-        let long = match *filter {
-            "subject" | "parent" => "user",
-            other => other,
-        };
-        command.arg(option(filter, "VALUE", help).long(long))
+    let command = command.arg(
+        option("limit", "N", "Most rows")
+            .value_parser(rows())
+            .default_value("1000"),
+    );
+    let command = match noun.is_listed_by("tenant") {
+        true => command.arg(option("tenant", "TENANT", "Those of this tenant")),
+        false => command,
+    };
+    let command = match noun.is_listed_by("name") {
+        true => command.arg(option("name", "NAME", "Those of this name")),
+        false => command,
+    };
+    let options = noun.list_options().into_iter();
+    options.fold(command, |command, option| {
+        command.arg(
+            Arg::new(option.id)
+                .long(option.long)
+                .value_name("VALUE")
+                .help(option.help),
+        )
     })
 }
 
@@ -318,13 +328,15 @@ fn of_flag(flag: &'static Flag) -> Arg {
         Form::Mib | Form::Gib => ("SIZE", false),
         Form::Percent | Form::WholePercent => ("PERCENT", false),
         Form::Seconds | Form::Expiry => ("SPAN", false),
-        Form::Word(_) => ("WORD", false),
+        Form::Word(_) | Form::Choice(_) => ("WORD", false),
         Form::Truth => ("BOOL", false),
         Form::Pairs => ("KEY=VALUE", true),
     };
     let arg = option(flag.long, value, flag.help);
     let arg = match flag.form {
-        Form::Word(words) => arg.value_parser(clap::builder::PossibleValuesParser::new(words)),
+        Form::Word(words) | Form::Choice(words) => {
+            arg.value_parser(clap::builder::PossibleValuesParser::new(words))
+        }
         Form::Truth => {
             arg.value_parser(clap::builder::PossibleValuesParser::new(["true", "false"]))
         }
@@ -360,8 +372,7 @@ pub(crate) fn target() -> Arg {
 
 /// `--tenant` where names are within tenants.
 pub(crate) fn tenant_of(noun: &Noun, command: Command) -> Command {
-    let of_quota = noun.kind == virtflow_model::Kind::BaremetalGroupTenantQuota;
-    if noun.facts().scope == virtflow_model::Scope::System && !of_quota {
+    if noun.facts().scope == virtflow_model::Scope::System {
         command
     } else {
         command.arg(option(

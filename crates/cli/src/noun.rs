@@ -1,6 +1,6 @@
 //! What the command line knows of a kind: its word, its verbs, its flags, its columns.
 
-use virtflow_model::{Kind, PerKind, Resource, Scope};
+use virtflow_model::{By, Filter, Kind, PerKind, Resource, Scope};
 
 /// A kind as a command.
 #[derive(Debug)]
@@ -14,8 +14,6 @@ pub(crate) struct Noun {
     pub(crate) verbs: &'static [Verb],
     /// What can be said when it is made or changed.
     pub(crate) flags: &'static [Flag],
-    /// Parameters of a list, besides `--name` and `--tenant`.
-    pub(crate) filters: &'static [&'static str],
     /// Columns of its table, after name and id.
     pub(crate) columns: &'static [Column],
 }
@@ -64,6 +62,8 @@ pub(crate) enum Form {
     Expiry,
     /// One of these words; a hyphen is an underscore in the API.
     Word(&'static [&'static str]),
+    /// One of these words, which the API writes as they are here.
+    Choice(&'static [&'static str]),
     /// `true` or `false`.
     Truth,
     /// `key=value`, several times, as an object.
@@ -92,6 +92,8 @@ pub(crate) enum Show {
     /// Thousandths of a CPU.
     CpuMilli,
     Percent,
+    /// Seconds as a span.
+    Seconds,
     /// A moment, as the time since then.
     Age,
     /// A moment, as the time until then.
@@ -129,6 +131,22 @@ pub(crate) const fn column(head: &'static str, at: &'static [&'static str], show
     Column { head, at, show }
 }
 
+/// What every list takes, and every command.
+const LIST_TAKES: &[&str] = &["name", "tenant", "limit", "output", "context", "help"];
+
+/// An option that narrows a list.
+#[derive(Debug)]
+pub(crate) struct ListOption {
+    /// The API's parameter.
+    pub(crate) name: &'static str,
+    /// What the grammar knows it by: a flag may have the parameter's name.
+    pub(crate) id: String,
+    pub(crate) long: String,
+    pub(crate) help: String,
+    /// Its value is a word, in which a hyphen is an underscore in the API.
+    pub(crate) is_word: bool,
+}
+
 /// What the model says of a kind.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Facts {
@@ -150,6 +168,49 @@ impl Noun {
             }
         }
         self.kind.dispatch(Ask)
+    }
+
+    /// The options of its list, besides `--name` and `--tenant`.
+    pub(crate) fn list_options(&self) -> Vec<ListOption> {
+        let filters = self.kind.filters().iter();
+        filters
+            // What a parent is called is said by the reference to it.
+            .filter(|filter| filter.name != "parent" || self.kind.rules().parent().is_none())
+            .filter(|filter| !matches!(filter.name, "name" | "tenant"))
+            .map(|filter| self.list_option(filter))
+            .collect()
+    }
+
+    fn list_option(&self, filter: &'static Filter) -> ListOption {
+        let words = filter.name.replace('_', " ");
+        let hyphens = filter.name.replace('_', "-");
+        let by_flag = self.flags.iter().find(|flag| flag.path == filter.name);
+        let long = match (by_flag, filter.by, filter.name) {
+            (Some(flag), ..) => flag.long.to_owned(),
+            (None, By::Object(Kind::User), "parent") => "user".to_owned(),
+            (None, ..) if LIST_TAKES.contains(&hyphens.as_str()) => format!("of-{hyphens}"),
+            (None, ..) => hyphens,
+        };
+        let help = match (filter.by, filter.name) {
+            (By::Object(_), "host") => "Those on this host".to_owned(),
+            (By::Object(Kind::User), "parent" | "subject") => "Those of this user".to_owned(),
+            (By::Object(_), "group") => "Those in this group".to_owned(),
+            (By::Object(_), _) => format!("Those with this {words}, by name or id"),
+            (By::Label, _) => "Those with this label, key=value".to_owned(),
+            (By::Word | By::Name, _) => format!("Those in this {words}"),
+        };
+        ListOption {
+            name: filter.name,
+            id: format!("by-{}", filter.name),
+            is_word: filter.by == By::Word,
+            long,
+            help,
+        }
+    }
+
+    /// True if its list knows this parameter.
+    pub(crate) fn is_listed_by(&self, name: &str) -> bool {
+        self.kind.filters().iter().any(|filter| filter.name == name)
     }
 
     /// The path of its collection.

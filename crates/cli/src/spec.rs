@@ -88,7 +88,7 @@ fn of_file(path: &str) -> Result<Value, Failure> {
 pub(crate) fn value_of(form: Form, texts: &[&str], now: Timestamp) -> Result<Value, String> {
     let text = texts.last().copied().unwrap_or_default();
     Ok(match form {
-        Form::Text => text.into(),
+        Form::Text | Form::Choice(_) => text.into(),
         Form::Count => count(text)?.into(),
         Form::Mib => amount::size_mib(text)?.into(),
         Form::Gib => amount::size_gib(text)?.into(),
@@ -183,6 +183,7 @@ mod tests {
                 &["on-failure"],
                 json!("on_failure"),
             ),
+            (Form::Choice(&["x86-64"]), &["x86-64"], json!("x86-64")),
             (Form::Truth, &["false"], json!(false)),
             (Form::Texts, &["a", "b"], json!(["a", "b"])),
             (

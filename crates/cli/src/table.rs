@@ -78,6 +78,9 @@ pub(crate) fn show(value: Option<&Value>, form: Show, now: Timestamp) -> String 
             .map(amount::show_mib),
         Show::CpuMilli => value.as_u64().map(cores),
         Show::Percent => value.as_f64().map(|percent| format!("{percent}%")),
+        Show::Seconds => value
+            .as_u64()
+            .map(|seconds| amount::show_span(Duration::from_secs(seconds))),
         Show::Age => moment(value).map(|at| match at {
             Timestamp::EPOCH => NOTHING.into(),
             at => amount::show_span(now.since(at)),
@@ -176,6 +179,7 @@ db\\u{1b}[2J  t-1     pending  no_capacity  -     64   64GiB   2TiB  3         3
             (json!("2026-11-23T18:15:00Z"), Show::Until, "15m0s"),
             (json!("2026-11-23T17:00:00Z"), Show::Until, "expired"),
             (json!("1970-01-01T00:00:00Z"), Show::Age, "-"),
+            (json!(90), Show::Seconds, "1m30s"),
             (json!([]), Show::Length, "all"),
             (json!(["a"]), Show::Length, "1"),
             (json!("not a number"), Show::Mib, "not a number"),

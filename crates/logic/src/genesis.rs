@@ -3,7 +3,7 @@
 use virtflow_model::Resource;
 use virtflow_model::kinds::api_token::{ApiTokenSpec, ApiTokenStatus};
 use virtflow_model::kinds::controller::{ControllerSpec, ControllerStatus};
-use virtflow_model::kinds::role::{RoleSpec, RoleStatus};
+use virtflow_model::kinds::role::RoleStatus;
 use virtflow_model::kinds::role_binding::{RoleBindingSpec, RoleBindingStatus};
 use virtflow_model::kinds::user::{UserSpec, UserStatus};
 use virtflow_model::kinds::{ApiToken, Controller, Role, RoleBinding, User};
@@ -63,12 +63,7 @@ pub fn genesis(genesis: &Genesis) -> Result<Changeset, Error> {
     };
     let mut admin_role = None;
     for role in BUILT_IN_ROLES {
-        let spec = RoleSpec {
-            description: role.description.into(),
-            permissions: role.permissions.iter().map(|p| (*p).to_owned()).collect(),
-            active: true,
-            built_in: true,
-        };
+        let spec = crate::loops::spec_of(role);
         Role::validate(&spec)?;
         let made = draft.create::<Role>(named(role.name, "role")?, spec, RoleStatus {})?;
         admin_role.get_or_insert(made.id);

@@ -6,6 +6,7 @@
 //! update and delete live in `virtflow-logic`, one file each.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod filters;
 #[cfg(test)]
 mod fuzz;
 mod invalid;
@@ -18,6 +19,7 @@ mod rules;
 mod schema;
 mod sizes;
 
+pub use filters::{By, Filter};
 pub use invalid::Invalid;
 pub use kinds::Kind;
 pub use meta::{Meta, Stamps, StoredStatus};

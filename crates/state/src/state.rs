@@ -230,8 +230,20 @@ impl State {
     }
     /// Objects that link to `target`.
     pub fn linking_to(&self, target: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
+        self.linking_to_after(target, None)
+    }
+    /// Objects that link to `target`, in the order of their ids, from after `after`.
+    pub fn linking_to_after(
+        &self,
+        target: ObjectId,
+        after: Option<ObjectId>,
+    ) -> impl Iterator<Item = ObjectId> + '_ {
+        let start = match after {
+            Some(id) => Bound::Excluded((target, id)),
+            None => Bound::Included((target, ObjectId::NIL)),
+        };
         self.links
-            .range((target, ObjectId::NIL)..)
+            .range((start, Bound::Unbounded))
             .take_while(move |(t, _)| *t == target)
             .map(|(_, source)| *source)
     }

@@ -8,6 +8,7 @@ mod guests;
 mod leader_kill;
 mod lifetimes;
 mod members;
+mod recipe;
 mod rig;
 mod sources;
 mod stores;

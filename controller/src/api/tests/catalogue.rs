@@ -220,6 +220,8 @@ async fn bad_queries_and_headers_are_refused() {
         "/tenants?limit=-1",
         "/tenants?limit=9999999999999999999999",
         "/tenants?colour=red",
+        "/racks?host=h1",
+        "/users?phase=running",
         "/tenants?limit=1&limit=2",
         "/tenants?cursor=forged",
         "/tenants?cursor=%00",

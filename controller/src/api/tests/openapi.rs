@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::support::Rig;
 use crate::api::openapi::whole;
@@ -82,5 +82,55 @@ async fn what_it_tells_is_there() {
         }
         let reply = rig.get(path, &rig.admin).await;
         reply.data(200);
+    }
+}
+
+/// A list tells the parameters of its kind, takes each of them, and names them when it refuses another.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_takes_the_parameters_it_tells_and_no_others() {
+    let rig = Rig::start().await;
+    let document = whole();
+    let told = |path: &str| -> Vec<String> {
+        let parameters = &document["paths"][format!("/api/v1{path}")]["get"]["parameters"];
+        let names = parameters.as_array().unwrap().iter();
+        names
+            .map(|parameter| parameter["name"].as_str().unwrap().to_owned())
+            .collect()
+    };
+    assert_eq!(told("/racks"), ["name", "data_center", "limit", "cursor"]);
+    rig.make("/data_centers", json!({"name": "dc1", "spec": {}}))
+        .await;
+    for (name, dc) in [("r1", json!("dc1")), ("r2", Value::Null)] {
+        rig.make("/racks", json!({"name": name, "spec": {"data_center": dc}}))
+            .await;
+    }
+    let reply = rig.get("/racks?data_center=dc1", &rig.admin).await;
+    let racks = reply.data(200).as_array().unwrap();
+    assert_eq!(racks.len(), 1);
+    assert_eq!(racks[0]["name"], "r1");
+    let reply = rig.get("/racks?data_center=dc2", &rig.admin).await;
+    assert_eq!(reply.error(404), "not_found");
+    for kind in virtflow_model::Kind::ALL {
+        let path = format!("/{}", kind.plural());
+        for name in told(&path) {
+            let value = match name.as_str() {
+                "limit" => "1",
+                "cursor" => continue,
+                _ => "nothing",
+            };
+            let reply = rig.get(&format!("{path}?{name}={value}"), &rig.admin).await;
+            let code = reply.body["error"]["code"].as_str();
+            assert!(
+                matches!(code, None | Some("not_found")),
+                "{path}: {name}: {}",
+                reply.text
+            );
+        }
+        let reply = rig.get(&format!("{path}?colour=red"), &rig.admin).await;
+        assert_eq!(reply.error(400), "invalid");
+        let problem = reply.body["error"]["fields"][0]["problem"]
+            .as_str()
+            .unwrap();
+        assert!(problem.ends_with(&told(&path).join(", ")), "{problem}");
     }
 }

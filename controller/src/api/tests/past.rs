@@ -95,7 +95,10 @@ async fn an_object_has_a_past_that_says_who_did_what() {
     patch(&rig, "/racks/r1", &olga, json!({"description": "other"})).await;
     let back = patch(&rig, "/racks/r1", &olga, json!({"description": "first"})).await;
     let blame = rig.get("/racks/r1/blame", &rig.admin).await;
-    assert_eq!(blame.data(200)["description"]["change"]["index"].as_u64(), Some(back));
+    assert_eq!(
+        blame.data(200)["description"]["change"]["index"].as_u64(),
+        Some(back)
+    );
 
     // When it is gone its past is still there, by id.
     rig.ask("DELETE", "/racks/r1")

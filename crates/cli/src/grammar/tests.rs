@@ -10,7 +10,17 @@ fn parse(line: &str) -> Result<ArgMatches, clap::Error> {
 
 #[test]
 fn the_grammar_is_sound() {
-    command().debug_assert();
+    // Commands of kinds are made when they are named: here, all of them.
+    let mut whole = command();
+    whole.build();
+    whole.clone().debug_assert();
+    let words: Vec<&str> = whole.get_subcommands().map(Command::get_name).collect();
+    for kind in Kind::ALL {
+        let word = nouns::of_kind(*kind).word;
+        assert!(words.contains(&word), "{word}");
+        let noun = whole.find_subcommand(word).unwrap();
+        assert!(noun.find_subcommand("list").is_some(), "{word}");
+    }
 }
 
 #[test]
@@ -39,6 +49,11 @@ fn lines_that_people_write() {
         "virtflow vm rm web-1 --wait",
         "virtflow virtual-machine get web-1",
         "virtflow hosts list",
+        "virtflow rack list --data-center dc1",
+        "virtflow host ls --rack r1 --state offline",
+        "virtflow vm ls --spec small",
+        "virtflow role-binding list --user alice --role developer",
+        "virtflow token list --user alice",
         "virtflow host delete h1 --force",
         "virtflow host cordon h1",
         "virtflow token create ci --expires 90d --permission virtual_machine.read --save-context ci",
@@ -75,6 +90,8 @@ fn lines_that_are_refused() {
         "virtflow vm list --limit 0",
         "virtflow vm list --limit 100001",
         "virtflow vm list -o html",
+        "virtflow quota list --name q",
+        "virtflow rack list --tenant t",
         "virtflow operation create x",
         "virtflow controller delete c1",
         "virtflow host create h1",
@@ -126,7 +143,9 @@ fn no_option_takes_a_secret() {
         }
         command.get_subcommands().for_each(look);
     }
-    look(&command());
+    let mut whole = command();
+    whole.build();
+    look(&whole);
 }
 
 #[test]

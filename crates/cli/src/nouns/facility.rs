@@ -53,7 +53,6 @@ pub(super) const NOUNS: &[Noun] = &[
             ),
             LABELS,
         ],
-        filters: &["group", "state", "label"],
         columns: &[
             column("LIVENESS", &["/status/liveness"], Show::Plain),
             STATE,
@@ -109,7 +108,6 @@ pub(super) const NOUNS: &[Noun] = &[
                 "Schedulable per real storage",
             ),
         ],
-        filters: &["state"],
         columns: &[
             STATE,
             column(
@@ -143,7 +141,6 @@ pub(super) const NOUNS: &[Noun] = &[
             flag("memory", "memory_mib", Form::Mib, "Memory, 4GiB"),
             flag("storage", "storage_gib", Form::Gib, "Storage, 50GiB"),
         ],
-        filters: &["group"],
         columns: &[
             column("GROUP", &["/names/group", "/spec/group_id"], Show::Plain),
             column("TENANT", &["/names/tenant", "/spec/tenant_id"], Show::Plain),
@@ -169,7 +166,6 @@ pub(super) const NOUNS: &[Noun] = &[
                 "Administrative state",
             ),
         ],
-        filters: &["state"],
         columns: &[
             STATE,
             column("REGION", &["/spec/region"], Show::Plain),
@@ -199,7 +195,6 @@ pub(super) const NOUNS: &[Noun] = &[
                 "Its id elsewhere",
             ),
         ],
-        filters: &[],
         columns: &[
             column(
                 "DATA CENTRE",
@@ -216,7 +211,6 @@ pub(super) const NOUNS: &[Noun] = &[
         about: "One-time rights to join, for hosts and controllers",
         verbs: MADE_BY_OTHERS,
         flags: &[],
-        filters: &[],
         columns: &[
             column("ROLE", &["/spec/role"], Show::Plain),
             column("FOR", &["/spec/host_name"], Show::Plain),
@@ -231,7 +225,6 @@ pub(super) const NOUNS: &[Noun] = &[
         about: "Controllers of the cluster",
         verbs: READ,
         flags: &[],
-        filters: &[],
         columns: &[
             column("ROLE", &["/member/role"], Show::Plain),
             column("LEADS", &["/member/is_leader"], Show::Plain),
@@ -248,7 +241,6 @@ pub(super) const NOUNS: &[Noun] = &[
         about: "What deleted VMs still hold on hosts that are away",
         verbs: READ,
         flags: &[],
-        filters: &["host"],
         columns: &[
             column("VM", &["/spec/vm_name"], Show::Plain),
             column("HOST", &["/names/host", "/spec/host_id"], Show::Plain),
@@ -264,7 +256,6 @@ pub(super) const NOUNS: &[Noun] = &[
         about: "Keys under which requests were made",
         verbs: READ,
         flags: &[],
-        filters: &["parent"],
         columns: &[
             column("KEY", &["/spec/key"], Show::Plain),
             column("OBJECT", &["/spec/object_id"], Show::Plain),

@@ -78,7 +78,6 @@ pub(super) const NOUNS: &[Noun] = &[
             .for_life(),
             LABELS,
         ],
-        filters: &["host", "phase", "group", "label"],
         columns: &[
             TENANT,
             column("PHASE", &["/status/phase"], Show::Plain),
@@ -120,7 +119,6 @@ pub(super) const NOUNS: &[Noun] = &[
             ),
             flag("vlan", "vlan_id", Form::Count, "VLAN, 1 to 4094"),
         ],
-        filters: &["state"],
         columns: &[
             STATE,
             column("CPU LIMIT", &["/spec/quota/cpu_cores"], Show::Plain),
@@ -149,7 +147,6 @@ pub(super) const NOUNS: &[Noun] = &[
             QUOTA_STORAGE,
             QUOTA_VMS,
         ],
-        filters: &["state"],
         columns: &[
             TENANT,
             STATE,
@@ -178,7 +175,6 @@ pub(super) const NOUNS: &[Noun] = &[
                 "False takes it from everybody at once",
             ),
         ],
-        filters: &[],
         columns: &[
             column("BUILT IN", &["/spec/built_in"], Show::Plain),
             column("ACTIVE", &["/spec/active"], Show::Plain),
@@ -202,7 +198,6 @@ pub(super) const NOUNS: &[Noun] = &[
             )
             .for_life(),
         ],
-        filters: &["subject"],
         columns: &[
             column("USER", &["/names/subject", "/spec/subject_id"], Show::Plain),
             column("ROLE", &["/names/role", "/spec/role_id"], Show::Plain),
@@ -216,7 +211,6 @@ pub(super) const NOUNS: &[Noun] = &[
         about: "API tokens",
         verbs: MADE_BY_OTHERS,
         flags: &[],
-        filters: &["parent"],
         columns: &[
             column("USER", &["/names/parent", "/parent_id"], Show::Plain),
             column("EXPIRES IN", &["/spec/expires_at"], Show::Until),
@@ -230,7 +224,6 @@ pub(super) const NOUNS: &[Noun] = &[
         about: "Logins",
         verbs: MADE_BY_OTHERS,
         flags: &[],
-        filters: &["parent"],
         columns: &[
             column("USER", &["/names/parent", "/parent_id"], Show::Plain),
             column("DEVICE", &["/spec/device"], Show::Plain),
@@ -262,7 +255,6 @@ pub(super) const NOUNS: &[Noun] = &[
                 "Whether new VMs may use it",
             ),
         ],
-        filters: &["state"],
         columns: &[
             column("CPU", &["/spec/cpu_cores"], Show::Plain),
             column("MEMORY", &["/spec/memory_mib"], Show::Mib),
@@ -277,7 +269,6 @@ pub(super) const NOUNS: &[Noun] = &[
         about: "What takes time: how far it is, how it ended",
         verbs: READ,
         flags: &[],
-        filters: &["state"],
         columns: &[
             column("VERB", &["/spec/verb"], Show::Plain),
             column(

@@ -4,6 +4,7 @@
 //! image: one that is refused, because the state moved on, is dropped, and the next pass sees why.
 
 mod agenda;
+mod built_in_roles;
 mod dangling;
 mod deadlines;
 mod lost_hosts;
@@ -23,6 +24,8 @@ use crate::draft::Draft;
 use crate::limits::Limits;
 
 pub use agenda::{Agenda, Watching};
+pub use built_in_roles::built_in_roles;
+pub(crate) use built_in_roles::spec_of;
 pub use dangling::dangling;
 pub(crate) use deadlines::DEADLINE_EXCEEDED;
 pub use deadlines::{deadlines, overdue};
@@ -48,6 +51,7 @@ pub const ALL: &[(&str, Pass)] = &[
     ("tenant_deletions", tenant_deletions),
     ("user_deletions", user_deletions),
     ("dangling", dangling),
+    ("built_in_roles", built_in_roles),
     ("retire", retire),
 ];
 
@@ -61,6 +65,7 @@ pub const WATCHING: &[Watching] = &[
     tenants::TENANT_DELETIONS,
     users::USER_DELETIONS,
     dangling::DANGLING,
+    built_in_roles::BUILT_IN,
 ];
 
 fn ids_of(state: &State, kind: Kind) -> Vec<ObjectId> {

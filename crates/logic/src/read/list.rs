@@ -3,17 +3,16 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use virtflow_model::kinds::Baremetal;
 use virtflow_model::{Action, Kind, PerKind, Permission, Resource, Scope, key};
 use virtflow_policy::Rights;
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ObjectId, PAGE_OBJECTS_DEFAULT, PAGE_OBJECTS_MAX};
 
+use super::filter::Filter;
 use super::{cursor, public};
 use crate::cx::Cx;
 use crate::door::Door;
 use crate::limits::LIST_SCAN_MAX;
-use crate::typed::decoded;
 
 /// What a list asks for; all filters must hold.
 #[derive(Debug, Clone)]
@@ -38,6 +37,8 @@ pub struct ListQuery {
     pub state: Option<String>,
     /// `key=value`.
     pub label: Option<String>,
+    /// Naming these objects: declared references of the kind with an id or a name for each.
+    pub references: Vec<(String, String)>,
     /// Objects on a page; 0 is [`PAGE_OBJECTS_DEFAULT`], at most [`PAGE_OBJECTS_MAX`].
     pub limit: usize,
     /// Where the page before ended.
@@ -58,6 +59,7 @@ impl ListQuery {
             subject: None,
             state: None,
             label: None,
+            references: Vec::new(),
             limit: 0,
             cursor: None,
         }
@@ -74,16 +76,6 @@ pub struct Page {
     pub next_cursor: Option<String>,
 }
 
-/// The query with its names looked up.
-#[derive(Debug, Default)]
-pub(super) struct Filter {
-    tenant: Option<ObjectId>,
-    parent: Option<ObjectId>,
-    host: Option<ObjectId>,
-    group: Option<ObjectId>,
-    subject: Option<ObjectId>,
-}
-
 /// Lists what the asker may see.
 pub fn list(state: &State, cx: &Cx, query: &ListQuery) -> Result<Page, Error> {
     let door = Door::open(state, cx)?;
@@ -97,7 +89,7 @@ pub fn list(state: &State, cx: &Cx, query: &ListQuery) -> Result<Page, Error> {
             ));
         }
     };
-    let filter = resolve(&door, query)?;
+    let filter = Filter::of(&door, query)?;
     let question = question(query, &filter);
     let after = match &query.cursor {
         Some(text) => Some(cursor::read(text, &question)?),
@@ -115,34 +107,11 @@ pub fn list(state: &State, cx: &Cx, query: &ListQuery) -> Result<Page, Error> {
             break;
         }
         last = Some(object.id);
-        if object.kind == query.kind.name() && matches(object, query, &filter) && door.sees(object)
-        {
+        if object.kind == query.kind.name() && filter.matches(object, query) && door.sees(object) {
             page.objects.push(public(state, object));
         }
     }
     Ok(page)
-}
-
-pub(super) fn resolve(door: &Door<'_>, query: &ListQuery) -> Result<Filter, Error> {
-    let find = |kind: Kind, text: &Option<String>| match text {
-        Some(text) => door.find(kind, text, None).map(|object| Some(object.id)),
-        None => Ok(None),
-    };
-    let parent = match (&query.parent, query.kind) {
-        (None, _) => None,
-        (Some(text), Kind::ApiToken | Kind::Session) => Some(door.find(Kind::User, text, None)?.id),
-        (Some(text), _) => Some(
-            text.parse()
-                .map_err(|error| Error::invalid("parent", format!("{error}")))?,
-        ),
-    };
-    Ok(Filter {
-        tenant: find(Kind::Tenant, &query.tenant)?,
-        parent,
-        host: find(Kind::Baremetal, &query.host)?,
-        group: find(Kind::BaremetalGroup, &query.group)?,
-        subject: find(Kind::User, &query.subject)?,
-    })
 }
 
 /// The narrowest index that the query names.
@@ -170,7 +139,22 @@ fn source<'a>(
     if let (Some(user), Kind::ApiToken | Kind::Session) = (filter.parent, query.kind) {
         return Box::new(state.by_key(key::CREDENTIAL_USER, &user.to_string(), after));
     }
-    if let Some(label) = &query.label {
+    let linking = |target: ObjectId| {
+        let ids = state.linking_to_after(target, after);
+        Box::new(ids.filter_map(|id| state.get(id)))
+    };
+    let linked = |is_tenants: bool| {
+        let mut ids = filter.linked_of(query.kind);
+        ids.find(|id| state.get(*id).is_some_and(|it| it.tenant.is_some()) == is_tenants)
+    };
+    if let Some(target) = filter.parent.or_else(|| linked(true)) {
+        return linking(target);
+    }
+    if let Some(label) = query
+        .label
+        .as_ref()
+        .filter(|_| query.kind.labels_are_indexed())
+    {
         return Box::new(state.by_key(key::LABEL, &format!("{kind}/{label}"), after));
     }
     if let (Some(group), Kind::Baremetal) = (filter.group, query.kind) {
@@ -184,6 +168,10 @@ fn source<'a>(
         .or_else(|| only_tenant(&door.rights, query.kind))
     {
         return Box::new(state.by_key(key::TENANT, &format!("{kind}/{tenant}"), after));
+    }
+    // What the cloud owns may be named by everybody's: a tenant's own key, above, is narrower.
+    if let Some(target) = linked(false) {
+        return linking(target);
     }
     if let (Some(phase), Kind::VirtualMachine) = (&query.phase, query.kind) {
         return Box::new(state.by_key(key::VM_PHASE, phase, after));
@@ -219,100 +207,9 @@ fn only_tenant(rights: &Rights, kind: Kind) -> Option<ObjectId> {
     (Some(first) == rights.home && scopes.all(|scope| scope == Some(first))).then_some(first)
 }
 
-pub(super) fn matches(object: &Object, query: &ListQuery, filter: &Filter) -> bool {
-    let same = |asked: Option<ObjectId>, has: Option<ObjectId>| asked.is_none() || asked == has;
-    if !same(filter.parent, object.parent)
-        || query
-            .name
-            .as_ref()
-            .is_some_and(|name| *name != object.name.as_str())
-    {
-        return false;
-    }
-    let has_key = |name: &str, value: &str| {
-        object
-            .footprint
-            .keys
-            .iter()
-            .any(|key| key.name == name && key.value == value)
-    };
-    if let Some(label) = &query.label
-        && !has_key(key::LABEL, &format!("{}/{label}", query.kind.name()))
-    {
-        return false;
-    }
-    if let Some(host) = filter.host {
-        let host = host.to_string();
-        if !has_key(key::VM_HOST, &host) && !has_key(key::RESIDUE_HOST, &host) {
-            return false;
-        }
-    }
-    if let Some(subject) = filter.subject
-        && !has_key(key::BINDING_SUBJECT, &subject.to_string())
-    {
-        return false;
-    }
-    // What an index key says is said without reading the JSON: a page may look at ten thousand objects.
-    if let Some(phase) = &query.phase {
-        let is = match query.kind {
-            Kind::VirtualMachine => has_key(key::VM_PHASE, phase),
-            _ => json(&object.status)["status"]["phase"] == **phase,
-        };
-        if !is {
-            return false;
-        }
-    }
-    if let (Some(far), Kind::Operation) = (&query.state, query.kind)
-        && !has_key(key::OPERATION_STATE, far)
-    {
-        return false;
-    }
-    if query.kind == Kind::Baremetal {
-        return matches_host(object, query, filter);
-    }
-    let of_tenant = same(filter.tenant, object.tenant);
-    if of_tenant && filter.group.is_none() && query.state.is_none() {
-        return true;
-    }
-    let spec = json(&object.spec);
-    let status = json(&object.status)["status"].take();
-    let is = |value: &Value, id: ObjectId| value.as_str() == Some(id.to_string().as_str());
-    if let Some(group) = filter.group
-        && !is(&spec["group_id"], group)
-        && !is(&status["placement"]["group_id"], group)
-    {
-        return false;
-    }
-    if let Some(tenant) = filter.tenant
-        && !of_tenant
-        && !is(&spec["tenant_id"], tenant)
-    {
-        return false;
-    }
-    query.state.as_ref().is_none_or(|state| {
-        spec["state"] == **state || status["state"] == **state || status["liveness"] == **state
-    })
-}
-
-/// What a host's typed value answers, which is kept beside it once it was read.
-fn matches_host(object: &Object, query: &ListQuery, filter: &Filter) -> bool {
-    let Ok(host) = decoded::<Baremetal>(object) else {
-        return false;
-    };
-    let of_group = filter.group.is_none_or(|group| host.spec.group_id == group);
-    let in_state = query.state.as_ref().is_none_or(|state| {
-        host.spec.state.name() == state || host.status.liveness.name() == state
-    });
-    of_group && in_state && filter.tenant.is_none()
-}
-
-fn json(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_default()
-}
-
 fn question(query: &ListQuery, filter: &Filter) -> String {
     format!(
-        "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         query.kind.name(),
         filter.tenant,
         filter.parent,
@@ -322,6 +219,7 @@ fn question(query: &ListQuery, filter: &Filter) -> String {
         filter.group,
         filter.subject,
         query.state,
-        query.label
+        query.label,
+        filter.references
     )
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod capacity;
 mod cursor;
+mod filter;
 #[cfg(test)]
 mod fuzz;
 mod list;

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use virtflow_state::{Change, Object, State};
 use virtflow_types::Error;
 
-use super::list::{Filter, ListQuery, matches, resolve};
+use super::filter::Filter;
+use super::list::ListQuery;
 use super::public;
 use crate::cx::Cx;
 use crate::door::Door;
@@ -32,7 +33,7 @@ impl<'a> Watch<'a> {
     /// Opens it. Fails where [`super::list`] of the same query would.
     pub fn open(state: &'a State, cx: &'a Cx, query: &'a ListQuery) -> Result<Self, Error> {
         let door = Door::open(state, cx)?;
-        let filter = resolve(&door, query)?;
+        let filter = Filter::of(&door, query)?;
         Ok(Self {
             door,
             query,
@@ -44,7 +45,7 @@ impl<'a> Watch<'a> {
     pub fn see(&self, change: &Change) -> Option<Sight> {
         let is_seen = |object: &Object| {
             object.kind == self.query.kind.name()
-                && matches(object, self.query, &self.filter)
+                && self.filter.matches(object, self.query)
                 && self.door.sees(object)
         };
         let before = change.before.as_deref().filter(|object| is_seen(object));

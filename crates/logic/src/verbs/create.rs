@@ -5,6 +5,7 @@ use virtflow_model::{Action, ByPeople, Kind, PerKind, Permission, Resource, Scop
 use virtflow_policy::Target;
 use virtflow_types::{Error, ErrorCode, Name, ObjectId, Text};
 
+use super::rules::{self, Writing};
 use super::{Done, Outcome, credentials, parse_spec, references, vm_create};
 use crate::door::Door;
 use crate::draft::Place;
@@ -49,9 +50,16 @@ impl<'a> PerKind for Plain<'_, 'a> {
         door.refuse_if_read_only(place.tenant)?;
         let spec: R::Spec = parse_spec(&spec)?;
         R::validate(&spec)?;
-        if R::KIND == Kind::Role {
-            credentials::check_role(door, &to_value(&spec))?;
-        }
+        rules::on_write(Writing {
+            door,
+            draft: &mut draft,
+            kind: R::KIND,
+            id: None,
+            tenant: place.tenant,
+            parent: place.parent,
+            old: None,
+            new: &to_value(&spec),
+        })?;
         let status = parse_status::<R>(json!({}))?;
         let object = draft.create::<R>(place, spec, status)?;
         let action = format!("{}.create", R::KIND.name());

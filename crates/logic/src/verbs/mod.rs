@@ -10,6 +10,7 @@ mod delete;
 mod host;
 mod operation;
 mod references;
+mod rules;
 mod session;
 mod tenant;
 mod update;

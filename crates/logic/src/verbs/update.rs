@@ -1,12 +1,12 @@
 //! Changing the spec of an object of any kind whose spec people write.
 
 use serde_json::Value;
-use virtflow_model::kinds::{Role, VirtualMachine};
 use virtflow_model::{Action, ByPeople, Kind, PerKind, Permission, Resource, Scope};
 use virtflow_types::{Error, ErrorCode};
 
 use super::create::to_value;
-use super::{Done, Outcome, credentials, parse_spec, references};
+use super::rules::{self, Writing};
+use super::{Done, Outcome, parse_spec, references};
 use crate::door::Door;
 use crate::request::Update;
 use crate::typed::decoded;
@@ -52,8 +52,18 @@ impl<'a> PerKind for Change<'_, 'a> {
         }
         let spec: R::Spec = parse_spec(&value)?;
         R::validate_update(&old.spec, &spec)?;
-        refuse_move(R::KIND, &old_value, &to_value(&spec))?;
-        refuse_special(door, R::KIND, &old_value, &to_value(&spec))?;
+        let new_value = to_value(&spec);
+        refuse_move(R::KIND, &old_value, &new_value)?;
+        rules::on_write(Writing {
+            door,
+            draft: &mut draft,
+            kind: R::KIND,
+            id: Some(before.id),
+            tenant: before.tenant,
+            parent: before.parent,
+            old: Some(&old_value),
+            new: &new_value,
+        })?;
         let after = draft.update::<R>(before.id, |current, _| *current = spec)?;
         let action = format!("{}.update", R::KIND.name());
         Ok((draft, Outcome::new(action, 200, after).before(before)))
@@ -73,23 +83,6 @@ fn refuse_move(kind: Kind, old: &Value, new: &Value) -> Result<(), Error> {
         format!("spec.{}", parent.field),
         format!("does not change: make another {} there", kind.name()),
     ))
-}
-
-/// What a kind's own validation cannot see.
-fn refuse_special(door: &Door<'_>, kind: Kind, old: &Value, new: &Value) -> Result<(), Error> {
-    match kind {
-        VirtualMachine::KIND if old["power"] != new["power"] => Err(Error::invalid(
-            "spec.power",
-            "is changed by start and stop, which begin an operation",
-        )),
-        Role::KIND if old["built_in"] == true => Err(Error::new(
-            ErrorCode::Conflict,
-            "built-in roles do not change",
-        )
-        .advise("make a role of your own with the permissions you want")),
-        Role::KIND => credentials::check_role(door, new),
-        _ => Ok(()),
-    }
 }
 
 /// RFC 7386: objects are merged, null removes, anything else replaces.

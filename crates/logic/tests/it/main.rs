@@ -3,11 +3,13 @@
 
 mod access;
 mod credentials;
+mod filters;
 mod hosts;
 mod placing;
 mod random;
 mod reading;
 mod requests;
+mod roles;
 mod tenants;
 mod vms;
 mod world;

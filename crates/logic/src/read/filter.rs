@@ -1,0 +1,256 @@
+//! What a list asks for, with its names looked up, and whether an object is that.
+
+use serde_json::Value;
+use virtflow_model::kinds::Baremetal;
+use virtflow_model::{By, Kind, Reference, key};
+use virtflow_state::Object;
+use virtflow_types::{Error, ObjectId};
+
+use super::list::ListQuery;
+use crate::door::Door;
+use crate::typed::decoded;
+
+/// A query with its names looked up.
+#[derive(Debug, Default)]
+pub(super) struct Filter {
+    pub(super) tenant: Option<ObjectId>,
+    pub(super) parent: Option<ObjectId>,
+    pub(super) host: Option<ObjectId>,
+    pub(super) group: Option<ObjectId>,
+    pub(super) subject: Option<ObjectId>,
+    /// Declared references and what they have to name.
+    pub(super) references: Vec<(&'static Reference, ObjectId)>,
+}
+
+impl Filter {
+    /// Looks up, with the asker's eyes, what the query names.
+    pub(super) fn of(door: &Door<'_>, query: &ListQuery) -> Result<Self, Error> {
+        refuse_unknown(query)?;
+        let kind = query.kind;
+        let tenant = match &query.tenant {
+            Some(text) => Some(door.find(Kind::Tenant, text, None)?.id),
+            None => None,
+        };
+        // A name may be in several tenants: the one that is asked about comes first.
+        let find = |what: Kind, text: &str| {
+            door.find(what, text, tenant)
+                .or_else(|_| door.find(what, text, None))
+                .map(|object| object.id)
+        };
+        let mut filter = Self {
+            tenant,
+            ..Self::default()
+        };
+        if let (Some(By::Object(what)), Some(text)) = (by_of(kind, "parent"), &query.parent) {
+            filter.parent = Some(find(what, text)?);
+        }
+        let mut declared: Vec<(&str, &str)> = Vec::new();
+        for (name, text) in [
+            ("host", &query.host),
+            ("group", &query.group),
+            ("subject", &query.subject),
+        ] {
+            let Some(text) = text else { continue };
+            // Some of these say more than the field of that name, or have an index of their own.
+            match (name, kind) {
+                ("host", Kind::VirtualMachine | Kind::Residue) => {
+                    filter.host = Some(find(Kind::Baremetal, text)?);
+                }
+                ("group", Kind::VirtualMachine | Kind::Baremetal) => {
+                    filter.group = Some(find(Kind::BaremetalGroup, text)?);
+                }
+                ("subject", Kind::RoleBinding) => filter.subject = Some(find(Kind::User, text)?),
+                _ => declared.push((name, text)),
+            }
+        }
+        let references = query.references.iter();
+        declared.extend(references.map(|(name, text)| (name.as_str(), text.as_str())));
+        for (name, text) in declared {
+            let mut references = kind.rules().references.iter();
+            if let Some(reference) = references.find(|reference| reference.field == name) {
+                let id = find(reference.kind, text)?;
+                filter.references.push((reference, id));
+            }
+        }
+        Ok(filter)
+    }
+
+    /// What is named by references whose links lead back to all that name it.
+    pub(super) fn linked_of(&self, kind: Kind) -> impl Iterator<Item = ObjectId> + '_ {
+        let references = self.references.iter();
+        references
+            .filter(move |(reference, _)| kind.is_linked(reference.field))
+            .map(|(_, id)| *id)
+    }
+
+    /// True if an object is what the query asks for.
+    pub(super) fn matches(&self, object: &Object, query: &ListQuery) -> bool {
+        if !same(self.parent, object.parent)
+            || query
+                .name
+                .as_ref()
+                .is_some_and(|name| *name != object.name.as_str())
+            || !self.matches_keys(object, query)
+        {
+            return false;
+        }
+        // Links tell what is not named without reading the JSON: a page may look at ten thousand objects.
+        let links = &object.footprint.links;
+        if self.linked_of(query.kind).any(|id| !links.contains(&id)) {
+            return false;
+        }
+        if query.kind == Kind::Baremetal && !self.matches_host(object, query) {
+            return false;
+        }
+        self.matches_fields(object, query)
+    }
+
+    /// What index keys say.
+    fn matches_keys(&self, object: &Object, query: &ListQuery) -> bool {
+        let has_key = |name: &str, value: &str| {
+            object
+                .footprint
+                .keys
+                .iter()
+                .any(|key| key.name == name && key.value == value)
+        };
+        if let Some(label) = query
+            .label
+            .as_ref()
+            .filter(|_| query.kind.labels_are_indexed())
+            && !has_key(key::LABEL, &format!("{}/{label}", query.kind.name()))
+        {
+            return false;
+        }
+        if let Some(host) = self.host {
+            let host = host.to_string();
+            if !has_key(key::VM_HOST, &host) && !has_key(key::RESIDUE_HOST, &host) {
+                return false;
+            }
+        }
+        if let Some(subject) = self.subject
+            && !has_key(key::BINDING_SUBJECT, &subject.to_string())
+        {
+            return false;
+        }
+        match (query.kind, &query.phase, &query.state) {
+            (Kind::VirtualMachine, Some(phase), _) => has_key(key::VM_PHASE, phase),
+            (Kind::Operation, _, Some(far)) => has_key(key::OPERATION_STATE, far),
+            _ => true,
+        }
+    }
+
+    /// What stands in spec and status, where no index key has said it already.
+    fn matches_fields(&self, object: &Object, query: &ListQuery) -> bool {
+        let of_tenant = same(self.tenant, object.tenant);
+        let phase = query
+            .phase
+            .as_ref()
+            .filter(|_| query.kind != Kind::VirtualMachine);
+        let state = query
+            .state
+            .as_ref()
+            .filter(|_| !matches!(query.kind, Kind::Operation | Kind::Baremetal));
+        let label = query
+            .label
+            .as_ref()
+            .filter(|_| !query.kind.labels_are_indexed());
+        let group = self.group.filter(|_| query.kind != Kind::Baremetal);
+        if of_tenant
+            && group.is_none()
+            && self.references.is_empty()
+            && [phase, state, label].iter().all(Option::is_none)
+        {
+            return true;
+        }
+        let spec = json(&object.spec);
+        let status = json(&object.status)["status"].take();
+        let is = |value: &Value, id: ObjectId| value.as_str() == Some(id.to_string().as_str());
+        if let Some(group) = group
+            && !is(&spec["group_id"], group)
+            && !is(&status["placement"]["group_id"], group)
+        {
+            return false;
+        }
+        if let Some(tenant) = self.tenant
+            && !of_tenant
+            && !is(&spec["tenant_id"], tenant)
+        {
+            return false;
+        }
+        let mut references = self.references.iter();
+        if !references.all(|(reference, id)| is(&spec[format!("{}_id", reference.field)], *id)) {
+            return false;
+        }
+        phase.is_none_or(|phase| status["phase"] == **phase)
+            && state.is_none_or(|state| spec["state"] == **state || status["state"] == **state)
+            && label.is_none_or(|label| {
+                label
+                    .split_once('=')
+                    .is_some_and(|(key, value)| spec["labels"][key] == *value)
+            })
+    }
+
+    /// What a host's typed value answers, which is kept beside it once it was read.
+    fn matches_host(&self, object: &Object, query: &ListQuery) -> bool {
+        let Ok(host) = decoded::<Baremetal>(object) else {
+            return false;
+        };
+        let of_group = self.group.is_none_or(|group| host.spec.group_id == group);
+        let in_state = query.state.as_ref().is_none_or(|state| {
+            host.spec.state.name() == state || host.status.liveness.name() == state
+        });
+        of_group && in_state
+    }
+}
+
+fn same(asked: Option<ObjectId>, has: Option<ObjectId>) -> bool {
+    asked.is_none() || asked == has
+}
+
+fn by_of(kind: Kind, name: &str) -> Option<By> {
+    let mut filters = kind.filters().iter();
+    filters
+        .find(|filter| filter.name == name)
+        .map(|filter| filter.by)
+}
+
+/// Refuses what says nothing about the kind.
+fn refuse_unknown(query: &ListQuery) -> Result<(), Error> {
+    let given = [
+        ("tenant", query.tenant.is_some()),
+        ("parent", query.parent.is_some()),
+        ("name", query.name.is_some()),
+        ("host", query.host.is_some()),
+        ("phase", query.phase.is_some()),
+        ("group", query.group.is_some()),
+        ("subject", query.subject.is_some()),
+        ("state", query.state.is_some()),
+        ("label", query.label.is_some()),
+    ];
+    let given = given.iter().filter(|(_, is)| *is).map(|(name, _)| *name);
+    let references = query.references.iter().map(|(name, _)| name.as_str());
+    for name in given.chain(references) {
+        if by_of(query.kind, name).is_none() {
+            let known: Vec<&str> = query
+                .kind
+                .filters()
+                .iter()
+                .map(|known| known.name)
+                .collect();
+            return Err(Error::invalid(
+                name,
+                format!(
+                    "says nothing about a {}; its lists know {}",
+                    query.kind.name(),
+                    known.join(", ")
+                ),
+            ));
+        }
+    }
+    Ok(())
+}
+
+fn json(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_default()
+}

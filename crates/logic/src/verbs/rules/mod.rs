@@ -1,0 +1,40 @@
+//! Rules that a kind's own validation cannot check because they look at other objects. They are asked with the
+//! draft open, on the state that the leader decides on, so nothing comes between the look and the change; a rule
+//! that two objects could break at once in different changesets also has a claim or an account in the footprint.
+//!
+//! A kind with such rules has a file here and an arm below.
+
+mod role;
+mod virtual_machine;
+
+use serde_json::Value;
+use virtflow_model::Kind;
+use virtflow_types::{Error, ObjectId};
+
+use crate::door::Door;
+use crate::draft::Draft;
+
+/// What is about to be written.
+pub(crate) struct Writing<'w, 'a> {
+    pub(crate) door: &'w Door<'a>,
+    /// For what else has to change with it.
+    pub(crate) draft: &'w mut Draft<'a>,
+    pub(crate) kind: Kind,
+    /// Nothing yet for what is being made.
+    pub(crate) id: Option<ObjectId>,
+    pub(crate) tenant: Option<ObjectId>,
+    pub(crate) parent: Option<ObjectId>,
+    /// The spec as it stands; nothing for what is being made.
+    pub(crate) old: Option<&'w Value>,
+    /// The spec as it will stand, valid by itself, its references resolved.
+    pub(crate) new: &'w Value,
+}
+
+/// Refuses what the state forbids, and changes in the draft what goes with the change.
+pub(crate) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
+    match writing.kind {
+        Kind::Role => role::on_write(&writing),
+        Kind::VirtualMachine => virtual_machine::on_write(&writing),
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,190 @@
+//! Lists narrowed by what objects name: every declared reference is a filter.
+
+use serde_json::json;
+use virtflow_logic::{ListQuery, Request, Update, list};
+use virtflow_model::Kind;
+use virtflow_types::{ErrorCode, ObjectId};
+
+use crate::world::World;
+
+fn by(kind: Kind, filters: &[(&str, &str)]) -> ListQuery {
+    let references = filters
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()));
+    ListQuery {
+        references: references.collect(),
+        ..ListQuery::of(kind)
+    }
+}
+
+fn found(world: &World, user: ObjectId, query: &ListQuery) -> Vec<String> {
+    let page = list(&world.state, &world.cx(user), query).unwrap();
+    assert_eq!(page.next_cursor, None);
+    let names = page.objects.iter().map(|object| object["name"].as_str());
+    names.map(|name| name.unwrap().to_owned()).collect()
+}
+
+fn change(world: &mut World, kind: Kind, target: &str, spec: serde_json::Value) {
+    let update = Update {
+        kind,
+        target: target.into(),
+        tenant: None,
+        spec,
+        merge: true,
+    };
+    let admin = world.admin;
+    world.ask(admin, &Request::Update(update)).unwrap();
+}
+
+#[test]
+fn what_names_an_object_is_listed_by_it() {
+    let (mut world, host) = World::furnished();
+    let admin = world.admin;
+    let dc2 = world.create(Kind::DataCenter, "dc2", json!({}));
+    world.create(Kind::Rack, "r2", json!({"data_center": "dc2"}));
+    world.create(Kind::Rack, "r3", json!({"data_center": "dc2"}));
+    world.create(Kind::Rack, "r4", json!({}));
+    let racks = |text: &str| found(&world, admin, &by(Kind::Rack, &[("data_center", text)]));
+    assert_eq!(racks("dc1"), ["r1"]);
+    assert_eq!(racks("dc2"), ["r2", "r3"]);
+    assert_eq!(racks(&dc2.to_string()), ["r2", "r3"]);
+    // What names the same and is of another kind is not among them.
+    let groups = by(Kind::BaremetalGroup, &[("data_center", "dc1")]);
+    assert_eq!(found(&world, admin, &groups), ["g1"]);
+
+    let hosts = by(Kind::Baremetal, &[("rack", "r2")]);
+    assert!(found(&world, admin, &hosts).is_empty());
+    change(
+        &mut world,
+        Kind::Baremetal,
+        &host.id.to_string(),
+        json!({"rack": "r2"}),
+    );
+    assert_eq!(found(&world, admin, &hosts), ["host-sn-1"]);
+    let in_state = |state: &str| ListQuery {
+        state: Some(state.into()),
+        ..hosts.clone()
+    };
+    assert_eq!(found(&world, admin, &in_state("online")), ["host-sn-1"]);
+    assert!(found(&world, admin, &in_state("offline")).is_empty());
+}
+
+/// A tenant's administrator is named without a link; so is the group of an invitation that was used.
+#[test]
+fn what_is_named_without_a_link_is_found_too() {
+    let (mut world, _host) = World::furnished();
+    let admin = world.admin;
+    world.create(Kind::Tenant, "globex", json!({}));
+    let tenants = by(Kind::Tenant, &[("admin_user", "alice")]);
+    assert!(found(&world, admin, &tenants).is_empty());
+    change(
+        &mut world,
+        Kind::Tenant,
+        "acme",
+        json!({"admin_user": "alice"}),
+    );
+    assert_eq!(found(&world, admin, &tenants), ["acme"]);
+    world.invite(json!({"group": "g1"}));
+    let invitations = ListQuery {
+        group: Some("g1".into()),
+        ..ListQuery::of(Kind::JoinToken)
+    };
+    // The one that the host of the furniture used, and the new one.
+    assert_eq!(found(&world, admin, &invitations).len(), 2);
+}
+
+#[test]
+fn filters_are_resolved_with_the_askers_eyes_and_all_must_hold() {
+    let (mut world, _host) = World::furnished();
+    world.tenant("globex", "bob");
+    let alice = world.named(Kind::User, "alice").id;
+    let bob = world.named(Kind::User, "bob").id;
+    let large = json!({"cpu_cores": 2, "memory_mib": 256, "storage_gib": 2});
+    world.create(Kind::VirtualMachineSpecification, "large", large);
+    for (user, name, spec) in [
+        (alice, "a", "small"),
+        (alice, "b", "large"),
+        (bob, "c", "small"),
+    ] {
+        world
+            .vm(
+                user,
+                name,
+                json!({"specification": spec, "labels": {"n": name}}),
+            )
+            .unwrap();
+    }
+    let small = by(Kind::VirtualMachine, &[("specification", "small")]);
+    assert_eq!(found(&world, world.admin, &small), ["a", "c"]);
+    assert_eq!(found(&world, alice, &small), ["a"]);
+    let of = |tenant: &str, label: Option<&str>| ListQuery {
+        tenant: Some(tenant.into()),
+        label: label.map(Into::into),
+        ..small.clone()
+    };
+    assert_eq!(found(&world, world.admin, &of("globex", None)), ["c"]);
+    assert_eq!(found(&world, world.admin, &of("acme", Some("n=a"))), ["a"]);
+    assert!(found(&world, world.admin, &of("acme", Some("n=b"))).is_empty());
+    let bindings = by(Kind::RoleBinding, &[("role", "developer")]);
+    let of_bob = ListQuery {
+        subject: Some("bob".into()),
+        ..bindings.clone()
+    };
+    assert_eq!(found(&world, world.admin, &bindings).len(), 2);
+    assert_eq!(found(&world, world.admin, &of_bob).len(), 1);
+    // Somebody who may not know of an object does not learn of it by a filter.
+    let hidden = by(Kind::Tenant, &[("admin_user", "bob")]);
+    let error = list(&world.state, &world.cx(alice), &hidden).unwrap_err();
+    assert_eq!(error.code, ErrorCode::NotFound);
+}
+
+#[test]
+fn pages_of_a_filtered_list_join_up() {
+    let (mut world, _host) = World::furnished();
+    world.create(Kind::DataCenter, "dc2", json!({}));
+    for n in 0..5 {
+        let dc = if n % 2 == 0 { "dc1" } else { "dc2" };
+        world.create(Kind::Rack, &format!("k{n}"), json!({"data_center": dc}));
+    }
+    let mut query = by(Kind::Rack, &[("data_center", "dc1")]);
+    query.limit = 1;
+    let mut names = Vec::new();
+    loop {
+        let page = list(&world.state, &world.cx(world.admin), &query).unwrap();
+        names.extend(page.objects.iter().map(|object| object["name"].to_string()));
+        query.cursor = page.next_cursor;
+        if query.cursor.is_none() {
+            break;
+        }
+        // A cursor belongs to its question.
+        let other = ListQuery {
+            references: vec![("data_center".into(), "dc2".into())],
+            ..query.clone()
+        };
+        let error = list(&world.state, &world.cx(world.admin), &other).unwrap_err();
+        assert_eq!(error.fields[0].field, "cursor");
+    }
+    assert_eq!(names, [r#""r1""#, r#""k0""#, r#""k2""#, r#""k4""#]);
+}
+
+#[test]
+fn a_filter_that_says_nothing_about_the_kind_is_refused_with_those_that_do() {
+    let (world, _host) = World::furnished();
+    let admin = world.cx(world.admin);
+    let colour = by(Kind::Rack, &[("colour", "red")]);
+    let host = ListQuery {
+        host: Some("host-sn-1".into()),
+        ..ListQuery::of(Kind::Rack)
+    };
+    for (query, field) in [(colour, "colour"), (host, "host")] {
+        let error = list(&world.state, &admin, &query).unwrap_err();
+        assert_eq!(
+            (error.code, error.fields[0].field.as_str()),
+            (ErrorCode::Invalid, field)
+        );
+        assert_eq!(
+            error.fields[0].problem,
+            "says nothing about a rack; its lists know name, data_center"
+        );
+    }
+}
