@@ -14,10 +14,11 @@ use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use crate::cx::{Cx, Principal, Via, check_principal};
+use crate::limits::{BINDINGS_PER_GROUP_MAX, BINDINGS_PER_USER_MAX, GROUPS_PER_USER_MAX};
 use crate::typed::{decoded, kind_of};
 
-/// Bindings of one user that are looked at; the rest gives nothing.
-const BINDINGS_MAX: usize = 1000;
+/// Bindings of one user and the user's groups that are looked at: as many as can be made.
+const BINDINGS_MAX: usize = BINDINGS_PER_USER_MAX + GROUPS_PER_USER_MAX * BINDINGS_PER_GROUP_MAX;
 /// How deep objects lie within one another.
 const DEPTH_MAX: usize = 8;
 
@@ -206,7 +207,7 @@ impl<'a> Door<'a> {
             }
             Owner::Named(_) if kind == Kind::RoleBinding => decoded::<RoleBinding>(object)
                 .ok()
-                .map(|binding| binding.spec.subject_id),
+                .and_then(|binding| binding.spec.subject_id),
             Owner::Named(field) => {
                 let spec: Value = serde_json::from_str(&object.spec).ok()?;
                 spec[field].as_str()?.parse().ok()
@@ -312,7 +313,23 @@ pub(crate) fn quota_of(state: &State, group: ObjectId, tenant: ObjectId) -> Opti
     state.holder(space::PAIR, format!("quota/{group}/{tenant}").as_bytes())
 }
 
-/// What a user's bindings give.
+/// The groups that a user is in, in the order in which they came into them.
+pub(crate) fn groups_of(state: &State, user: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
+    state
+        .by_key(key::MEMBER_USER, &user.to_string(), None)
+        .take(GROUPS_PER_USER_MAX)
+        .filter_map(|membership| membership.parent)
+}
+
+/// The bindings whose subject is the user or a group that the user is in.
+pub(crate) fn bindings_of(state: &State, user: ObjectId) -> impl Iterator<Item = &Arc<Object>> {
+    std::iter::once(user)
+        .chain(groups_of(state, user))
+        .flat_map(|subject| state.by_key(key::BINDING_SUBJECT, &subject.to_string(), None))
+        .take(BINDINGS_MAX)
+}
+
+/// What the bindings of a user, and of the groups that the user is in, give.
 pub(crate) fn rights_of(state: &State, user_id: ObjectId) -> Rights {
     let user = state.get(user_id);
     let mut rights = Rights {
@@ -324,8 +341,7 @@ pub(crate) fn rights_of(state: &State, user_id: ObjectId) -> Rights {
     if user.is_none_or(|user| decoded::<User>(user).is_err()) {
         return rights;
     }
-    let bindings = state.by_key(key::BINDING_SUBJECT, &user_id.to_string(), None);
-    for binding in bindings.take(BINDINGS_MAX) {
+    for binding in bindings_of(state, user_id) {
         let Ok(binding) = decoded::<RoleBinding>(binding) else {
             continue;
         };

@@ -71,6 +71,8 @@ kinds! {
     controller::Controller = "controller", "controllers", [];
     residue::Residue = "residue", "residues", [];
     idempotency_key::IdempotencyKey = "idempotency_key", "idempotency_keys", [];
+    user_group::UserGroup = "user_group", "user_groups", [];
+    user_group_member::UserGroupMember = "user_group_member", "user_group_members", [];
 }
 
 impl Kind {

@@ -73,6 +73,8 @@ pub mod key {
     pub const OPERATION_TARGET: &str = "operation.target";
     /// Bindings by subject.
     pub const BINDING_SUBJECT: &str = "role_binding.subject";
+    /// Memberships in user groups by user.
+    pub const MEMBER_USER: &str = "user_group_member.user";
     /// Tokens and sessions by user.
     pub const CREDENTIAL_USER: &str = "credential.user";
     /// Residues by host.

@@ -58,6 +58,8 @@ const TABLE: &[(&str, &str)] = &[
     ("tenant.admin", "+fffffff"),
     ("user.create", "++f+--f-"),
     ("user.update", "++f+--f-"),
+    ("user_group.create", "++f+f-f-"),
+    ("user_group_member.create", "++f+--f-"),
     ("role.read", "+++++-+-"),
     ("role.create", "++fff-f-"),
     ("role_binding.create", "++f+--f-"),

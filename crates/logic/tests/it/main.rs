@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod asking;
 mod credentials;
 mod hosts;
 mod placing;
@@ -9,5 +10,6 @@ mod random;
 mod reading;
 mod requests;
 mod tenants;
+mod user_groups;
 mod vms;
 mod world;

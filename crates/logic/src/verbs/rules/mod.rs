@@ -5,6 +5,8 @@
 //! A kind with such rules has a file here and an arm below.
 
 mod role;
+pub(super) mod user_group;
+mod user_group_member;
 mod virtual_machine;
 
 use serde_json::Value;
@@ -34,6 +36,8 @@ pub(crate) struct Writing<'w, 'a> {
 pub(crate) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
     match writing.kind {
         Kind::Role => role::on_write(&writing),
+        Kind::UserGroup => user_group::on_write(&writing),
+        Kind::UserGroupMember => user_group_member::on_write(&writing),
         Kind::VirtualMachine => virtual_machine::on_write(&writing),
         _ => Ok(()),
     }
