@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use virtflow_model::kinds::tenant::TenantState;
 use virtflow_model::kinds::{
-    BaremetalGroupTenantQuota, Residue, Role, RoleBinding, Tenant, User, VirtualMachine,
+    BaremetalGroupTenantQuota, Residue, ResourceMaintainer, Role, RoleBinding, Tenant, User,
+    VirtualMachine,
 };
 use virtflow_model::{Action, Kind, Owner, Permission, Tie, key, space};
 use virtflow_policy::{Decision, Grant, PermissionSet, Rights, Target, authorize};
@@ -149,6 +150,11 @@ impl<'a> Door<'a> {
             Some(Kind::RoleBinding) => {
                 if let Ok(binding) = decoded::<RoleBinding>(object) {
                     within.extend(binding.spec.scope_id);
+                }
+            }
+            Some(Kind::ResourceMaintainer) => {
+                if let Ok(assignment) = decoded::<ResourceMaintainer>(object) {
+                    within.push(assignment.spec.resource_id);
                 }
             }
             _ => {}

@@ -108,6 +108,10 @@ impl Explainer<'_> {
                     "that key belongs to another host or controller already".to_owned(),
                     "make a new key: remove the identity folder and join again",
                 ),
+                space::MAINTAINER_ACCOUNT => (
+                    format!("the account `{value}` is another maintainer's"),
+                    "name another account, or use the maintainer that is there",
+                ),
                 space::EMAIL => (
                     format!("the e-mail address `{value}` is taken"),
                     "choose another address",

@@ -30,6 +30,14 @@ impl Invalid {
             ))
         }
     }
+    /// Refuses what is no e-mail address, as far as one can tell without writing to it.
+    pub fn email(value: &str) -> Result<(), Self> {
+        Self::text("email", value, 254)?;
+        if value.split('@').filter(|part| !part.is_empty()).count() != 2 {
+            return Err(Self::new("email", "must look like name@domain"));
+        }
+        Ok(())
+    }
     /// Refuses text longer than `max` bytes or with control characters in it.
     pub fn text(field: &str, value: &str, max: usize) -> Result<(), Self> {
         if value.len() > max {

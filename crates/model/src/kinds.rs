@@ -73,6 +73,13 @@ kinds! {
     idempotency_key::IdempotencyKey = "idempotency_key", "idempotency_keys", [];
     user_group::UserGroup = "user_group", "user_groups", [];
     user_group_member::UserGroupMember = "user_group_member", "user_group_members", [];
+    user_preferences::UserPreferences = "user_preferences", "user_preferences", ["preferences"];
+    maintainer::Maintainer = "maintainer", "maintainers", [];
+    maintainer_group::MaintainerGroup = "maintainer_group", "maintainer_groups", [];
+    maintainer_group_member::MaintainerGroupMember =
+        "maintainer_group_member", "maintainer_group_members", [];
+    resource_maintainer::ResourceMaintainer =
+        "resource_maintainer", "resource_maintainers", [];
 }
 
 impl Kind {

@@ -17,6 +17,7 @@ mod resource;
 mod rules;
 mod schema;
 mod sizes;
+pub mod states;
 
 pub use invalid::Invalid;
 pub use kinds::Kind;

@@ -29,6 +29,8 @@ pub mod space {
     pub const VLAN: &str = "vlan";
     /// E-mail addresses of users.
     pub const EMAIL: &str = "email";
+    /// Accounts of maintainers.
+    pub const MAINTAINER_ACCOUNT: &str = "maintainer_account";
     /// Pairs that may exist once: (group, tenant), (subject, role, scope).
     pub const PAIR: &str = "pair";
     /// Idempotency keys of one principal.
@@ -75,6 +77,8 @@ pub mod key {
     pub const BINDING_SUBJECT: &str = "role_binding.subject";
     /// Memberships in user groups by user.
     pub const MEMBER_USER: &str = "user_group_member.user";
+    /// Assignments of maintainers by either end: the object, the maintainer, the group of maintainers.
+    pub const MAINTAINER_END: &str = "resource_maintainer.end";
     /// Tokens and sessions by user.
     pub const CREDENTIAL_USER: &str = "credential.user";
     /// Residues by host.

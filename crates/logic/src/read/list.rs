@@ -22,7 +22,8 @@ pub struct ListQuery {
     pub kind: Kind,
     /// Of this tenant, by id or name.
     pub tenant: Option<String>,
-    /// Under this object, by id; for credentials a user's name will do.
+    /// Under this object, by id; for credentials a user's name will do. Assignments of maintainers: with this
+    /// object, maintainer or group at either end.
     pub parent: Option<String>,
     /// Of this name.
     pub name: Option<String>,
@@ -170,6 +171,9 @@ fn source<'a>(
     if let (Some(user), Kind::ApiToken | Kind::Session) = (filter.parent, query.kind) {
         return Box::new(state.by_key(key::CREDENTIAL_USER, &user.to_string(), after));
     }
+    if let (Some(end), Kind::ResourceMaintainer) = (filter.parent, query.kind) {
+        return Box::new(state.by_key(key::MAINTAINER_END, &end.to_string(), after));
+    }
     if let Some(label) = &query.label {
         return Box::new(state.by_key(key::LABEL, &format!("{kind}/{label}"), after));
     }
@@ -221,14 +225,6 @@ fn only_tenant(rights: &Rights, kind: Kind) -> Option<ObjectId> {
 
 fn matches(object: &Object, query: &ListQuery, filter: &Filter) -> bool {
     let same = |asked: Option<ObjectId>, has: Option<ObjectId>| asked.is_none() || asked == has;
-    if !same(filter.parent, object.parent)
-        || query
-            .name
-            .as_ref()
-            .is_some_and(|name| *name != object.name.as_str())
-    {
-        return false;
-    }
     let has_key = |name: &str, value: &str| {
         object
             .footprint
@@ -236,6 +232,18 @@ fn matches(object: &Object, query: &ListQuery, filter: &Filter) -> bool {
             .iter()
             .any(|key| key.name == name && key.value == value)
     };
+    let is_under = match (filter.parent, query.kind) {
+        (Some(end), Kind::ResourceMaintainer) => has_key(key::MAINTAINER_END, &end.to_string()),
+        (parent, _) => same(parent, object.parent),
+    };
+    if !is_under
+        || query
+            .name
+            .as_ref()
+            .is_some_and(|name| *name != object.name.as_str())
+    {
+        return false;
+    }
     if let Some(label) = &query.label
         && !has_key(key::LABEL, &format!("{}/{label}", query.kind.name()))
     {

@@ -5,6 +5,7 @@ mod access;
 mod asking;
 mod credentials;
 mod hosts;
+mod people;
 mod placing;
 mod random;
 mod reading;

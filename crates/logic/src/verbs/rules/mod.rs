@@ -4,6 +4,8 @@
 //!
 //! A kind with such rules has a file here and an arm below.
 
+mod maintainer;
+mod resource_maintainer;
 mod role;
 pub(super) mod user_group;
 mod user_group_member;
@@ -11,6 +13,7 @@ mod virtual_machine;
 
 use serde_json::Value;
 use virtflow_model::Kind;
+use virtflow_state::Object;
 use virtflow_types::{Error, ObjectId};
 
 use crate::door::Door;
@@ -35,10 +38,19 @@ pub(crate) struct Writing<'w, 'a> {
 /// Refuses what the state forbids, and changes in the draft what goes with the change.
 pub(crate) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
     match writing.kind {
+        Kind::ResourceMaintainer => resource_maintainer::on_write(&writing),
         Kind::Role => role::on_write(&writing),
         Kind::UserGroup => user_group::on_write(&writing),
         Kind::UserGroupMember => user_group_member::on_write(&writing),
         Kind::VirtualMachine => virtual_machine::on_write(&writing),
+        _ => Ok(()),
+    }
+}
+
+/// Changes in the draft what goes with an object that people delete, or refuses.
+pub(crate) fn on_delete(draft: &mut Draft<'_>, kind: Kind, object: &Object) -> Result<(), Error> {
+    match kind {
+        Kind::Maintainer => maintainer::on_delete(draft, object.id),
         _ => Ok(()),
     }
 }
