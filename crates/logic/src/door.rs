@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use virtflow_model::kinds::tenant::TenantState;
 use virtflow_model::kinds::{
-    BaremetalGroupTenantQuota, Residue, ResourceMaintainer, Role, RoleBinding, Tenant, User,
+    BaremetalGroupTenantQuota, Doc, Residue, ResourceMaintainer, Role, RoleBinding, Tenant, User,
     VirtualMachine,
 };
 use virtflow_model::{Action, Kind, Owner, Permission, Tie, key, space};
@@ -233,6 +233,11 @@ impl<'a> Door<'a> {
                     target.read_scopes.push(quota.spec.tenant_id);
                 }
             }
+            Kind::Doc => {
+                target.shared = decoded::<Doc>(object).is_ok_and(|doc| doc.spec.published);
+            }
+            // What the cloud itself asks and answers is there for all tenants.
+            Kind::QaQuestion | Kind::QaAnswer => target.shared = object.tenant.is_none(),
             // A group is there for the tenants that have a quota in it. Looked up from the asker's
             // side: a group may have thousands of tenants, an asker has few scopes.
             Kind::BaremetalGroup => {

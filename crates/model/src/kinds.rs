@@ -80,6 +80,11 @@ kinds! {
         "maintainer_group_member", "maintainer_group_members", [];
     resource_maintainer::ResourceMaintainer =
         "resource_maintainer", "resource_maintainers", [];
+    cloud_box::CloudBox = "cloud_box", "cloud_boxes", [];
+    doc::Doc = "doc", "docs", [];
+    help_ticket::HelpTicket = "help_ticket", "help_tickets", ["ticket", "tickets"];
+    qa_question::QaQuestion = "qa_question", "qa_questions", ["question", "questions"];
+    qa_answer::QaAnswer = "qa_answer", "qa_answers", ["answer", "answers"];
 }
 
 impl Kind {

@@ -1,4 +1,4 @@
-use virtflow_model::kinds::{ResourceMaintainer, Tenant};
+use virtflow_model::kinds::{CloudBox, ResourceMaintainer, Tenant};
 use virtflow_model::{Kind, key};
 use virtflow_state::{Change, Changeset, Object, State};
 use virtflow_types::{Error, ObjectId, Timestamp};
@@ -9,10 +9,10 @@ use crate::limits::Limits;
 use crate::typed::{decoded, kind_of};
 
 /// Kinds that refer to what may go before them.
-const REFERRING: &[Kind] = &[Kind::Tenant, Kind::ResourceMaintainer];
+const REFERRING: &[Kind] = &[Kind::Tenant, Kind::ResourceMaintainer, Kind::CloudBox];
 
-/// Clears references that do not block a deletion and whose object is gone: a tenant's administrator. What means
-/// nothing without it goes: the assignment of a maintainer.
+/// Clears references that do not block a deletion and whose object is gone: a tenant's administrator, the user and
+/// the VM of a cloud box. What means nothing without it goes: the assignment of a maintainer.
 pub(super) const DANGLING: Watching = Watching {
     name: "dangling",
     scan: |state| {
@@ -38,6 +38,9 @@ fn is_dangling(state: &State, object: &Object) -> bool {
         Some(Kind::Tenant) => admin_of(state, object.id).is_some_and(gone),
         Some(Kind::ResourceMaintainer) => decoded::<ResourceMaintainer>(object)
             .is_ok_and(|assignment| assignment.spec.ends().any(gone)),
+        Some(Kind::CloudBox) => decoded::<CloudBox>(object).is_ok_and(|it| {
+            it.spec.assigned_user_id.is_some_and(gone) || it.spec.bound_vm_id.is_some_and(gone)
+        }),
         _ => false,
     }
 }
@@ -61,8 +64,10 @@ fn touched(state: &State, change: &Change) -> Vec<ObjectId> {
         let all = ids_of(state, Kind::Tenant).into_iter();
         ids.extend(all.filter(|tenant| admin_of(state, *tenant) == Some(gone.id)));
     }
-    let assignments = state.by_key(key::MAINTAINER_END, &gone.id.to_string(), None);
-    ids.extend(assignments.map(|object| object.id));
+    for index in [key::MAINTAINER_END, key::CLOUD_BOX_REFERS] {
+        let referring = state.by_key(index, &gone.id.to_string(), None);
+        ids.extend(referring.map(|object| object.id));
+    }
     ids
 }
 
@@ -81,6 +86,17 @@ fn mend(draft: &mut Draft<'_>, id: ObjectId) -> Result<(), Error> {
         Some(Kind::ResourceMaintainer) => {
             draft.delete(id);
             Ok(())
+        }
+        Some(Kind::CloudBox) => {
+            let state = draft.state;
+            let there = |id: &ObjectId| state.get(*id).is_some();
+            draft
+                .update::<CloudBox>(id, |spec, _| {
+                    spec.assigned_user_id = spec.assigned_user_id.filter(there);
+                    spec.bound_vm_id = spec.bound_vm_id.filter(there);
+                    spec.bound_until = spec.bound_until.filter(|_| spec.bound_vm_id.is_some());
+                })
+                .map(drop)
         }
         _ => Ok(()),
     }

@@ -4,6 +4,7 @@
 //! image: one that is refused, because the state moved on, is dropped, and the next pass sees why.
 
 mod agenda;
+mod cloud_boxes;
 mod dangling;
 mod deadlines;
 mod lost_hosts;
@@ -23,6 +24,7 @@ use crate::draft::Draft;
 use crate::limits::Limits;
 
 pub use agenda::{Agenda, Watching};
+pub use cloud_boxes::cloud_boxes;
 pub use dangling::dangling;
 pub(crate) use deadlines::DEADLINE_EXCEEDED;
 pub use deadlines::{deadlines, overdue};
@@ -49,10 +51,15 @@ pub const ALL: &[(&str, Pass)] = &[
     ("user_deletions", user_deletions),
     ("dangling", dangling),
     ("retire", retire),
+    ("cloud_boxes", cloud_boxes),
 ];
 
 /// Those of [`ALL`] that time gives something to do: they look at what has a deadline.
-pub const TIMED: &[(&str, Pass)] = &[("deadlines", deadlines), ("retire", retire)];
+pub const TIMED: &[(&str, Pass)] = &[
+    ("deadlines", deadlines),
+    ("retire", retire),
+    ("cloud_boxes", cloud_boxes),
+];
 
 /// Those of [`ALL`] that need not look at everything in each pass: an [`Agenda`] tells them at what.
 pub const WATCHING: &[Watching] = &[

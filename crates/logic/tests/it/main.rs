@@ -3,7 +3,9 @@
 
 mod access;
 mod asking;
+mod cloud_boxes;
 mod credentials;
+mod help;
 mod hosts;
 mod people;
 mod placing;

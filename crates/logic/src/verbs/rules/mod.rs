@@ -4,7 +4,10 @@
 //!
 //! A kind with such rules has a file here and an arm below.
 
+mod authored;
+mod cloud_box;
 mod maintainer;
+mod qa;
 mod resource_maintainer;
 mod role;
 pub(super) mod user_group;
@@ -38,6 +41,12 @@ pub(crate) struct Writing<'w, 'a> {
 /// Refuses what the state forbids, and changes in the draft what goes with the change.
 pub(crate) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
     match writing.kind {
+        Kind::CloudBox => cloud_box::on_write(&writing),
+        Kind::HelpTicket | Kind::QaAnswer => authored::on_write(&writing),
+        Kind::QaQuestion => {
+            authored::on_write(&writing)?;
+            qa::on_write(&writing)
+        }
         Kind::ResourceMaintainer => resource_maintainer::on_write(&writing),
         Kind::Role => role::on_write(&writing),
         Kind::UserGroup => user_group::on_write(&writing),
@@ -51,6 +60,7 @@ pub(crate) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
 pub(crate) fn on_delete(draft: &mut Draft<'_>, kind: Kind, object: &Object) -> Result<(), Error> {
     match kind {
         Kind::Maintainer => maintainer::on_delete(draft, object.id),
+        Kind::QaAnswer => qa::on_delete(draft, object),
         _ => Ok(()),
     }
 }
