@@ -111,6 +111,7 @@ fn parameters(route: &Route) -> Vec<Value> {
             && let Some(filter) = kind.filters().iter().find(|filter| filter.name == *name)
         {
             parameter["description"] = match filter.by {
+                By::Any => json!("Id of the object, of any kind"),
                 By::Object(what) => format!("Name or id of a {}", what.name()).into(),
                 By::Name => "Those of this name".into(),
                 By::Word => format!("Those whose {name} this is").into(),

@@ -197,6 +197,7 @@ impl Noun {
             (By::Object(_), "group") => "Those in this group".to_owned(),
             (By::Object(_), _) => format!("Those with this {words}, by name or id"),
             (By::Label, _) => "Those with this label, key=value".to_owned(),
+            (By::Any, _) => "Those of the object with this id".to_owned(),
             (By::Word | By::Name, _) => format!("Those in this {words}"),
         };
         ListOption {

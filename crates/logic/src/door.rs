@@ -6,7 +6,8 @@ use std::sync::Arc;
 use serde_json::Value;
 use virtflow_model::kinds::tenant::TenantState;
 use virtflow_model::kinds::{
-    BaremetalGroupTenantQuota, Residue, Role, RoleBinding, Tenant, User, VirtualMachine,
+    BaremetalGroupTenantQuota, Doc, Residue, ResourceMaintainer, Role, RoleBinding, Tenant, User,
+    VirtualMachine,
 };
 use virtflow_model::{Action, Kind, Owner, Permission, Tie, key, space};
 use virtflow_policy::{Decision, Grant, PermissionSet, Rights, Target, authorize};
@@ -14,10 +15,11 @@ use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use crate::cx::{Cx, Principal, Via, check_principal};
+use crate::limits::{BINDINGS_PER_GROUP_MAX, BINDINGS_PER_USER_MAX, GROUPS_PER_USER_MAX};
 use crate::typed::{decoded, kind_of};
 
-/// Bindings of one user that are looked at; the rest gives nothing.
-const BINDINGS_MAX: usize = 1000;
+/// Bindings of one user and the user's groups that are looked at: as many as can be made.
+const BINDINGS_MAX: usize = BINDINGS_PER_USER_MAX + GROUPS_PER_USER_MAX * BINDINGS_PER_GROUP_MAX;
 /// How deep objects lie within one another.
 const DEPTH_MAX: usize = 8;
 
@@ -150,6 +152,11 @@ impl<'a> Door<'a> {
                     within.extend(binding.spec.scope_id);
                 }
             }
+            Some(Kind::ResourceMaintainer) => {
+                if let Ok(assignment) = decoded::<ResourceMaintainer>(object) {
+                    within.push(assignment.spec.resource_id);
+                }
+            }
             _ => {}
         }
         if let Some(kind) = kind_of(object) {
@@ -206,7 +213,7 @@ impl<'a> Door<'a> {
             }
             Owner::Named(_) if kind == Kind::RoleBinding => decoded::<RoleBinding>(object)
                 .ok()
-                .map(|binding| binding.spec.subject_id),
+                .and_then(|binding| binding.spec.subject_id),
             Owner::Named(field) => {
                 let spec: Value = serde_json::from_str(&object.spec).ok()?;
                 spec[field].as_str()?.parse().ok()
@@ -226,6 +233,11 @@ impl<'a> Door<'a> {
                     target.read_scopes.push(quota.spec.tenant_id);
                 }
             }
+            Kind::Doc => {
+                target.shared = decoded::<Doc>(object).is_ok_and(|doc| doc.spec.published);
+            }
+            // What the cloud itself asks and answers is there for all tenants.
+            Kind::QaQuestion | Kind::QaAnswer => target.shared = object.tenant.is_none(),
             // A group is there for the tenants that have a quota in it. Looked up from the asker's
             // side: a group may have thousands of tenants, an asker has few scopes.
             Kind::BaremetalGroup => {
@@ -312,7 +324,23 @@ pub(crate) fn quota_of(state: &State, group: ObjectId, tenant: ObjectId) -> Opti
     state.holder(space::PAIR, format!("quota/{group}/{tenant}").as_bytes())
 }
 
-/// What a user's bindings give.
+/// The groups that a user is in, in the order in which they came into them.
+pub(crate) fn groups_of(state: &State, user: ObjectId) -> impl Iterator<Item = ObjectId> + '_ {
+    state
+        .by_key(key::MEMBER_USER, &user.to_string(), None)
+        .take(GROUPS_PER_USER_MAX)
+        .filter_map(|membership| membership.parent)
+}
+
+/// The bindings whose subject is the user or a group that the user is in.
+pub(crate) fn bindings_of(state: &State, user: ObjectId) -> impl Iterator<Item = &Arc<Object>> {
+    std::iter::once(user)
+        .chain(groups_of(state, user))
+        .flat_map(|subject| state.by_key(key::BINDING_SUBJECT, &subject.to_string(), None))
+        .take(BINDINGS_MAX)
+}
+
+/// What the bindings of a user, and of the groups that the user is in, give.
 pub(crate) fn rights_of(state: &State, user_id: ObjectId) -> Rights {
     let user = state.get(user_id);
     let mut rights = Rights {
@@ -324,8 +352,7 @@ pub(crate) fn rights_of(state: &State, user_id: ObjectId) -> Rights {
     if user.is_none_or(|user| decoded::<User>(user).is_err()) {
         return rights;
     }
-    let bindings = state.by_key(key::BINDING_SUBJECT, &user_id.to_string(), None);
-    for binding in bindings.take(BINDINGS_MAX) {
+    for binding in bindings_of(state, user_id) {
         let Ok(binding) = decoded::<RoleBinding>(binding) else {
             continue;
         };

@@ -108,6 +108,18 @@ impl Explainer<'_> {
                     "that key belongs to another host or controller already".to_owned(),
                     "make a new key: remove the identity folder and join again",
                 ),
+                space::MAINTAINER_ACCOUNT => (
+                    format!("the account `{value}` is another maintainer's"),
+                    "name another account, or use the maintainer that is there",
+                ),
+                space::CLOUD_BOX_SERIAL => (
+                    format!("a cloud box with the serial number `{value}` exists already"),
+                    "use the one that is there, or delete it first",
+                ),
+                space::CLOUD_BOX_VM => (
+                    "that VM is bound to another cloud box".to_owned(),
+                    "end that binding first, or wait until it ends by itself",
+                ),
                 space::EMAIL => (
                     format!("the e-mail address `{value}` is taken"),
                     "choose another address",

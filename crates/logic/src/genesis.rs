@@ -78,7 +78,8 @@ pub fn genesis(genesis: &Genesis) -> Result<Changeset, Error> {
     };
     let admin = draft.create::<User>(named(&genesis.admin_name, "admin_name")?, spec, status)?;
     let spec = RoleBindingSpec {
-        subject_id: admin.id,
+        subject_id: Some(admin.id),
+        subject_group_id: None,
         // The first of the list is the role that holds everything; a test keeps it there.
         role_id: admin_role.unwrap_or(ObjectId::NIL),
         scope_id: None,

@@ -52,6 +52,20 @@ pub const SESSIONS_PER_USER_MAX: usize = 50;
 pub const API_TOKENS_PER_USER_MAX: usize = 100;
 /// Role bindings of one user.
 pub const BINDINGS_PER_USER_MAX: usize = 200;
+/// Role bindings of one user group.
+pub const BINDINGS_PER_GROUP_MAX: usize = 50;
+/// User groups that one user is in.
+pub const GROUPS_PER_USER_MAX: usize = 16;
+/// User groups of one tenant.
+pub const USER_GROUPS_PER_TENANT_MAX: usize = 1000;
+/// Tickets of one user that are not closed.
+pub const OPEN_TICKETS_PER_USER_MAX: usize = 50;
+/// Questions of one user.
+pub const QUESTIONS_PER_USER_MAX: usize = 500;
+/// Answers of one user.
+pub const ANSWERS_PER_USER_MAX: usize = 1000;
+/// How far ahead the end of a VM's binding to a cloud box may lie.
+pub const CLOUD_BOX_BINDING_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
 /// Objects that a deletion takes along in its own changeset; what holds more is emptied by a loop.
 pub const CASCADE_MAX: usize = 200;
 /// Objects that one list call looks at; a filter that matches less often yields a short page and a cursor.

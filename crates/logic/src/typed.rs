@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use virtflow_model::kinds::baremetal::{BaremetalSpec, HostState};
 use virtflow_model::kinds::baremetal_group::{BaremetalGroupSpec, GroupState};
+use virtflow_model::kinds::maintainer::MaintainerSpec;
+use virtflow_model::kinds::maintainer_group::MaintainerGroupSpec;
 use virtflow_model::kinds::tenant::{TenantSpec, TenantState, TenantStatus};
 use virtflow_model::kinds::user::UserStatus;
 use virtflow_model::kinds::virtual_machine_specification::{
     SpecificationState, VirtualMachineSpecificationSpec,
 };
+use virtflow_model::states::ActiveState;
 use virtflow_model::{Kind, Meta, Resource, Stamps, StoredStatus};
 use virtflow_state::Object;
 use virtflow_types::{Error, ErrorCode, Footprint};
@@ -155,6 +158,12 @@ fn is_closed<R: Resource>(spec: &R::Spec, status: &R::Status) -> bool {
     }
     if let Some(size) = spec.downcast_ref::<VirtualMachineSpecificationSpec>() {
         return size.state == SpecificationState::Deprecated;
+    }
+    if let Some(maintainer) = spec.downcast_ref::<MaintainerSpec>() {
+        return maintainer.state == ActiveState::Inactive;
+    }
+    if let Some(group) = spec.downcast_ref::<MaintainerGroupSpec>() {
+        return group.state == ActiveState::Inactive;
     }
     false
 }

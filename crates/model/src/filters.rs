@@ -22,6 +22,8 @@ pub struct Filter {
 pub enum By {
     /// Name or id of an object of this kind.
     Object(Kind),
+    /// The id of an object of any kind.
+    Any,
     /// A name.
     Name,
     /// A word of the field with the parameter's name.
@@ -128,6 +130,10 @@ fn filters_of<R: Resource>(spec: &Value, status: &Value) -> Vec<Filter> {
     // The host of these was chosen for them: no declared reference says it.
     if matches!(R::KIND, Kind::VirtualMachine | Kind::Residue) {
         add("host", By::Object(Kind::Baremetal));
+    }
+    // What is looked after may be anything, so no reference of one kind says it.
+    if R::KIND == Kind::ResourceMaintainer {
+        add("resource", By::Any);
     }
     for reference in R::RULES.references {
         add(reference.field, By::Object(reference.kind));
@@ -273,6 +279,7 @@ mod tests {
                 "host",
                 "specification",
                 "group",
+                "user_group",
                 "phase",
                 "label"
             ]

@@ -30,6 +30,56 @@ impl Invalid {
             ))
         }
     }
+    /// Refuses a heading that says nothing, or is longer than 256 bytes.
+    pub fn title(field: &str, value: &str) -> Result<(), Self> {
+        Self::text(field, value, 256)?;
+        if value.trim().is_empty() {
+            return Err(Self::new(field, "must not be empty"));
+        }
+        Ok(())
+    }
+    /// Refuses text of many lines that is longer than `max` bytes or has control characters besides line ends
+    /// and tabs.
+    pub fn prose(field: &str, value: &str, max: usize) -> Result<(), Self> {
+        if value.len() > max {
+            return Err(Self::new(
+                field,
+                format!("has {} bytes, at most {max} are allowed", value.len()),
+            ));
+        }
+        let is_layout = |c: char| matches!(c, '\n' | '\r' | '\t');
+        if value.chars().any(|c| c.is_control() && !is_layout(c)) {
+            return Err(Self::new(
+                field,
+                "must not contain control characters besides line ends and tabs",
+            ));
+        }
+        Ok(())
+    }
+    /// Refuses more than 32 words to find something by, empty ones, long ones, and the same twice.
+    pub fn tags(field: &str, tags: &[String]) -> Result<(), Self> {
+        if tags.len() > 32 {
+            return Err(Self::new(field, "at most 32 are allowed"));
+        }
+        for (at, tag) in tags.iter().enumerate() {
+            Self::text(field, tag, 64)?;
+            if tag.trim().is_empty() {
+                return Err(Self::new(field, "must not contain an empty one"));
+            }
+            if tags.iter().take(at).any(|before| before == tag) {
+                return Err(Self::new(field, format!("has `{tag}` twice")));
+            }
+        }
+        Ok(())
+    }
+    /// Refuses what is no e-mail address, as far as one can tell without writing to it.
+    pub fn email(value: &str) -> Result<(), Self> {
+        Self::text("email", value, 254)?;
+        if value.split('@').filter(|part| !part.is_empty()).count() != 2 {
+            return Err(Self::new("email", "must look like name@domain"));
+        }
+        Ok(())
+    }
     /// Refuses text longer than `max` bytes or with control characters in it.
     pub fn text(field: &str, value: &str, max: usize) -> Result<(), Self> {
         if value.len() > max {

@@ -71,6 +71,20 @@ kinds! {
     controller::Controller = "controller", "controllers", [];
     residue::Residue = "residue", "residues", [];
     idempotency_key::IdempotencyKey = "idempotency_key", "idempotency_keys", [];
+    user_group::UserGroup = "user_group", "user_groups", [];
+    user_group_member::UserGroupMember = "user_group_member", "user_group_members", [];
+    user_preferences::UserPreferences = "user_preferences", "user_preferences", ["preferences"];
+    maintainer::Maintainer = "maintainer", "maintainers", [];
+    maintainer_group::MaintainerGroup = "maintainer_group", "maintainer_groups", [];
+    maintainer_group_member::MaintainerGroupMember =
+        "maintainer_group_member", "maintainer_group_members", [];
+    resource_maintainer::ResourceMaintainer =
+        "resource_maintainer", "resource_maintainers", [];
+    cloud_box::CloudBox = "cloud_box", "cloud_boxes", [];
+    doc::Doc = "doc", "docs", [];
+    help_ticket::HelpTicket = "help_ticket", "help_tickets", ["ticket", "tickets"];
+    qa_question::QaQuestion = "qa_question", "qa_questions", ["question", "questions"];
+    qa_answer::QaAnswer = "qa_answer", "qa_answers", ["answer", "answers"];
 }
 
 impl Kind {

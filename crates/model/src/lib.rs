@@ -18,6 +18,7 @@ mod resource;
 mod rules;
 mod schema;
 mod sizes;
+pub mod states;
 
 pub use filters::{By, Filter};
 pub use invalid::Invalid;

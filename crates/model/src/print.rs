@@ -29,6 +29,12 @@ pub mod space {
     pub const VLAN: &str = "vlan";
     /// E-mail addresses of users.
     pub const EMAIL: &str = "email";
+    /// Accounts of maintainers.
+    pub const MAINTAINER_ACCOUNT: &str = "maintainer_account";
+    /// Serial numbers of cloud boxes.
+    pub const CLOUD_BOX_SERIAL: &str = "cloud_box_serial";
+    /// VMs that are bound to cloud boxes.
+    pub const CLOUD_BOX_VM: &str = "cloud_box_vm";
     /// Pairs that may exist once: (group, tenant), (subject, role, scope).
     pub const PAIR: &str = "pair";
     /// Idempotency keys of one principal.
@@ -73,6 +79,14 @@ pub mod key {
     pub const OPERATION_TARGET: &str = "operation.target";
     /// Bindings by subject.
     pub const BINDING_SUBJECT: &str = "role_binding.subject";
+    /// Memberships in user groups by user.
+    pub const MEMBER_USER: &str = "user_group_member.user";
+    /// Assignments of maintainers by either end: the object, the maintainer, the group of maintainers.
+    pub const MAINTAINER_END: &str = "resource_maintainer.end";
+    /// Cloud boxes by the user and the VM they refer to.
+    pub const CLOUD_BOX_REFERS: &str = "cloud_box.refers";
+    /// What users write by who wrote it, as `kind/user`; of tickets those that are not closed.
+    pub const AUTHOR: &str = "author";
     /// Tokens and sessions by user.
     pub const CREDENTIAL_USER: &str = "credential.user";
     /// Residues by host.

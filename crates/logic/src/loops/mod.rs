@@ -5,6 +5,7 @@
 
 mod agenda;
 mod built_in_roles;
+mod cloud_boxes;
 mod dangling;
 mod deadlines;
 mod lost_hosts;
@@ -26,6 +27,7 @@ use crate::limits::Limits;
 pub use agenda::{Agenda, Watching};
 pub use built_in_roles::built_in_roles;
 pub(crate) use built_in_roles::spec_of;
+pub use cloud_boxes::cloud_boxes;
 pub use dangling::dangling;
 pub(crate) use deadlines::DEADLINE_EXCEEDED;
 pub use deadlines::{deadlines, overdue};
@@ -53,10 +55,15 @@ pub const ALL: &[(&str, Pass)] = &[
     ("dangling", dangling),
     ("built_in_roles", built_in_roles),
     ("retire", retire),
+    ("cloud_boxes", cloud_boxes),
 ];
 
 /// Those of [`ALL`] that time gives something to do: they look at what has a deadline.
-pub const TIMED: &[(&str, Pass)] = &[("deadlines", deadlines), ("retire", retire)];
+pub const TIMED: &[(&str, Pass)] = &[
+    ("deadlines", deadlines),
+    ("retire", retire),
+    ("cloud_boxes", cloud_boxes),
+];
 
 /// Those of [`ALL`] that need not look at everything in each pass: an [`Agenda`] tells them at what.
 pub const WATCHING: &[Watching] = &[

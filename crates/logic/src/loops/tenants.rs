@@ -45,6 +45,13 @@ fn work(state: &State, now: Timestamp, limits: &Limits, leaving: &[ObjectId]) ->
     })
 }
 
+/// True if nothing would be left hanging: a user group may have been given a role outside its tenant.
+fn is_needed_by_bindings_only(state: &State, id: ObjectId) -> bool {
+    let needing = state.linking_to(id).filter_map(|id| state.get(id));
+    let mut others = needing.filter(|object| object.kind != Kind::RoleBinding.name());
+    others.next().is_none()
+}
+
 fn step(draft: &mut Draft<'_>, tenant: ObjectId, most: usize) -> Result<(), Error> {
     let state = draft.state;
     let of = |kind: Kind| {
@@ -68,7 +75,7 @@ fn step(draft: &mut Draft<'_>, tenant: ObjectId, most: usize) -> Result<(), Erro
         .linking_to(tenant)
         .filter_map(|id| state.get(id))
         .filter(|object| object.kind != Kind::User.name())
-        .filter(|object| state.linking_to(object.id).next().is_none())
+        .filter(|object| is_needed_by_bindings_only(state, object.id))
         .take(most)
         .map(|object| &**object)
         .collect();
@@ -78,6 +85,7 @@ fn step(draft: &mut Draft<'_>, tenant: ObjectId, most: usize) -> Result<(), Erro
                 // An operation can be looked up until its time is over, so it outlives its tenant.
                 draft.rewrite::<Operation>(object.id, |row, _, _| row.tenant = None)?;
             } else {
+                draft.delete_bindings_over(object.id)?;
                 draft.delete(object.id);
             }
         }

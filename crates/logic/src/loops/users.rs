@@ -50,10 +50,17 @@ pub(crate) fn empty_user(
         let Some(object) = draft.state.get(*id) else {
             continue;
         };
-        let goes_along = matches!(
-            Kind::parse(&object.kind),
-            Some(Kind::Session | Kind::ApiToken | Kind::IdempotencyKey | Kind::RoleBinding)
-        );
+        let goes_along = match Kind::parse(&object.kind) {
+            Some(
+                Kind::Session
+                | Kind::ApiToken
+                | Kind::IdempotencyKey
+                | Kind::RoleBinding
+                | Kind::UserGroupMember,
+            ) => true,
+            Some(kind) => kind.rules().cascades && object.parent == Some(user),
+            None => false,
+        };
         if !goes_along {
             return Err(Error::new(
                 ErrorCode::InUse,

@@ -15,6 +15,8 @@ use crate::typed::decoded;
 pub(super) struct Filter {
     pub(super) tenant: Option<ObjectId>,
     pub(super) parent: Option<ObjectId>,
+    /// What is looked after.
+    pub(super) resource: Option<ObjectId>,
     pub(super) host: Option<ObjectId>,
     pub(super) group: Option<ObjectId>,
     pub(super) subject: Option<ObjectId>,
@@ -66,6 +68,11 @@ impl Filter {
         let references = query.references.iter();
         declared.extend(references.map(|(name, text)| (name.as_str(), text.as_str())));
         for (name, text) in declared {
+            if by_of(kind, name) == Some(By::Any) {
+                let id = text.parse();
+                filter.resource =
+                    Some(id.map_err(|_| Error::invalid(name, "must be the id of an object"))?);
+            }
             let mut references = kind.rules().references.iter();
             if let Some(reference) = references.find(|reference| reference.field == name) {
                 let id = find(reference.kind, text)?;
@@ -119,6 +126,11 @@ impl Filter {
             .as_ref()
             .filter(|_| query.kind.labels_are_indexed())
             && !has_key(key::LABEL, &format!("{}/{label}", query.kind.name()))
+        {
+            return false;
+        }
+        if let Some(resource) = self.resource
+            && !has_key(key::MAINTAINER_END, &resource.to_string())
         {
             return false;
         }

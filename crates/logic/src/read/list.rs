@@ -21,7 +21,8 @@ pub struct ListQuery {
     pub kind: Kind,
     /// Of this tenant, by id or name.
     pub tenant: Option<String>,
-    /// Under this object, by id; for credentials a user's name will do.
+    /// Under this object, by id; for credentials a user's name will do. Assignments of maintainers: with this
+    /// object, maintainer or group at either end.
     pub parent: Option<String>,
     /// Of this name.
     pub name: Option<String>,
@@ -138,6 +139,9 @@ fn source<'a>(
     }
     if let (Some(user), Kind::ApiToken | Kind::Session) = (filter.parent, query.kind) {
         return Box::new(state.by_key(key::CREDENTIAL_USER, &user.to_string(), after));
+    }
+    if let Some(resource) = filter.resource {
+        return Box::new(state.by_key(key::MAINTAINER_END, &resource.to_string(), after));
     }
     let linking = |target: ObjectId| {
         let ids = state.linking_to_after(target, after);

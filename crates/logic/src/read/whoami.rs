@@ -1,13 +1,13 @@
 use serde_json::{Value, json};
 use virtflow_model::kinds::{Role, RoleBinding};
-use virtflow_model::{Kind, Permission, key};
+use virtflow_model::{Kind, Permission};
 use virtflow_policy::{Decision, Target, authorize};
 use virtflow_state::State;
 use virtflow_types::Error;
 
 use super::public;
 use crate::cx::{Cx, Principal, Via};
-use crate::door::Door;
+use crate::door::{Door, bindings_of};
 use crate::typed::decoded;
 
 /// Who asks, and what they may do where.
@@ -21,7 +21,7 @@ pub fn whoami(state: &State, cx: &Cx) -> Result<Value, Error> {
         .get(user_id)
         .ok_or_else(|| Error::not_found(Kind::User.name(), &user_id.to_string()))?;
     let mut roles = Vec::new();
-    for binding in state.by_key(key::BINDING_SUBJECT, &user_id.to_string(), None) {
+    for binding in bindings_of(state, user_id) {
         let typed = decoded::<RoleBinding>(binding)?;
         let name = |id| state.get(id).map_or("", |object| object.name.as_str());
         let permissions = match state.get(typed.spec.role_id) {
@@ -35,6 +35,7 @@ pub fn whoami(state: &State, cx: &Cx) -> Result<Value, Error> {
             "scope_kind": scope.and_then(|id| state.get(id)).map_or("system", |o| o.kind.as_str()),
             "scope": scope.map_or("system", name),
             "permissions": permissions,
+            "group": typed.spec.subject_group_id.map(name),
         }));
     }
     let (via, credential) = match via {

@@ -1,7 +1,7 @@
 //! Making an object of any kind that people make.
 
 use serde_json::{Value, json};
-use virtflow_model::{Action, ByPeople, Kind, PerKind, Permission, Resource, Scope, Tie};
+use virtflow_model::{Action, ByPeople, Kind, Owner, PerKind, Permission, Resource, Scope, Tie};
 use virtflow_policy::Target;
 use virtflow_types::{Error, ErrorCode, Name, ObjectId, Text};
 
@@ -45,7 +45,8 @@ impl<'a> PerKind for Plain<'_, 'a> {
         let place = place_within::<R>(door, create, &mut spec)?;
         references::resolve(door, R::KIND, &mut spec, None, place.tenant)?;
         let permission = Permission::new(R::KIND, Action::Create);
-        let target = Target::new(R::KIND, scopes_to_be::<R>(door, &place, &spec));
+        let mut target = Target::new(R::KIND, scopes_to_be::<R>(door, &place, &spec));
+        target.owner = owner_to_be::<R>(door, &place, &spec);
         let mut draft = door.draft(permission, &target, || crate::door::forbidden(permission))?;
         door.refuse_if_read_only(place.tenant)?;
         let spec: R::Spec = parse_spec(&spec)?;
@@ -80,6 +81,19 @@ fn scopes_to_be<R: Resource>(door: &Door<'_>, place: &Place, spec: &Value) -> Ve
     scopes
 }
 
+/// Whose own an object will be that is not made yet. One's own are made in one's own tenant only.
+fn owner_to_be<R: Resource>(door: &Door<'_>, place: &Place, spec: &Value) -> Option<ObjectId> {
+    if place.tenant != door.rights.home {
+        return None;
+    }
+    match R::RULES.owner {
+        Owner::Nobody | Owner::Itself => None,
+        Owner::Parent => place.parent,
+        Owner::Creator => door.cx.user_id(),
+        Owner::Named(field) => id_in(spec, field),
+    }
+}
+
 /// Name, parent and tenant of what is to be made. A parent is named in the spec or beside it; what lives under
 /// it has its tenant.
 fn place_within<R: Resource>(
@@ -101,7 +115,12 @@ fn place_within<R: Resource>(
     ];
     let mut given = named.into_iter().flatten().filter(|value| !value.is_null());
     let at = format!("spec.{field}");
-    let named = given.next().ok_or_else(|| {
+    // What lives under a user and is theirs is the asker's, unless somebody else is named.
+    let own = || match (R::RULES.owner, door.cx.user_id()) {
+        (Owner::Parent, Some(user)) => Some(Value::from(user.to_string())),
+        _ => None,
+    };
+    let named = given.next().or_else(own).ok_or_else(|| {
         Error::invalid(
             &at,
             format!(

@@ -15,7 +15,8 @@ use super::{Done, Outcome, parse_spec, references};
 use crate::door::{Door, forbidden};
 use crate::draft::Place;
 use crate::limits::{
-    API_TOKENS_PER_USER_MAX, BINDINGS_PER_USER_MAX, JOIN_TOKEN_LIFE_DEFAULT, JOIN_TOKEN_LIFE_MAX,
+    API_TOKENS_PER_USER_MAX, BINDINGS_PER_GROUP_MAX, BINDINGS_PER_USER_MAX,
+    JOIN_TOKEN_LIFE_DEFAULT, JOIN_TOKEN_LIFE_MAX,
 };
 use crate::read::of_user;
 use crate::request::{Create, NewSecret};
@@ -46,19 +47,33 @@ pub(crate) fn create_binding<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
     let target = Target::new(Kind::RoleBinding, scopes);
     let mut draft = door.draft(permission, &target, || forbidden(permission))?;
     let spec = parse_spec::<<RoleBinding as Resource>::Spec>(&spec)?;
+    RoleBinding::validate(&spec)?;
     let role = door
         .state
         .get(spec.role_id)
         .ok_or_else(|| Error::not_found("role", &spec.role_id.to_string()))?;
     let role = decoded::<Role>(role)?;
     door.may_give(&PermissionSet::of(&role.spec.permissions), spec.scope_id)?;
-    let subject = spec.subject_id.to_string();
-    let held = door.state.by_key(key::BINDING_SUBJECT, &subject, None);
-    refuse_beyond(
-        held.count(),
-        BINDINGS_PER_USER_MAX,
-        "role bindings of one user",
-    )?;
+    let subjects = [
+        (
+            spec.subject_id,
+            BINDINGS_PER_USER_MAX,
+            "role bindings of one user",
+        ),
+        (
+            spec.subject_group_id,
+            BINDINGS_PER_GROUP_MAX,
+            "role bindings of one user group",
+        ),
+    ];
+    for (subject, most, what) in subjects {
+        if let Some(subject) = subject {
+            let held = door
+                .state
+                .by_key(key::BINDING_SUBJECT, &subject.to_string(), None);
+            refuse_beyond(held.count(), most, what)?;
+        }
+    }
     // A binding belongs to the tenant it reaches into, so that it goes with it.
     let tenant = match scope.and_then(|scope| door.state.get(scope)) {
         Some(scope) if scope.kind == Kind::Tenant.name() => Some(scope.id),
@@ -189,7 +204,7 @@ fn refuse_past(at: Option<Timestamp>, now: Timestamp) -> Result<(), Error> {
     }
 }
 
-fn refuse_beyond(has: usize, most: usize, what: &str) -> Result<(), Error> {
+pub(crate) fn refuse_beyond(has: usize, most: usize, what: &str) -> Result<(), Error> {
     if has < most {
         return Ok(());
     }

@@ -49,10 +49,11 @@ pub(crate) fn resolve(
         }
         check_id(door, fields, &id_field, target, old, tenant)?;
     }
-    if kind == Kind::RoleBinding {
-        resolve_scope(door, fields)?;
+    match kind {
+        Kind::RoleBinding => resolve_any(door, fields, "scope", true),
+        Kind::ResourceMaintainer => resolve_any(door, fields, "resource", false),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 fn check_id(
@@ -83,23 +84,30 @@ fn check_id(
     Ok(())
 }
 
-/// `"scope": "tenant/acme"`, `"system"`, or an id of any object.
-fn resolve_scope(door: &Door<'_>, fields: &mut Map<String, Value>) -> Result<(), Error> {
+/// An object of any kind: `"scope": "tenant/acme"` or its id; `system` for none, where that is meant.
+fn resolve_any(
+    door: &Door<'_>,
+    fields: &mut Map<String, Value>,
+    name: &str,
+    or_system: bool,
+) -> Result<(), Error> {
+    let (field, id_field) = (format!("spec.{name}"), format!("{name}_id"));
     let invalid = || {
+        let system = if or_system { "`system`, " } else { "" };
         Error::invalid(
-            "spec.scope",
-            "must be `system`, `kind/name` such as `tenant/acme`, or an id",
+            &field,
+            format!("must be {system}`kind/name` such as `tenant/acme`, or an id"),
         )
     };
-    if let Some(scope) = fields.remove("scope") {
-        if fields.contains_key("scope_id") {
+    if let Some(named) = fields.remove(name) {
+        if fields.contains_key(&id_field) {
             return Err(Error::invalid(
-                "spec.scope",
-                "is given twice, as `scope` and as `scope_id`",
+                &field,
+                format!("is given twice, as `{name}` and as `{id_field}`"),
             ));
         }
-        let text = scope.as_str().ok_or_else(invalid)?;
-        if text == "system" {
+        let text = named.as_str().ok_or_else(invalid)?;
+        if or_system && text == "system" {
             return Ok(());
         }
         let id = match text.split_once('/') {
@@ -109,15 +117,15 @@ fn resolve_scope(door: &Door<'_>, fields: &mut Map<String, Value>) -> Result<(),
             }
             None => text.parse::<ObjectId>().map_err(|_| invalid())?.to_string(),
         };
-        fields.insert("scope_id".into(), id.into());
+        fields.insert(id_field.clone(), id.into());
     }
-    if let Some(Value::String(text)) = fields.get("scope_id") {
-        let id: ObjectId = text
-            .parse()
-            .map_err(|_| Error::invalid("spec.scope_id", format!("`{text}` is not an id")))?;
+    if let Some(Value::String(text)) = fields.get(&id_field) {
+        let id: ObjectId = text.parse().map_err(|_| {
+            Error::invalid(format!("spec.{id_field}"), format!("`{text}` is not an id"))
+        })?;
         let seen = door.state.get(id).is_some_and(|object| door.sees(object));
         if !seen {
-            return Err(Error::not_found("scope", text));
+            return Err(Error::not_found(name, text));
         }
     }
     Ok(())

@@ -12,7 +12,7 @@ use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use super::create::{id_in, place};
 use super::{Done, Outcome, parse_spec, references};
-use crate::door::{Door, quota_of};
+use crate::door::{Door, groups_of, quota_of};
 use crate::explain::over_limit;
 use crate::limits::OPERATION_MAX;
 use crate::loops::demand_of;
@@ -33,6 +33,7 @@ pub(crate) fn run<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
     let mut spec = create.spec.clone();
     references::resolve(door, Kind::VirtualMachine, &mut spec, None, place.tenant)?;
     fill_size(door, &mut spec)?;
+    fill_user_group(door, &mut spec, tenant)?;
     let spec = parse_spec::<VirtualMachineSpec>(&spec)?;
     VirtualMachine::validate(&spec)?;
     if let Some(group) = spec.group_id {
@@ -78,6 +79,38 @@ fn fill_size(door: &Door<'_>, spec: &mut Value) -> Result<(), Error> {
         spec[field] = value;
     }
     Ok(())
+}
+
+/// A VM takes the quota of one user group: the one that is named, if the asker is in it or operates it, or
+/// else the first that the asker is in.
+fn fill_user_group(door: &Door<'_>, spec: &mut Value, tenant: ObjectId) -> Result<(), Error> {
+    let own = || {
+        let user = door.cx.user_id();
+        user.into_iter()
+            .flat_map(|user| groups_of(door.state, user))
+    };
+    let Some(named) = id_in(spec, "user_group_id") else {
+        let of_tenant = |group: &ObjectId| {
+            let group = door.state.get(*group);
+            group.is_some_and(|group| group.tenant == Some(tenant))
+        };
+        if let Some(first) = own().find(of_tenant) {
+            spec["user_group_id"] = json!(first);
+        }
+        return Ok(());
+    };
+    if own().any(|group| group == named) {
+        return Ok(());
+    }
+    let group = door
+        .state
+        .get(named)
+        .ok_or_else(|| Error::not_found(Kind::UserGroup.name(), &named.to_string()))?;
+    let manage = Permission::new(Kind::UserGroup, Action::Manage);
+    door.admit(manage, &door.target_of(group), || {
+        Error::not_found(Kind::UserGroup.name(), &named.to_string())
+    })
+    .map_err(|error| error.advise("name a group that you are in, or none"))
 }
 
 /// A group that is named must have a quota for the tenant with room in it: what can be told now is not

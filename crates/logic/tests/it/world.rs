@@ -390,15 +390,24 @@ impl World {
     pub(crate) fn commit(&mut self, changeset: &Changeset) -> Result<(), Refused> {
         let bytes = changeset.encode();
         let changeset = Changeset::decode(bytes).unwrap();
+        // One that has followed from the beginning, and one that begins with what there was to do just before.
+        let whole = WATCHING.iter();
+        let mut begun: Vec<_> = whole
+            .map(|watching| Agenda::new(*watching, &self.state))
+            .collect();
         let applied = self.state.apply(&changeset)?;
-        for (agenda, whole) in self.agendas.iter_mut().zip(WATCHING) {
-            agenda.absorb(&self.state, &applied.changes);
-            assert_eq!(
-                agenda.due(&self.state),
-                Agenda::new(*whole, &self.state).due(&self.state),
-                "{} has lost sight of something after {changeset:?}",
-                agenda.name()
-            );
+        let agendas = self.agendas.iter_mut().zip(begun.iter_mut());
+        for ((followed, begun), whole) in agendas.zip(WATCHING) {
+            let due = Agenda::new(*whole, &self.state).due(&self.state);
+            for agenda in [followed, begun] {
+                agenda.absorb(&self.state, &applied.changes);
+                assert_eq!(
+                    agenda.due(&self.state),
+                    due,
+                    "{} has lost sight of something after {changeset:?}",
+                    agenda.name()
+                );
+            }
         }
         let mut again = self.state.clone();
         assert!(

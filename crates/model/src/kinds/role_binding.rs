@@ -7,7 +7,7 @@ use virtflow_types::ObjectId;
 use crate::print::{key, space};
 use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Reference, Resource, Rules, Scope};
 
-/// A binding of a role to a subject over a scope.
+/// A binding of a role to a subject, a user or a user group, over a scope.
 #[derive(Debug)]
 pub enum RoleBinding {}
 
@@ -15,8 +15,12 @@ pub enum RoleBinding {}
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RoleBindingSpec {
-    /// The user.
-    pub subject_id: ObjectId,
+    /// The user; either this or a group is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_id: Option<ObjectId>,
+    /// The user group, whose direct members hold the role.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subject_group_id: Option<ObjectId>,
     /// The role.
     pub role_id: ObjectId,
     /// A tenant, a baremetal group or any one object; absent: the whole system.
@@ -35,6 +39,7 @@ impl Resource for RoleBinding {
     const RULES: Rules = Rules {
         references: &[
             Reference::to("subject", Kind::User),
+            Reference::to("subject_group", Kind::UserGroup),
             Reference::to("role", Kind::Role),
         ],
         create: ByPeople::ByVerb,
@@ -48,14 +53,25 @@ impl Resource for RoleBinding {
 
     fn example() -> RoleBindingSpec {
         RoleBindingSpec {
-            subject_id: ObjectId::from_u128(1),
+            subject_id: Some(ObjectId::from_u128(1)),
+            subject_group_id: None,
             role_id: ObjectId::from_u128(2),
             scope_id: Some(ObjectId::from_u128(3)),
         }
     }
 
-    fn validate(_spec: &RoleBindingSpec) -> Result<(), Invalid> {
-        Ok(())
+    fn validate(spec: &RoleBindingSpec) -> Result<(), Invalid> {
+        match (spec.subject_id, spec.subject_group_id) {
+            (Some(_), None) | (None, Some(_)) => Ok(()),
+            (None, None) => Err(Invalid::new(
+                "subject",
+                "is missing: name a user as `subject` or a group as `subject_group`",
+            )),
+            (Some(_), Some(_)) => Err(Invalid::new(
+                "subject_group",
+                "is one subject too many: name a user or a group, not both",
+            )),
+        }
     }
 
     fn validate_update(old: &RoleBindingSpec, new: &RoleBindingSpec) -> Result<(), Invalid> {
@@ -71,14 +87,18 @@ impl Resource for RoleBinding {
 
     fn print(_: &Meta, spec: &RoleBindingSpec, _: &RoleBindingStatus, print: &mut Print) {
         let scope = spec.scope_id.unwrap_or(ObjectId::NIL);
-        print.claim(
-            space::PAIR,
-            format!("binding/{}/{}/{scope}", spec.subject_id, spec.role_id),
-        );
-        print
-            .link(spec.subject_id)
-            .link(spec.role_id)
-            .link(spec.scope_id)
-            .key(key::BINDING_SUBJECT, spec.subject_id.to_string());
+        for subject in [spec.subject_id, spec.subject_group_id]
+            .into_iter()
+            .flatten()
+        {
+            print
+                .claim(
+                    space::PAIR,
+                    format!("binding/{subject}/{}/{scope}", spec.role_id),
+                )
+                .link(subject)
+                .key(key::BINDING_SUBJECT, subject.to_string());
+        }
+        print.link(spec.role_id).link(spec.scope_id);
     }
 }

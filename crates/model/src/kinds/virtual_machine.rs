@@ -71,6 +71,10 @@ pub struct VirtualMachineSpec {
     /// The only group of hosts it may run in; absent: any that the tenant has a quota in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_id: Option<ObjectId>,
+    /// The user group whose quota it takes, with that of all groups above; absent when the VM is made:
+    /// the user's first. It does not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_group_id: Option<ObjectId>,
     /// Whether it should run.
     #[serde(default)]
     pub power: Power,
@@ -245,6 +249,7 @@ impl Resource for VirtualMachine {
         references: &[
             Reference::to("specification", Kind::VirtualMachineSpecification),
             Reference::to("group", Kind::BaremetalGroup),
+            Reference::to("user_group", Kind::UserGroup),
         ],
         create: ByPeople::ByVerb,
         delete: ByPeople::ByVerb,
@@ -277,17 +282,24 @@ impl Resource for VirtualMachine {
         if old.group_id != new.group_id {
             return Err(Invalid::new("group_id", "a VM does not change its group"));
         }
+        if old.user_group_id != new.user_group_id {
+            return Err(Invalid::new(
+                "user_group_id",
+                "a VM does not change the user group whose quota it takes",
+            ));
+        }
         Self::validate(new)
     }
 
-    /// The tenant and the user are charged from creation on, the host and the (group, tenant) quota
-    /// from the binding on.
+    /// The user and the user group, and with it every group above and the tenant, are charged from creation on;
+    /// without a user group the tenant itself. The host and the (group, tenant) quota are from the binding on.
     fn print(meta: &Meta, spec: &VirtualMachineSpec, status: &VirtualMachineStatus, print: &mut Print) {
         let size = [
             (dimension::MEMORY_MIB, spec.memory_mib),
             (dimension::STORAGE_GIB, spec.storage_gib),
         ];
-        for owner in [meta.tenant, status.charged_user_id].into_iter().flatten() {
+        let shared = spec.user_group_id.or(meta.tenant);
+        for owner in [shared, status.charged_user_id].into_iter().flatten() {
             print
                 .charge(owner, dimension::CPU_CORES, u64::from(spec.cpu_cores))
                 .charge(owner, dimension::VMS, 1);
@@ -297,7 +309,7 @@ impl Resource for VirtualMachine {
         }
         print.link(status.charged_user_id);
         print.link(spec.specification_id);
-        print.link(spec.group_id);
+        print.link(spec.group_id).link(spec.user_group_id);
         if let Some(placement) = &status.placement {
             print.link(placement.host_id).link(placement.quota_id);
             print.key(key::VM_HOST, placement.host_id.to_string());

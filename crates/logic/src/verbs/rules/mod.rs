@@ -4,11 +4,19 @@
 //!
 //! A kind with such rules has a file here and an arm below.
 
+mod authored;
+mod cloud_box;
+mod maintainer;
+mod qa;
+mod resource_maintainer;
 mod role;
+pub(super) mod user_group;
+mod user_group_member;
 mod virtual_machine;
 
 use serde_json::Value;
 use virtflow_model::Kind;
+use virtflow_state::Object;
 use virtflow_types::{Error, ObjectId};
 
 use crate::door::Door;
@@ -33,8 +41,26 @@ pub(crate) struct Writing<'w, 'a> {
 /// Refuses what the state forbids, and changes in the draft what goes with the change.
 pub(crate) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
     match writing.kind {
+        Kind::CloudBox => cloud_box::on_write(&writing),
+        Kind::HelpTicket | Kind::QaAnswer => authored::on_write(&writing),
+        Kind::QaQuestion => {
+            authored::on_write(&writing)?;
+            qa::on_write(&writing)
+        }
+        Kind::ResourceMaintainer => resource_maintainer::on_write(&writing),
         Kind::Role => role::on_write(&writing),
+        Kind::UserGroup => user_group::on_write(&writing),
+        Kind::UserGroupMember => user_group_member::on_write(&writing),
         Kind::VirtualMachine => virtual_machine::on_write(&writing),
+        _ => Ok(()),
+    }
+}
+
+/// Changes in the draft what goes with an object that people delete, or refuses.
+pub(crate) fn on_delete(draft: &mut Draft<'_>, kind: Kind, object: &Object) -> Result<(), Error> {
+    match kind {
+        Kind::Maintainer => maintainer::on_delete(draft, object.id),
+        Kind::QaAnswer => qa::on_delete(draft, object),
         _ => Ok(()),
     }
 }
