@@ -71,6 +71,12 @@ kinds! {
     controller::Controller = "controller", "controllers", [];
     residue::Residue = "residue", "residues", [];
     idempotency_key::IdempotencyKey = "idempotency_key", "idempotency_keys", [];
+    template::Template = "template", "templates", [];
+    template_version::TemplateVersion = "template_version", "template_versions", [];
+    instance::Instance = "instance", "instances", [];
+    instance_set::InstanceSet = "instance_set", "instance_sets", [];
+    instance_set_member::InstanceSetMember = "instance_set_member", "instance_set_members", [];
+    snapshot::Snapshot = "snapshot", "snapshots", [];
 }
 
 impl Kind {

@@ -13,6 +13,7 @@ pub mod kinds;
 mod meta;
 mod permission;
 mod print;
+pub mod recorded;
 mod resource;
 mod rules;
 mod schema;

@@ -2,8 +2,10 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod asking;
 mod credentials;
 mod hosts;
+mod instances;
 mod placing;
 mod random;
 mod reading;
