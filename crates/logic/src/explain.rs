@@ -123,6 +123,13 @@ impl Explainer<'_> {
                     "there is one already for this pair".to_owned(),
                     "change or delete the one that is there",
                 ),
+                space::SINGLE => {
+                    let what = value.split('/').next().unwrap_or_default();
+                    (
+                        format!("another one is {what} already, and only one can be"),
+                        "change the one that is there first",
+                    )
+                }
                 _ => (
                     format!("`{value}` is taken in `{space}`"),
                     "choose another value",

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use virtflow_model::kinds::baremetal::{BaremetalSpec, HostState};
 use virtflow_model::kinds::baremetal_group::{BaremetalGroupSpec, GroupState};
 use virtflow_model::kinds::instance_set::{InstanceSetSpec, SetState};
+use virtflow_model::kinds::service_mesh::{MeshState, ServiceMeshSpec};
 use virtflow_model::kinds::template::{TemplateSpec, TemplateState};
 use virtflow_model::kinds::tenant::{TenantSpec, TenantState, TenantStatus};
 use virtflow_model::kinds::user::UserStatus;
@@ -168,6 +169,9 @@ fn is_closed<R: Resource>(spec: &R::Spec, status: &R::Status) -> bool {
     }
     if let Some(set) = spec.downcast_ref::<InstanceSetSpec>() {
         return set.state == SetState::Archived;
+    }
+    if let Some(mesh) = spec.downcast_ref::<ServiceMeshSpec>() {
+        return mesh.state == MeshState::Inactive;
     }
     false
 }

@@ -77,6 +77,16 @@ kinds! {
     instance_set::InstanceSet = "instance_set", "instance_sets", [];
     instance_set_member::InstanceSetMember = "instance_set_member", "instance_set_members", [];
     snapshot::Snapshot = "snapshot", "snapshots", [];
+    k8s_cluster::K8sCluster = "k8s_cluster", "k8s_clusters", ["k8s"];
+    node_pool::NodePool = "node_pool", "node_pools", [];
+    namespace::Namespace = "namespace", "namespaces", ["ns"];
+    k8s_cluster_plugin::K8sClusterPlugin =
+        "k8s_cluster_plugin", "k8s_cluster_plugins", ["plugin", "plugins"];
+    bastion_cluster_association::BastionClusterAssociation =
+        "bastion_cluster_association", "bastion_cluster_associations", ["bastion", "bastions"];
+    service_mesh::ServiceMesh = "service_mesh", "service_meshes", ["mesh", "meshes"];
+    k8s_cluster_to_service_mesh::K8sClusterToServiceMesh =
+        "k8s_cluster_to_service_mesh", "k8s_cluster_to_service_meshes", [];
 }
 
 impl Kind {

@@ -6,6 +6,7 @@
 //! update and delete live in `virtflow-logic`, one file each.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod checks;
 #[cfg(test)]
 mod fuzz;
 mod invalid;

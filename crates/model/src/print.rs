@@ -31,8 +31,8 @@ pub mod space {
     pub const EMAIL: &str = "email";
     /// Pairs that may exist once: (group, tenant), (subject, role, scope).
     pub const PAIR: &str = "pair";
-    /// The one latest version of a template.
-    pub const LATEST: &str = "latest";
+    /// What at most one may be, `what/of`: the latest version of a template, a cluster's primary mesh.
+    pub const SINGLE: &str = "single";
     /// Idempotency keys of one principal.
     pub fn idempotency(principal: ObjectId) -> String {
         format!("idempotency/{principal}")

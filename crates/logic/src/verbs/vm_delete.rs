@@ -46,7 +46,7 @@ pub(crate) fn refuse_while_needed(
     for object in linking {
         let advice = match Kind::parse(&object.kind) {
             Some(Kind::Instance) => "delete the instance; its VM goes with it",
-            Some(Kind::Snapshot) => "delete it first",
+            Some(Kind::Snapshot | Kind::BastionClusterAssociation) => "delete it first",
             _ => continue,
         };
         return Err(Error::new(

@@ -6,6 +6,7 @@ mod asking;
 mod credentials;
 mod hosts;
 mod instances;
+mod kubernetes;
 mod placing;
 mod random;
 mod reading;

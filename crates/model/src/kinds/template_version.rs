@@ -89,7 +89,7 @@ impl Resource for TemplateVersion {
     fn print(meta: &Meta, spec: &TemplateVersionSpec, _: &Self::Status, print: &mut Print) {
         if spec.latest {
             let template = meta.parent.unwrap_or(spec.template_id);
-            print.claim(space::LATEST, template.to_string());
+            print.claim(space::SINGLE, format!("latest/{template}"));
         }
     }
 }

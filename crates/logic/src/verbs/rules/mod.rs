@@ -42,7 +42,9 @@ pub(crate) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
         Kind::Role => role::on_write(&writing),
         Kind::VirtualMachine => virtual_machine::on_write(&writing),
         Kind::TemplateVersion => template_version::on_write(writing),
-        Kind::InstanceSetMember | Kind::Snapshot => sets::on_write(&writing),
+        Kind::InstanceSetMember | Kind::Snapshot | Kind::BastionClusterAssociation => {
+            sets::on_write(&writing)
+        }
         _ => Ok(()),
     }
 }

@@ -15,7 +15,7 @@ use crate::typed::decoded;
 
 /// The version that a template stands for.
 pub(crate) fn latest_of(state: &State, template: ObjectId) -> Option<&Object> {
-    let holder = state.holder(space::LATEST, template.to_string().as_bytes());
+    let holder = state.holder(space::SINGLE, format!("latest/{template}").as_bytes());
     holder.map(|object| &**object)
 }
 
