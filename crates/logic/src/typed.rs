@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use virtflow_model::kinds::baremetal::{BaremetalSpec, HostState};
 use virtflow_model::kinds::baremetal_group::{BaremetalGroupSpec, GroupState};
+use virtflow_model::kinds::billing_period::{BillingPeriodSpec, PeriodState};
 use virtflow_model::kinds::instance_set::{InstanceSetSpec, SetState};
 use virtflow_model::kinds::service_mesh::{MeshState, ServiceMeshSpec};
 use virtflow_model::kinds::template::{TemplateSpec, TemplateState};
@@ -172,6 +173,9 @@ fn is_closed<R: Resource>(spec: &R::Spec, status: &R::Status) -> bool {
     }
     if let Some(mesh) = spec.downcast_ref::<ServiceMeshSpec>() {
         return mesh.state == MeshState::Inactive;
+    }
+    if let Some(period) = spec.downcast_ref::<BillingPeriodSpec>() {
+        return period.state == PeriodState::Closed;
     }
     false
 }

@@ -63,6 +63,17 @@ pub(crate) fn marks(
     Ok(())
 }
 
+/// A currency's code, `EUR`.
+pub(crate) fn currency(field: &str, text: &str) -> Result<(), Invalid> {
+    if text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase()) {
+        return Ok(());
+    }
+    Err(Invalid::new(
+        field,
+        format!("`{text}` is no currency's code such as EUR"),
+    ))
+}
+
 /// Free-form JSON of a bounded size.
 pub(crate) fn json(field: &str, value: &Map<String, Value>) -> Result<(), Invalid> {
     let bytes = serde_json::to_string(value).map_or(usize::MAX, |text| text.len());

@@ -87,6 +87,11 @@ kinds! {
     service_mesh::ServiceMesh = "service_mesh", "service_meshes", ["mesh", "meshes"];
     k8s_cluster_to_service_mesh::K8sClusterToServiceMesh =
         "k8s_cluster_to_service_mesh", "k8s_cluster_to_service_meshes", [];
+    billing_period::BillingPeriod = "billing_period", "billing_periods", [];
+    price::Price = "price", "prices", [];
+    billing_usage::BillingUsage = "billing_usage", "billing_usages", [];
+    alert::Alert = "alert", "alerts", [];
+    notification::Notification = "notification", "notifications", [];
 }
 
 impl Kind {

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod checks;
+mod decimal;
 #[cfg(test)]
 mod fuzz;
 mod invalid;
@@ -20,6 +21,7 @@ mod rules;
 mod schema;
 mod sizes;
 
+pub use decimal::Decimal;
 pub use invalid::Invalid;
 pub use kinds::Kind;
 pub use meta::{Meta, Stamps, StoredStatus};

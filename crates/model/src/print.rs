@@ -33,6 +33,8 @@ pub mod space {
     pub const PAIR: &str = "pair";
     /// What at most one may be, `what/of`: the latest version of a template, a cluster's primary mesh.
     pub const SINGLE: &str = "single";
+    /// Alerts that are not over, `source/rule`.
+    pub const ALERT: &str = "alert";
     /// Idempotency keys of one principal.
     pub fn idempotency(principal: ObjectId) -> String {
         format!("idempotency/{principal}")
@@ -79,6 +81,8 @@ pub mod key {
     pub const CREDENTIAL_USER: &str = "credential.user";
     /// Residues by host.
     pub const RESIDUE_HOST: &str = "residue.host";
+    /// Prices, `dimension/currency/from`, the time as zero-padded milliseconds.
+    pub const PRICE: &str = "price";
     /// What may be retired after a time, by zero-padded milliseconds.
     pub const EXPIRES: &str = "expires";
 }

@@ -4,6 +4,7 @@
 //! image: one that is refused, because the state moved on, is dropped, and the next pass sees why.
 
 mod agenda;
+mod alerts;
 mod dangling;
 mod deadlines;
 mod lost_hosts;
@@ -23,6 +24,7 @@ use crate::draft::Draft;
 use crate::limits::Limits;
 
 pub use agenda::{Agenda, Watching};
+pub use alerts::host_alerts;
 pub use dangling::dangling;
 pub(crate) use deadlines::DEADLINE_EXCEEDED;
 pub use deadlines::{deadlines, overdue};
@@ -44,6 +46,7 @@ pub type Pass = fn(&State, Timestamp, &Limits) -> Vec<Changeset>;
 pub const ALL: &[(&str, Pass)] = &[
     ("deadlines", deadlines),
     ("lost_hosts", lost_hosts),
+    ("host_alerts", host_alerts),
     ("overcommit", overcommit),
     ("tenant_deletions", tenant_deletions),
     ("user_deletions", user_deletions),
@@ -57,6 +60,7 @@ pub const TIMED: &[(&str, Pass)] = &[("deadlines", deadlines), ("retire", retire
 /// Those of [`ALL`] that need not look at everything in each pass: an [`Agenda`] tells them at what.
 pub const WATCHING: &[Watching] = &[
     lost_hosts::LOST_HOSTS,
+    alerts::HOST_ALERTS,
     overcommit::OVERCOMMIT,
     tenants::TENANT_DELETIONS,
     users::USER_DELETIONS,

@@ -1,7 +1,7 @@
 use virtflow_model::Kind;
 use virtflow_model::key;
 use virtflow_model::kinds::virtual_machine::VmPhase;
-use virtflow_model::kinds::{Operation, Tenant, VirtualMachine};
+use virtflow_model::kinds::{BillingPeriod, BillingUsage, Operation, Tenant, VirtualMachine};
 use virtflow_state::{Changeset, Object, State};
 use virtflow_types::{Error, ObjectId, Timestamp};
 
@@ -45,6 +45,28 @@ fn work(state: &State, now: Timestamp, limits: &Limits, leaving: &[ObjectId]) ->
     })
 }
 
+/// True for what outlives its tenant: operations can be looked up until their time is over, and bills are kept.
+fn stays(object: &Object) -> bool {
+    matches!(
+        Kind::parse(&object.kind),
+        Some(Kind::Operation | Kind::BillingPeriod | Kind::BillingUsage)
+    )
+}
+
+/// The bill says whose it was.
+fn keep_bill(draft: &mut Draft<'_>, period: ObjectId) -> Result<(), Error> {
+    let tenant = draft.get(period).and_then(|period| period.tenant);
+    let tenant = tenant.and_then(|tenant| draft.get(tenant));
+    draft.rewrite::<BillingPeriod>(period, |row, _, status| {
+        row.tenant = None;
+        if let Some(tenant) = tenant {
+            status.former_tenant_id = Some(tenant.id);
+            status.former_tenant_name = tenant.name.to_string();
+        }
+    })?;
+    Ok(())
+}
+
 fn step(draft: &mut Draft<'_>, tenant: ObjectId, most: usize) -> Result<(), Error> {
     let state = draft.state;
     let of = |kind: Kind| {
@@ -68,17 +90,24 @@ fn step(draft: &mut Draft<'_>, tenant: ObjectId, most: usize) -> Result<(), Erro
         .linking_to(tenant)
         .filter_map(|id| state.get(id))
         .filter(|object| object.kind != Kind::User.name())
-        .filter(|object| state.linking_to(object.id).next().is_none())
+        .filter(|object| stays(object) || state.linking_to(object.id).next().is_none())
         .take(most)
         .map(|object| &**object)
         .collect();
     if !linked.is_empty() {
         for object in linked {
-            if object.kind == Kind::Operation.name() {
-                // An operation can be looked up until its time is over, so it outlives its tenant.
-                draft.rewrite::<Operation>(object.id, |row, _, _| row.tenant = None)?;
-            } else {
+            if !stays(object) {
                 draft.delete(object.id);
+                continue;
+            }
+            match Kind::parse(&object.kind) {
+                Some(Kind::BillingPeriod) => keep_bill(draft, object.id)?,
+                Some(Kind::BillingUsage) => {
+                    draft.rewrite::<BillingUsage>(object.id, |row, _, _| row.tenant = None)?;
+                }
+                _ => {
+                    draft.rewrite::<Operation>(object.id, |row, _, _| row.tenant = None)?;
+                }
             }
         }
         return Ok(());

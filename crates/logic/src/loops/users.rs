@@ -52,7 +52,13 @@ pub(crate) fn empty_user(
         };
         let goes_along = matches!(
             Kind::parse(&object.kind),
-            Some(Kind::Session | Kind::ApiToken | Kind::IdempotencyKey | Kind::RoleBinding)
+            Some(
+                Kind::Notification
+                    | Kind::Session
+                    | Kind::ApiToken
+                    | Kind::IdempotencyKey
+                    | Kind::RoleBinding
+            )
         );
         if !goes_along {
             return Err(Error::new(

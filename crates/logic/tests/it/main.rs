@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod alerts;
 mod asking;
+mod billing;
 mod credentials;
 mod hosts;
 mod instances;

@@ -5,23 +5,13 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::ObjectId;
 
+use super::baremetal::Rental;
 use crate::print::space;
 use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// An instance.
 #[derive(Debug)]
 pub enum Instance {}
-
-/// What it is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Rental {
-    /// A VM beside others.
-    #[default]
-    Shared,
-    /// A whole host, which takes nothing else: not available yet.
-    Exclusive,
-}
 
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
@@ -39,7 +29,7 @@ pub struct InstanceSpec {
     /// The only group of hosts it may run in; absent: any that the tenant has a quota in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_id: Option<ObjectId>,
-    /// What it is given.
+    /// `shared`: a VM beside others. `exclusive`: a whole host, which is not available yet.
     #[serde(default)]
     pub rental: Rental,
     /// For people.

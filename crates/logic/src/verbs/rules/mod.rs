@@ -4,6 +4,7 @@
 //!
 //! A kind with such rules has a file here and an arm below.
 
+mod billing;
 mod role;
 mod sets;
 mod template_version;
@@ -60,6 +61,7 @@ pub(crate) fn complete(door: &Door<'_>, kind: Kind, place: &Place, spec: &mut Va
 pub(crate) fn on_delete(draft: &Draft<'_>, kind: Kind, object: &Object) -> Result<(), Error> {
     match kind {
         Kind::TemplateVersion => template_version::on_delete(draft, object),
+        Kind::BillingPeriod => billing::on_delete(object),
         _ => Ok(()),
     }
 }
