@@ -227,6 +227,7 @@ impl<'a> Door<'a> {
                     target.read_scopes.push(quota.spec.tenant_id);
                 }
             }
+            Kind::Ontology => target.shared = object.tenant.is_none(),
             Kind::Template => target.shared = is_public(object),
             Kind::TemplateVersion => {
                 let template = object.parent.and_then(|id| self.state.get(id));

@@ -123,6 +123,14 @@ impl Explainer<'_> {
                     "there is one already for this pair".to_owned(),
                     "change or delete the one that is there",
                 ),
+                space::CONFIG => (
+                    "another configuration of that scope is active already".to_owned(),
+                    "make that one inactive first, or change it",
+                ),
+                space::ONTOLOGY => (
+                    "that version of the ontology exists already".to_owned(),
+                    "choose another version",
+                ),
                 space::SINGLE => {
                     let what = value.split('/').next().unwrap_or_default();
                     (

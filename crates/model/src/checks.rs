@@ -74,6 +74,21 @@ pub(crate) fn currency(field: &str, text: &str) -> Result<(), Invalid> {
     ))
 }
 
+/// A bounded number of short texts.
+pub(crate) fn words(field: &str, words: &[String], most: usize) -> Result<(), Invalid> {
+    if words.len() > most {
+        let problem = format!("has {}, at most {most} are allowed", words.len());
+        return Err(Invalid::new(field, problem));
+    }
+    for word in words {
+        if word.is_empty() {
+            return Err(Invalid::new(field, "has an empty entry"));
+        }
+        Invalid::text(field, word, 128)?;
+    }
+    Ok(())
+}
+
 /// Free-form JSON of a bounded size.
 pub(crate) fn json(field: &str, value: &Map<String, Value>) -> Result<(), Invalid> {
     let bytes = serde_json::to_string(value).map_or(usize::MAX, |text| text.len());

@@ -92,6 +92,10 @@ kinds! {
     billing_usage::BillingUsage = "billing_usage", "billing_usages", [];
     alert::Alert = "alert", "alerts", [];
     notification::Notification = "notification", "notifications", [];
+    system_config::SystemConfig = "system_config", "system_configs", [];
+    tenant_config::TenantConfig = "tenant_config", "tenant_configs", [];
+    user_config::UserConfig = "user_config", "user_configs", [];
+    ontology::Ontology = "ontology", "ontologies", [];
 }
 
 impl Kind {

@@ -7,6 +7,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod checks;
+pub mod config;
 mod decimal;
 #[cfg(test)]
 mod fuzz;

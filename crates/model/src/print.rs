@@ -35,6 +35,10 @@ pub mod space {
     pub const SINGLE: &str = "single";
     /// Alerts that are not over, `source/rule`.
     pub const ALERT: &str = "alert";
+    /// Active layers of configuration, `layer/whose/scope`.
+    pub const CONFIG: &str = "config";
+    /// Versions of ontologies, `whose/type/name/version`.
+    pub const ONTOLOGY: &str = "ontology";
     /// Idempotency keys of one principal.
     pub fn idempotency(principal: ObjectId) -> String {
         format!("idempotency/{principal}")
@@ -83,6 +87,10 @@ pub mod key {
     pub const RESIDUE_HOST: &str = "residue.host";
     /// Prices, `dimension/currency/from`, the time as zero-padded milliseconds.
     pub const PRICE: &str = "price";
+    /// Layers of configuration, by `kind/scope`.
+    pub const CONFIG_SCOPE: &str = "config.scope";
+    /// Versions of ontologies, by `whose/type/name`.
+    pub const ONTOLOGY: &str = "ontology";
     /// What may be retired after a time, by zero-padded milliseconds.
     pub const EXPIRES: &str = "expires";
 }

@@ -54,6 +54,7 @@ pub(crate) fn empty_user(
             Kind::parse(&object.kind),
             Some(
                 Kind::Notification
+                    | Kind::UserConfig
                     | Kind::Session
                     | Kind::ApiToken
                     | Kind::IdempotencyKey

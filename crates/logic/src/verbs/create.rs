@@ -1,7 +1,7 @@
 //! Making an object of any kind that people make.
 
 use serde_json::{Value, json};
-use virtflow_model::{Action, ByPeople, Kind, PerKind, Permission, Resource, Scope, Tie};
+use virtflow_model::{Action, ByPeople, Kind, Owner, PerKind, Permission, Resource, Scope, Tie};
 use virtflow_policy::Target;
 use virtflow_types::{Error, ErrorCode, Name, ObjectId, Text};
 
@@ -46,7 +46,10 @@ impl<'a> PerKind for Plain<'_, 'a> {
         let place = place_within::<R>(door, create, &mut spec)?;
         references::resolve(door, R::KIND, &mut spec, None, place.tenant)?;
         let permission = Permission::new(R::KIND, Action::Create);
-        let target = Target::new(R::KIND, scopes_to_be::<R>(door, &place, &spec));
+        let mut target = Target::new(R::KIND, scopes_to_be::<R>(door, &place, &spec));
+        if R::RULES.owner == Owner::Parent {
+            target.owner = place.parent;
+        }
         let mut draft = door.draft(permission, &target, || crate::door::forbidden(permission))?;
         door.refuse_if_read_only(place.tenant)?;
         rules::complete(door, R::KIND, &place, &mut spec);

@@ -5,6 +5,8 @@
 //! A kind with such rules has a file here and an arm below.
 
 mod billing;
+mod config;
+mod ontology;
 mod role;
 mod sets;
 mod template_version;
@@ -28,7 +30,6 @@ pub(crate) struct Writing<'w, 'a> {
     pub(crate) kind: Kind,
     /// Nothing yet for what is being made.
     pub(crate) id: Option<ObjectId>,
-    #[expect(dead_code, reason = "for kinds whose objects may be the cloud's own")]
     pub(crate) tenant: Option<ObjectId>,
     pub(crate) parent: Option<ObjectId>,
     /// The spec as it stands; nothing for what is being made.
@@ -46,14 +47,18 @@ pub(crate) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
         Kind::InstanceSetMember | Kind::Snapshot | Kind::BastionClusterAssociation => {
             sets::on_write(&writing)
         }
+        Kind::SystemConfig | Kind::TenantConfig | Kind::UserConfig => config::on_write(&writing),
+        Kind::Ontology => ontology::on_write(writing),
         _ => Ok(()),
     }
 }
 
 /// Fills in, before its validation, what an object that is being made gets by itself.
 pub(crate) fn complete(door: &Door<'_>, kind: Kind, place: &Place, spec: &mut Value) {
-    if kind == Kind::TemplateVersion {
-        template_version::complete(door, place, spec);
+    match kind {
+        Kind::TemplateVersion => template_version::complete(door, place, spec),
+        Kind::Ontology => ontology::complete(door, place, spec),
+        _ => {}
     }
 }
 
@@ -62,6 +67,8 @@ pub(crate) fn on_delete(draft: &Draft<'_>, kind: Kind, object: &Object) -> Resul
     match kind {
         Kind::TemplateVersion => template_version::on_delete(draft, object),
         Kind::BillingPeriod => billing::on_delete(object),
+        Kind::SystemConfig => config::on_delete(draft.state, object),
+        Kind::Ontology => ontology::on_delete(draft.state, object),
         _ => Ok(()),
     }
 }
