@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use virtflow_model::kinds::template::Visibility;
 use virtflow_model::kinds::tenant::TenantState;
 use virtflow_model::kinds::{
-    BaremetalGroupTenantQuota, Doc, Residue, ResourceMaintainer, Role, RoleBinding, Tenant, User,
-    VirtualMachine,
+    BaremetalGroupTenantQuota, Doc, Residue, ResourceMaintainer, Role, RoleBinding, Template,
+    Tenant, User, VirtualMachine,
 };
 use virtflow_model::{Action, Kind, Owner, Permission, Tie, key, space};
 use virtflow_policy::{Decision, Grant, PermissionSet, Rights, Target, authorize};
@@ -238,6 +239,12 @@ impl<'a> Door<'a> {
             }
             // What the cloud itself asks and answers is there for all tenants.
             Kind::QaQuestion | Kind::QaAnswer => target.shared = object.tenant.is_none(),
+            Kind::Ontology => target.shared = object.tenant.is_none(),
+            Kind::Template => target.shared = is_public(object),
+            Kind::TemplateVersion => {
+                let template = object.parent.and_then(|id| self.state.get(id));
+                target.shared = template.is_some_and(|template| is_public(template));
+            }
             // A group is there for the tenants that have a quota in it. Looked up from the asker's
             // side: a group may have thousands of tenants, an asker has few scopes.
             Kind::BaremetalGroup => {
@@ -317,6 +324,11 @@ impl<'a> Door<'a> {
         }
         Ok(())
     }
+}
+
+fn is_public(template: &Object) -> bool {
+    decoded::<Template>(template)
+        .is_ok_and(|template| template.spec.visibility == Visibility::Public)
 }
 
 /// The quota of a tenant in a group.

@@ -135,6 +135,21 @@ impl Explainer<'_> {
                     "there is one already for this pair".to_owned(),
                     "change or delete the one that is there",
                 ),
+                space::CONFIG => (
+                    "another configuration of that scope is active already".to_owned(),
+                    "make that one inactive first, or change it",
+                ),
+                space::ONTOLOGY => (
+                    "that version of the ontology exists already".to_owned(),
+                    "choose another version",
+                ),
+                space::SINGLE => {
+                    let what = value.split('/').next().unwrap_or_default();
+                    (
+                        format!("another one is {what} already, and only one can be"),
+                        "change the one that is there first",
+                    )
+                }
                 _ => (
                     format!("`{value}` is taken in `{space}`"),
                     "choose another value",

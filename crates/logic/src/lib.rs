@@ -14,6 +14,7 @@
 
 mod accounts;
 mod audit;
+mod billing;
 mod cx;
 mod decide;
 mod desired;
@@ -36,6 +37,7 @@ mod vm;
 
 pub use accounts::lock_user;
 pub use audit::{AUDIT_STREAM, REFUSALS_MAX, Refusal, refusals_summary};
+pub use billing::{Measured, record_usage};
 pub use cx::{
     Cx, Idempotency, LoginCandidate, Principal, Via, authenticate_certificate,
     authenticate_session, authenticate_token, login_candidate,

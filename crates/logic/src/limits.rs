@@ -36,6 +36,14 @@ pub const DELETING_MAX: Duration = Duration::from_secs(120);
 pub const OPERATION_MAX: Duration = Duration::from_secs(600);
 /// How long the deletion of a tenant may take.
 pub const TENANT_DELETION_MAX: Duration = Duration::from_secs(3600);
+/// How long a host may be silent before an alert is raised.
+pub const HOST_LOST_ALERT_AFTER: Duration = Duration::from_secs(300);
+/// How long an alert that is over can be looked up.
+pub const ALERT_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// How long a notification is kept, read or not.
+pub const NOTIFICATION_KEPT: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Users that are told of one alert; others see it in the state of their VMs.
+pub const NOTIFIED_PER_ALERT_MAX: usize = 50;
 /// How long an idempotency key is kept.
 pub const IDEMPOTENCY_KEY_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How long a finished operation can be looked up: longer than any key can name it.

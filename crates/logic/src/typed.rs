@@ -5,10 +5,15 @@ use std::sync::Arc;
 
 use virtflow_model::kinds::baremetal::{BaremetalSpec, HostState};
 use virtflow_model::kinds::baremetal_group::{BaremetalGroupSpec, GroupState};
+use virtflow_model::kinds::billing_period::{BillingPeriodSpec, PeriodState};
+use virtflow_model::kinds::instance_set::{InstanceSetSpec, SetState};
 use virtflow_model::kinds::maintainer::MaintainerSpec;
 use virtflow_model::kinds::maintainer_group::MaintainerGroupSpec;
+use virtflow_model::kinds::service_mesh::{MeshState, ServiceMeshSpec};
+use virtflow_model::kinds::template::{TemplateSpec, TemplateState};
 use virtflow_model::kinds::tenant::{TenantSpec, TenantState, TenantStatus};
 use virtflow_model::kinds::user::UserStatus;
+use virtflow_model::kinds::virtual_machine::{VirtualMachineStatus, VmPhase};
 use virtflow_model::kinds::virtual_machine_specification::{
     SpecificationState, VirtualMachineSpecificationSpec,
 };
@@ -164,6 +169,22 @@ fn is_closed<R: Resource>(spec: &R::Spec, status: &R::Status) -> bool {
     }
     if let Some(group) = spec.downcast_ref::<MaintainerGroupSpec>() {
         return group.state == ActiveState::Inactive;
+    }
+    // What is put on it while it goes would hold up its end.
+    if let Some(vm) = status.downcast_ref::<VirtualMachineStatus>() {
+        return vm.phase == VmPhase::Deleting;
+    }
+    if let Some(template) = spec.downcast_ref::<TemplateSpec>() {
+        return template.state == TemplateState::Archived;
+    }
+    if let Some(set) = spec.downcast_ref::<InstanceSetSpec>() {
+        return set.state == SetState::Archived;
+    }
+    if let Some(mesh) = spec.downcast_ref::<ServiceMeshSpec>() {
+        return mesh.state == MeshState::Inactive;
+    }
+    if let Some(period) = spec.downcast_ref::<BillingPeriodSpec>() {
+        return period.state == PeriodState::Closed;
     }
     false
 }

@@ -78,9 +78,22 @@ pub(crate) fn is_online(state: &State, host: ObjectId) -> bool {
 }
 
 impl Draft<'_> {
-    /// The VM is gone: its row, and the bindings that were scoped to it alone.
+    /// The VM is gone: its row, and whatever hangs on it. What should have kept it from being deleted was
+    /// asked when its deletion began; by now the guest is gone, and nothing may hold up the record of that.
     pub(crate) fn remove_vm(&mut self, vm: &Object) -> Result<(), Error> {
         self.delete_bindings_over(vm.id)?;
+        let state = self.state;
+        let hanging: Vec<ObjectId> = state.linking_to(vm.id).take(CASCADE_MAX + 1).collect();
+        if hanging.len() > CASCADE_MAX {
+            return Err(internal(format!(
+                "more than {CASCADE_MAX} objects hang on VM {}; delete some of them first",
+                vm.id
+            )));
+        }
+        for object in hanging {
+            self.delete_bindings_over(object)?;
+            self.delete(object);
+        }
         self.delete(vm.id);
         Ok(())
     }

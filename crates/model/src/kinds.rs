@@ -85,6 +85,31 @@ kinds! {
     help_ticket::HelpTicket = "help_ticket", "help_tickets", ["ticket", "tickets"];
     qa_question::QaQuestion = "qa_question", "qa_questions", ["question", "questions"];
     qa_answer::QaAnswer = "qa_answer", "qa_answers", ["answer", "answers"];
+    template::Template = "template", "templates", [];
+    template_version::TemplateVersion = "template_version", "template_versions", [];
+    instance::Instance = "instance", "instances", [];
+    instance_set::InstanceSet = "instance_set", "instance_sets", [];
+    instance_set_member::InstanceSetMember = "instance_set_member", "instance_set_members", [];
+    snapshot::Snapshot = "snapshot", "snapshots", [];
+    k8s_cluster::K8sCluster = "k8s_cluster", "k8s_clusters", ["k8s"];
+    node_pool::NodePool = "node_pool", "node_pools", [];
+    namespace::Namespace = "namespace", "namespaces", ["ns"];
+    k8s_cluster_plugin::K8sClusterPlugin =
+        "k8s_cluster_plugin", "k8s_cluster_plugins", ["plugin", "plugins"];
+    bastion_cluster_association::BastionClusterAssociation =
+        "bastion_cluster_association", "bastion_cluster_associations", ["bastion", "bastions"];
+    service_mesh::ServiceMesh = "service_mesh", "service_meshes", ["mesh", "meshes"];
+    k8s_cluster_to_service_mesh::K8sClusterToServiceMesh =
+        "k8s_cluster_to_service_mesh", "k8s_cluster_to_service_meshes", [];
+    billing_period::BillingPeriod = "billing_period", "billing_periods", [];
+    price::Price = "price", "prices", [];
+    billing_usage::BillingUsage = "billing_usage", "billing_usages", [];
+    alert::Alert = "alert", "alerts", [];
+    notification::Notification = "notification", "notifications", [];
+    system_config::SystemConfig = "system_config", "system_configs", [];
+    tenant_config::TenantConfig = "tenant_config", "tenant_configs", [];
+    user_config::UserConfig = "user_config", "user_configs", [];
+    ontology::Ontology = "ontology", "ontologies", [];
 }
 
 impl Kind {

@@ -6,6 +6,9 @@
 //! update and delete live in `virtflow-logic`, one file each.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod checks;
+pub mod config;
+mod decimal;
 mod filters;
 #[cfg(test)]
 mod fuzz;
@@ -14,12 +17,14 @@ pub mod kinds;
 mod meta;
 mod permission;
 mod print;
+pub mod recorded;
 mod resource;
 mod rules;
 mod schema;
 mod sizes;
 pub mod states;
 
+pub use decimal::Decimal;
 pub use filters::{By, Filter};
 pub use invalid::Invalid;
 pub use kinds::Kind;

@@ -37,6 +37,14 @@ pub mod space {
     pub const CLOUD_BOX_VM: &str = "cloud_box_vm";
     /// Pairs that may exist once: (group, tenant), (subject, role, scope).
     pub const PAIR: &str = "pair";
+    /// What at most one may be, `what/of`: the latest version of a template, a cluster's primary mesh.
+    pub const SINGLE: &str = "single";
+    /// Alerts that are not over, `source/rule`.
+    pub const ALERT: &str = "alert";
+    /// Active layers of configuration, `layer/whose/scope`.
+    pub const CONFIG: &str = "config";
+    /// Versions of ontologies, `whose/type/name/version`.
+    pub const ONTOLOGY: &str = "ontology";
     /// Idempotency keys of one principal.
     pub fn idempotency(principal: ObjectId) -> String {
         format!("idempotency/{principal}")
@@ -91,6 +99,12 @@ pub mod key {
     pub const CREDENTIAL_USER: &str = "credential.user";
     /// Residues by host.
     pub const RESIDUE_HOST: &str = "residue.host";
+    /// Prices, `dimension/currency/from`, the time as zero-padded milliseconds.
+    pub const PRICE: &str = "price";
+    /// Layers of configuration, by `kind/scope`.
+    pub const CONFIG_SCOPE: &str = "config.scope";
+    /// Versions of ontologies, by `whose/type/name`.
+    pub const ONTOLOGY: &str = "ontology";
     /// What may be retired after a time, by zero-padded milliseconds.
     pub const EXPIRES: &str = "expires";
 }

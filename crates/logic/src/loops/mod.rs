@@ -4,6 +4,7 @@
 //! image: one that is refused, because the state moved on, is dropped, and the next pass sees why.
 
 mod agenda;
+mod alerts;
 mod built_in_roles;
 mod cloud_boxes;
 mod dangling;
@@ -25,6 +26,7 @@ use crate::draft::Draft;
 use crate::limits::Limits;
 
 pub use agenda::{Agenda, Watching};
+pub use alerts::host_alerts;
 pub use built_in_roles::built_in_roles;
 pub(crate) use built_in_roles::spec_of;
 pub use cloud_boxes::cloud_boxes;
@@ -49,6 +51,7 @@ pub type Pass = fn(&State, Timestamp, &Limits) -> Vec<Changeset>;
 pub const ALL: &[(&str, Pass)] = &[
     ("deadlines", deadlines),
     ("lost_hosts", lost_hosts),
+    ("host_alerts", host_alerts),
     ("overcommit", overcommit),
     ("tenant_deletions", tenant_deletions),
     ("user_deletions", user_deletions),
@@ -68,6 +71,7 @@ pub const TIMED: &[(&str, Pass)] = &[
 /// Those of [`ALL`] that need not look at everything in each pass: an [`Agenda`] tells them at what.
 pub const WATCHING: &[Watching] = &[
     lost_hosts::LOST_HOSTS,
+    alerts::HOST_ALERTS,
     overcommit::OVERCOMMIT,
     tenants::TENANT_DELETIONS,
     users::USER_DELETIONS,

@@ -8,7 +8,7 @@ use crate::limits::{JOIN_TOKEN_KEPT, Limits};
 use crate::typed::decoded;
 
 /// Removes what has outlived its purpose: idempotency keys, finished operations, sessions, join tokens
-/// and API tokens past their time.
+/// API tokens and notifications past their time, and alerts that are long over.
 pub fn retire(state: &State, now: Timestamp, limits: &Limits) -> Vec<Changeset> {
     let most = limits.objects_per_changeset * limits.changesets_per_pass;
     let expired = state
@@ -26,7 +26,13 @@ pub fn retire(state: &State, now: Timestamp, limits: &Limits) -> Vec<Changeset> 
 
 fn may_go(object: &Object, now: Timestamp) -> bool {
     match Kind::parse(&object.kind) {
-        Some(Kind::IdempotencyKey | Kind::Session | Kind::ApiToken) => true,
+        Some(
+            Kind::IdempotencyKey
+            | Kind::Session
+            | Kind::ApiToken
+            | Kind::Alert
+            | Kind::Notification,
+        ) => true,
         Some(Kind::Operation) => {
             decoded::<Operation>(object).is_ok_and(|it| it.status.state.is_final())
         }

@@ -1,7 +1,7 @@
 use virtflow_model::Kind;
 use virtflow_model::key;
 use virtflow_model::kinds::virtual_machine::VmPhase;
-use virtflow_model::kinds::{Operation, Tenant, VirtualMachine};
+use virtflow_model::kinds::{BillingPeriod, BillingUsage, Operation, Tenant, VirtualMachine};
 use virtflow_state::{Changeset, Object, State};
 use virtflow_types::{Error, ObjectId, Timestamp};
 
@@ -52,6 +52,28 @@ fn is_needed_by_bindings_only(state: &State, id: ObjectId) -> bool {
     others.next().is_none()
 }
 
+/// True for what outlives its tenant: operations can be looked up until their time is over, and bills are kept.
+fn stays(object: &Object) -> bool {
+    matches!(
+        Kind::parse(&object.kind),
+        Some(Kind::Operation | Kind::BillingPeriod | Kind::BillingUsage)
+    )
+}
+
+/// The bill says whose it was.
+fn keep_bill(draft: &mut Draft<'_>, period: ObjectId) -> Result<(), Error> {
+    let tenant = draft.get(period).and_then(|period| period.tenant);
+    let tenant = tenant.and_then(|tenant| draft.get(tenant));
+    draft.rewrite::<BillingPeriod>(period, |row, _, status| {
+        row.tenant = None;
+        if let Some(tenant) = tenant {
+            status.former_tenant_id = Some(tenant.id);
+            status.former_tenant_name = tenant.name.to_string();
+        }
+    })?;
+    Ok(())
+}
+
 fn step(draft: &mut Draft<'_>, tenant: ObjectId, most: usize) -> Result<(), Error> {
     let state = draft.state;
     let of = |kind: Kind| {
@@ -75,18 +97,25 @@ fn step(draft: &mut Draft<'_>, tenant: ObjectId, most: usize) -> Result<(), Erro
         .linking_to(tenant)
         .filter_map(|id| state.get(id))
         .filter(|object| object.kind != Kind::User.name())
-        .filter(|object| is_needed_by_bindings_only(state, object.id))
+        .filter(|object| stays(object) || is_needed_by_bindings_only(state, object.id))
         .take(most)
         .map(|object| &**object)
         .collect();
     if !linked.is_empty() {
         for object in linked {
-            if object.kind == Kind::Operation.name() {
-                // An operation can be looked up until its time is over, so it outlives its tenant.
-                draft.rewrite::<Operation>(object.id, |row, _, _| row.tenant = None)?;
-            } else {
+            if !stays(object) {
                 draft.delete_bindings_over(object.id)?;
                 draft.delete(object.id);
+                continue;
+            }
+            match Kind::parse(&object.kind) {
+                Some(Kind::BillingPeriod) => keep_bill(draft, object.id)?,
+                Some(Kind::BillingUsage) => {
+                    draft.rewrite::<BillingUsage>(object.id, |row, _, _| row.tenant = None)?;
+                }
+                _ => {
+                    draft.rewrite::<Operation>(object.id, |row, _, _| row.tenant = None)?;
+                }
             }
         }
         return Ok(());

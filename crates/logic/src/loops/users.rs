@@ -52,7 +52,9 @@ pub(crate) fn empty_user(
         };
         let goes_along = match Kind::parse(&object.kind) {
             Some(
-                Kind::Session
+                Kind::Notification
+                | Kind::UserConfig
+                | Kind::Session
                 | Kind::ApiToken
                 | Kind::IdempotencyKey
                 | Kind::RoleBinding

@@ -21,6 +21,7 @@ pub(crate) fn run<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
         .advise(advice)),
         ByPeople::ByVerb => match create.kind {
             Kind::VirtualMachine => vm_create::run(door, create),
+            Kind::Instance => super::instance::create(door, create),
             Kind::ApiToken => credentials::create_api_token(door, create),
             Kind::JoinToken => credentials::create_join_token(door, create),
             Kind::RoleBinding => credentials::create_binding(door, create),
@@ -49,6 +50,7 @@ impl<'a> PerKind for Plain<'_, 'a> {
         target.owner = owner_to_be::<R>(door, &place, &spec);
         let mut draft = door.draft(permission, &target, || crate::door::forbidden(permission))?;
         door.refuse_if_read_only(place.tenant)?;
+        rules::complete(door, R::KIND, &place, &mut spec);
         let spec: R::Spec = parse_spec(&spec)?;
         R::validate(&spec)?;
         rules::on_write(Writing {

@@ -24,6 +24,7 @@ pub(crate) fn run<'a>(door: &Door<'a>, delete: &Delete) -> Done<'a> {
         .advise(advice)),
         ByPeople::ByVerb => match delete.kind {
             Kind::VirtualMachine => vm_delete::run(door, delete),
+            Kind::Instance => super::instance::delete(door, delete),
             Kind::Tenant => tenant::delete(door, delete),
             Kind::User => user::delete(door, delete),
             Kind::Baremetal => host::delete(door, delete),

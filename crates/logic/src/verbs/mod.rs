@@ -8,6 +8,7 @@ mod create;
 mod credentials;
 mod delete;
 mod host;
+mod instance;
 mod operation;
 mod references;
 mod rules;

@@ -77,8 +77,10 @@ fn check_id(
         ));
     }
     let found = door.find(target, text, None)?;
-    // A tenant's object refers to its own tenant's and to the cloud's, whatever its maker may see.
-    if tenant.is_some() && found.tenant.is_some() && found.tenant != tenant {
+    // A tenant's object refers to its own tenant's, to the cloud's, and to what is there for all, whatever its
+    // maker may see.
+    let foreign = tenant.is_some() && found.tenant.is_some() && found.tenant != tenant;
+    if foreign && !door.target_of(&found).shared {
         return Err(Error::not_found(target.name(), text));
     }
     Ok(())

@@ -1,18 +1,21 @@
 //! Making a VM: its size, its name, and what it takes of its tenant's and its user's quota, at once; its
 //! host later, by the placer.
 
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 use virtflow_model::kinds::virtual_machine::{VirtualMachineSpec, VirtualMachineStatus};
 use virtflow_model::kinds::{VirtualMachine, VirtualMachineSpecification};
 use virtflow_model::{Action, Kind, Permission, Resource};
 use virtflow_policy::Target;
 use virtflow_scheduler::DIMENSIONS;
-use virtflow_state::AccountKey;
+use virtflow_state::{AccountKey, Object};
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use super::create::{id_in, place};
 use super::{Done, Outcome, parse_spec, references};
 use crate::door::{Door, groups_of, quota_of};
+use crate::draft::{Draft, Place};
 use crate::explain::over_limit;
 use crate::limits::OPERATION_MAX;
 use crate::loops::demand_of;
@@ -32,6 +35,20 @@ pub(crate) fn run<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
     door.refuse_if_read_only(place.tenant)?;
     let mut spec = create.spec.clone();
     references::resolve(door, Kind::VirtualMachine, &mut spec, None, place.tenant)?;
+    let (vm, operation) = make(door, &mut draft, place, spec)?;
+    let action = verb::<VirtualMachine>("create");
+    Ok((draft, Outcome::new(action, 202, vm).operation(operation)))
+}
+
+/// Makes a VM and the operation that ends when it runs. Whoever asks was admitted, the references are
+/// resolved.
+pub(crate) fn make(
+    door: &Door<'_>,
+    draft: &mut Draft<'_>,
+    place: Place,
+    mut spec: Value,
+) -> Result<(Arc<Object>, Arc<Object>), Error> {
+    let tenant = place.tenant.unwrap_or(ObjectId::NIL);
     fill_size(door, &mut spec)?;
     fill_user_group(door, &mut spec, tenant)?;
     let spec = parse_spec::<VirtualMachineSpec>(&spec)?;
@@ -47,7 +64,7 @@ pub(crate) fn run<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
     let vm = draft.create::<VirtualMachine>(place, spec, status)?;
     let action = verb::<VirtualMachine>("create");
     let operation = draft.begin(&action, &vm, 0, "waits for a host", OPERATION_MAX)?;
-    Ok((draft, Outcome::new(action, 202, vm).operation(operation)))
+    Ok((vm, operation))
 }
 
 /// A specification gives the sizes; then no others may be given.

@@ -8,11 +8,12 @@ use virtflow_model::kinds::operation::OperationState;
 use virtflow_model::kinds::virtual_machine::VmPhase;
 use virtflow_model::{Action, Kind, Permission};
 use virtflow_state::Object;
-use virtflow_types::{Error, ObjectId};
+use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use super::{Done, Outcome};
 use crate::door::Door;
 use crate::draft::Draft;
+use crate::explain::call;
 use crate::limits::DELETING_MAX;
 use crate::operations::{End, unfinished, verb};
 use crate::request::Delete;
@@ -26,9 +27,39 @@ pub(crate) fn run<'a>(door: &Door<'a>, delete: &Delete) -> Done<'a> {
     let tenant = door.tenant(delete.tenant.as_deref())?;
     let vm = door.find(Kind::VirtualMachine, &delete.target, tenant)?;
     let permission = Permission::new(Kind::VirtualMachine, Action::Delete);
-    let mut draft = door.draft_for(permission, &vm)?;
+    let draft = door.draft_for(permission, &vm)?;
     door.refuse_if_read_only(vm.tenant)?;
     door.check_generation(&vm)?;
+    refuse_while_needed(&draft, &vm, None)?;
+    begin(door, draft, vm)
+}
+
+/// What somebody made of a VM keeps it, until they let it go; but for what lets it go now.
+pub(crate) fn refuse_while_needed(
+    draft: &Draft<'_>,
+    vm: &Object,
+    but: Option<ObjectId>,
+) -> Result<(), Error> {
+    let state = draft.state;
+    let linking = state.linking_to(vm.id).filter(|id| Some(*id) != but);
+    let linking = linking.filter_map(|id| state.get(id));
+    for object in linking {
+        let advice = match Kind::parse(&object.kind) {
+            Some(Kind::Instance) => "delete the instance; its VM goes with it",
+            Some(Kind::Snapshot | Kind::BastionClusterAssociation) => "delete it first",
+            _ => continue,
+        };
+        return Err(Error::new(
+            ErrorCode::InUse,
+            format!("{} is needed by {}", call(vm), call(object)),
+        )
+        .advise(advice));
+    }
+    Ok(())
+}
+
+/// Begins the end of a VM, with an operation. Whoever asks was admitted.
+pub(crate) fn begin<'a>(door: &Door<'a>, mut draft: Draft<'a>, vm: Arc<Object>) -> Done<'a> {
     let action = verb::<VirtualMachine>("delete");
     if decoded::<VirtualMachine>(&vm)?.status.phase == VmPhase::Deleting {
         let running = unfinished(door.state, vm.id).into_iter().next();

@@ -118,7 +118,14 @@ fn a_role_that_is_built_in_since_this_version_is_made_unless_people_have_one_of_
     world.loops();
     assert_eq!(
         permissions(&world, "namespace_admin"),
-        ["virtual_machine.read", "operation.read", "tenant.read"]
+        [
+            "namespace.read",
+            "namespace.update",
+            "namespace.manage",
+            "virtual_machine.read",
+            "operation.read",
+            "tenant.read"
+        ]
     );
     assert_eq!(permissions(&world, "viewer"), ["virtual_machine.read"]);
     let made = world.named(Kind::Role, "namespace_admin");

@@ -5,14 +5,21 @@
 //! A kind with such rules has a file here and an arm below.
 
 mod authored;
+mod billing;
 mod cloud_box;
+mod config;
 mod maintainer;
+mod ontology;
 mod qa;
 mod resource_maintainer;
 mod role;
+mod sets;
+mod template_version;
 pub(super) mod user_group;
 mod user_group_member;
 mod virtual_machine;
+
+pub(crate) use template_version::latest_of;
 
 use serde_json::Value;
 use virtflow_model::Kind;
@@ -20,7 +27,7 @@ use virtflow_state::Object;
 use virtflow_types::{Error, ObjectId};
 
 use crate::door::Door;
-use crate::draft::Draft;
+use crate::draft::{Draft, Place};
 
 /// What is about to be written.
 pub(crate) struct Writing<'w, 'a> {
@@ -52,15 +59,35 @@ pub(crate) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
         Kind::UserGroup => user_group::on_write(&writing),
         Kind::UserGroupMember => user_group_member::on_write(&writing),
         Kind::VirtualMachine => virtual_machine::on_write(&writing),
+        Kind::TemplateVersion => template_version::on_write(writing),
+        Kind::InstanceSetMember | Kind::Snapshot | Kind::BastionClusterAssociation => {
+            sets::on_write(&writing)
+        }
+        Kind::SystemConfig | Kind::TenantConfig | Kind::UserConfig => config::on_write(&writing),
+        Kind::Ontology => ontology::on_write(writing),
         _ => Ok(()),
     }
 }
 
-/// Changes in the draft what goes with an object that people delete, or refuses.
+/// Fills in, before its validation, what an object that is being made gets by itself.
+pub(crate) fn complete(door: &Door<'_>, kind: Kind, place: &Place, spec: &mut Value) {
+    match kind {
+        Kind::TemplateVersion => template_version::complete(door, place, spec),
+        Kind::Ontology => ontology::complete(door, place, spec),
+        _ => {}
+    }
+}
+
+/// Changes in the draft what goes with an object that people delete, or refuses what must stay though nothing links
+/// to it. What goes with its parent is not asked.
 pub(crate) fn on_delete(draft: &mut Draft<'_>, kind: Kind, object: &Object) -> Result<(), Error> {
     match kind {
+        Kind::BillingPeriod => billing::on_delete(object),
         Kind::Maintainer => maintainer::on_delete(draft, object.id),
+        Kind::Ontology => ontology::on_delete(draft.state, object),
         Kind::QaAnswer => qa::on_delete(draft, object),
+        Kind::SystemConfig => config::on_delete(draft.state, object),
+        Kind::TemplateVersion => template_version::on_delete(draft, object),
         _ => Ok(()),
     }
 }

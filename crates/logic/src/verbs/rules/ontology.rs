@@ -1,0 +1,90 @@
+//! Ontologies: one version of a name is the default, and what one inherits from exists.
+
+use serde::Deserialize;
+use serde_json::Value;
+use virtflow_model::kinds::Ontology;
+use virtflow_model::kinds::ontology::{OntologySpec, OntologyType, default_key, line};
+use virtflow_model::{Kind, key, space};
+use virtflow_state::{Object, State};
+use virtflow_types::{Error, ErrorCode, ObjectId};
+
+use super::Writing;
+use crate::door::Door;
+use crate::draft::{Place, internal};
+use crate::typed::decoded;
+
+fn default_of<'a>(
+    state: &'a State,
+    tenant: Option<ObjectId>,
+    spec: &OntologySpec,
+) -> Option<&'a Object> {
+    let at = default_key(tenant, spec);
+    state
+        .holder(space::SINGLE, at.as_bytes())
+        .map(|object| &**object)
+}
+
+/// The first version of a name is its default by itself.
+pub(super) fn complete(door: &Door<'_>, place: &Place, spec: &mut Value) {
+    // What cannot be read yet is refused right after, with the path of what is wrong.
+    if let Ok(typed) = OntologySpec::deserialize(&*spec)
+        && default_of(door.state, place.tenant, &typed).is_none()
+    {
+        spec["default_version"] = true.into();
+    }
+}
+
+pub(super) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
+    let spec = OntologySpec::deserialize(writing.new)
+        .map_err(|error| internal(format!("an ontology: {error}")))?;
+    let state = writing.door.state;
+    if writing.tenant.is_none() && spec.ontology_type == OntologyType::Major {
+        return Err(Error::invalid(
+            "spec.type",
+            "an ontology of type `major` is a tenant's; only `base` and `domain` are for all",
+        ));
+    }
+    if writing.old.is_none() {
+        for id in &spec.inherits_from {
+            inherited(&writing, *id)?;
+        }
+    }
+    if spec.default_version
+        && let Some(former) = default_of(state, writing.tenant, &spec)
+        && Some(former.id) != writing.id
+    {
+        let former = former.id;
+        writing
+            .draft
+            .update::<Ontology>(former, |spec, _| spec.default_version = false)?;
+    }
+    Ok(())
+}
+
+/// It exists for the asker, and is the tenant's own or for all.
+fn inherited(writing: &Writing<'_, '_>, id: ObjectId) -> Result<(), Error> {
+    let missing = || {
+        Error::invalid("spec.inherits_from", format!("there is no ontology {id}"))
+            .advise("name ids of your tenant's ontologies or of global ones")
+    };
+    let found = writing.door.state.get(id).ok_or_else(missing)?;
+    let of_all = found.tenant.is_none();
+    let is_there = found.kind == Kind::Ontology.name()
+        && (of_all || found.tenant == writing.tenant)
+        && writing.door.sees(found);
+    if is_there { Ok(()) } else { Err(missing()) }
+}
+
+/// The default goes last.
+pub(super) fn on_delete(state: &State, object: &Object) -> Result<(), Error> {
+    let spec = &decoded::<Ontology>(object)?.spec;
+    let versions = state.by_key(key::ONTOLOGY, &line(object.tenant, spec), None);
+    if spec.default_version && versions.take(2).count() > 1 {
+        return Err(Error::new(
+            ErrorCode::Conflict,
+            format!("version {} is the default of its name", spec.version),
+        )
+        .advise("make another version the default first"));
+    }
+    Ok(())
+}

@@ -1,0 +1,100 @@
+//! What several kinds check in the same way.
+
+use std::collections::BTreeMap;
+
+use ipnet::IpNet;
+use serde_json::{Map, Value};
+
+use crate::Invalid;
+
+/// Largest free-form JSON that an object keeps, in bytes.
+pub(crate) const JSON_BYTES_MAX: usize = 16 * 1024;
+
+/// A semantic version: `1.31.0`, without a `v`.
+pub(crate) fn version(field: &str, text: &str) -> Result<(), Invalid> {
+    Invalid::text(field, text, 64)?;
+    semver::Version::parse(text).map(drop).map_err(|error| {
+        let problem = format!("`{text}` is no semantic version such as 1.31.0: {error}");
+        Invalid::new(field, problem)
+    })
+}
+
+/// A network such as `10.244.0.0/16`, with no bits set beyond its prefix.
+pub(crate) fn network(field: &str, text: &str) -> Result<IpNet, Invalid> {
+    Invalid::text(field, text, 64)?;
+    let net: IpNet = text.parse().map_err(|_| {
+        Invalid::new(
+            field,
+            format!("`{text}` is no network such as 10.244.0.0/16"),
+        )
+    })?;
+    if net != net.trunc() {
+        let problem = format!(
+            "has bits set beyond its prefix; did you mean {}?",
+            net.trunc()
+        );
+        return Err(Invalid::new(field, problem));
+    }
+    Ok(net)
+}
+
+/// Kubernetes' labels and annotations: keys may have a prefix and a slash.
+pub(crate) fn marks(
+    field: &str,
+    marks: &BTreeMap<String, String>,
+    value_max: usize,
+) -> Result<(), Invalid> {
+    if marks.len() > 64 {
+        return Err(Invalid::new(
+            field,
+            format!("has {}, at most 64 are allowed", marks.len()),
+        ));
+    }
+    for (key, value) in marks {
+        let printable = key
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "-_./".contains(c));
+        if key.is_empty() || key.len() > 253 || !printable {
+            let problem = format!("`{key}` is no key: 1 to 253 of a-z A-Z 0-9 `-` `_` `.` `/`");
+            return Err(Invalid::new(field, problem));
+        }
+        Invalid::text(field, value, value_max)?;
+    }
+    Ok(())
+}
+
+/// A currency's code, `EUR`.
+pub(crate) fn currency(field: &str, text: &str) -> Result<(), Invalid> {
+    if text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase()) {
+        return Ok(());
+    }
+    Err(Invalid::new(
+        field,
+        format!("`{text}` is no currency's code such as EUR"),
+    ))
+}
+
+/// A bounded number of short texts.
+pub(crate) fn words(field: &str, words: &[String], most: usize) -> Result<(), Invalid> {
+    if words.len() > most {
+        let problem = format!("has {}, at most {most} are allowed", words.len());
+        return Err(Invalid::new(field, problem));
+    }
+    for word in words {
+        if word.is_empty() {
+            return Err(Invalid::new(field, "has an empty entry"));
+        }
+        Invalid::text(field, word, 128)?;
+    }
+    Ok(())
+}
+
+/// Free-form JSON of a bounded size.
+pub(crate) fn json(field: &str, value: &Map<String, Value>) -> Result<(), Invalid> {
+    let bytes = serde_json::to_string(value).map_or(usize::MAX, |text| text.len());
+    if bytes > JSON_BYTES_MAX {
+        let problem = format!("has {bytes} bytes as JSON, at most {JSON_BYTES_MAX} are allowed");
+        return Err(Invalid::new(field, problem));
+    }
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! An instance: what a tenant asked for, from a template or a specification. One that shares its host is
+//! realised by one VM of the same name, which is made and goes with it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use virtflow_types::ObjectId;
+
+use super::baremetal::Rental;
+use crate::print::space;
+use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
+
+/// An instance.
+#[derive(Debug)]
+pub enum Instance {}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct InstanceSpec {
+    /// The template; its latest version is taken unless one is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_id: Option<ObjectId>,
+    /// The version of the template it was made from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub template_version_id: Option<ObjectId>,
+    /// The specification its size came from, where no template gave it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub specification_id: Option<ObjectId>,
+    /// The only group of hosts it may run in; absent: any that the tenant has a quota in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub group_id: Option<ObjectId>,
+    /// `shared`: a VM beside others. `exclusive`: a whole host, which is not available yet.
+    #[serde(default)]
+    pub rental: Rental,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// What it became.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceStatus {
+    /// The VM that realises it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm_id: Option<ObjectId>,
+}
+
+impl Resource for Instance {
+    const KIND: Kind = Kind::Instance;
+    const SCOPE: Scope = Scope::Tenant;
+    const RULES: Rules = Rules {
+        references: &[
+            Reference::to("template", Kind::Template),
+            Reference::to("template_version", Kind::TemplateVersion),
+            Reference::to("specification", Kind::VirtualMachineSpecification),
+            Reference::to("group", Kind::BaremetalGroup),
+        ],
+        create: ByPeople::ByVerb,
+        delete: ByPeople::ByVerb,
+        ..Rules::plain("What a tenant asked for, realised by a VM")
+    };
+    type Spec = InstanceSpec;
+    type Status = InstanceStatus;
+
+    fn example() -> InstanceSpec {
+        InstanceSpec {
+            specification_id: Some(ObjectId::from_u128(1)),
+            ..InstanceSpec::default()
+        }
+    }
+    fn validate(spec: &InstanceSpec) -> Result<(), Invalid> {
+        match (spec.template_version_id, spec.specification_id) {
+            (Some(_), None) | (None, Some(_)) => {}
+            (None, None) => {
+                return Err(Invalid::new(
+                    "template_version_id",
+                    "name a template, a version of one, or a specification",
+                ));
+            }
+            (Some(_), Some(_)) => {
+                return Err(Invalid::new(
+                    "specification_id",
+                    "the template gives the size; leave one of them out",
+                ));
+            }
+        }
+        if spec.rental == Rental::Exclusive {
+            return Err(Invalid::new(
+                "rental",
+                "a whole host cannot be rented yet; leave it at `shared`",
+            ));
+        }
+        Invalid::text("description", &spec.description, 1024)
+    }
+    fn validate_update(old: &InstanceSpec, new: &InstanceSpec) -> Result<(), Invalid> {
+        let description = new.description.clone();
+        if (InstanceSpec { description, ..old.clone() }) != *new {
+            return Err(Invalid::new(
+                "template_version_id",
+                "only the description of an instance changes; make another instance",
+            ));
+        }
+        Self::validate(new)
+    }
+    /// Linked to its VM, so that the VM does not go before it. Not to what it was made from: that may go.
+    fn print(_: &Meta, spec: &InstanceSpec, status: &InstanceStatus, print: &mut Print) {
+        print.link(spec.group_id);
+        if let Some(vm) = status.vm_id {
+            print.link(vm);
+            print.claim(space::PAIR, format!("instance/{vm}"));
+        }
+    }
+}

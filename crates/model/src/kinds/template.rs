@@ -1,0 +1,108 @@
+//! A template: what instances are made from, in versions.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::virtual_machine::validate_labels;
+use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope};
+
+/// A template.
+#[derive(Debug)]
+pub enum Template {}
+
+/// Who may see it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Visibility {
+    /// Those who may read templates of its tenant.
+    #[default]
+    Private,
+    /// Meant for groups of users; seen like a private one.
+    GroupSpecific,
+    /// Whoever may read templates anywhere, in every tenant.
+    Public,
+}
+
+/// Whether it may be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplateState {
+    /// May be chosen.
+    #[default]
+    Active,
+    /// Gets new versions, but no new instances.
+    Deprecated,
+    /// Gets neither.
+    Archived,
+}
+
+/// What it is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UseCase {
+    /// Training or serving models.
+    AiApplication,
+    /// Rendering.
+    GraphicsRendering,
+    /// Games and the like.
+    GamingHighPerformance,
+    /// Office work.
+    LightweightOffice,
+    /// Web servers.
+    WebServer,
+    /// Databases.
+    Database,
+    /// Development.
+    Development,
+    /// Anything.
+    #[default]
+    General,
+}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateSpec {
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+    /// What it is for.
+    #[serde(default)]
+    pub use_case: UseCase,
+    /// Who may see it and its versions.
+    #[serde(default)]
+    pub visibility: Visibility,
+    /// Whether it may be chosen.
+    #[serde(default)]
+    pub state: TemplateState,
+    /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
+}
+
+/// Nothing is observed of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TemplateStatus {}
+
+impl Resource for Template {
+    const KIND: Kind = Kind::Template;
+    const SCOPE: Scope = Scope::Tenant;
+    const RULES: Rules = Rules::plain("What instances are made from, in versions");
+    type Spec = TemplateSpec;
+    type Status = TemplateStatus;
+
+    fn example() -> TemplateSpec {
+        TemplateSpec {
+            description: "Two cores for a web server".into(),
+            use_case: UseCase::WebServer,
+            ..TemplateSpec::default()
+        }
+    }
+    fn validate(spec: &TemplateSpec) -> Result<(), Invalid> {
+        Invalid::text("description", &spec.description, 1024)?;
+        validate_labels(&spec.labels)
+    }
+    fn print(_: &Meta, _: &TemplateSpec, _: &TemplateStatus, _: &mut Print) {}
+}

@@ -1,0 +1,95 @@
+//! A version of a template: sizes that never change. Exactly one version of a template is the latest.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use virtflow_types::ObjectId;
+
+use super::virtual_machine::validate_size;
+use crate::print::space;
+use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
+
+/// A version of a template; its name is the version.
+#[derive(Debug)]
+pub enum TemplateVersion {}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TemplateVersionSpec {
+    /// The template.
+    pub template_id: ObjectId,
+    /// Whether it is what the template stands for. A template's first version is; making another the latest
+    /// makes the former step back.
+    #[serde(default)]
+    pub latest: bool,
+    /// Whole vCPUs.
+    pub cpu_cores: u32,
+    /// MiB.
+    pub memory_mib: u64,
+    /// GiB.
+    pub storage_gib: u64,
+    /// Number of GPUs.
+    #[serde(default)]
+    pub gpu_count: u32,
+    /// What is new in it, for people.
+    #[serde(default)]
+    pub changelog: String,
+}
+
+/// Nothing is observed of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TemplateVersionStatus {}
+
+impl Resource for TemplateVersion {
+    const KIND: Kind = Kind::TemplateVersion;
+    const SCOPE: Scope = Scope::Tenant;
+    const RULES: Rules = Rules {
+        references: &[Reference::under("template", Kind::Template)],
+        cascades: true,
+        ..Rules::plain("Sizes under a template's name, which never change")
+    };
+    type Spec = TemplateVersionSpec;
+    type Status = TemplateVersionStatus;
+
+    fn example() -> TemplateVersionSpec {
+        TemplateVersionSpec {
+            template_id: ObjectId::from_u128(1),
+            latest: true,
+            cpu_cores: 2,
+            memory_mib: 4096,
+            storage_gib: 40,
+            gpu_count: 0,
+            changelog: "More memory".into(),
+        }
+    }
+    fn validate(spec: &TemplateVersionSpec) -> Result<(), Invalid> {
+        validate_size(spec.cpu_cores, spec.memory_mib, spec.storage_gib)?;
+        Invalid::outside("gpu_count", u64::from(spec.gpu_count), 0, 64)?;
+        Invalid::text("changelog", &spec.changelog, 1024)
+    }
+    fn validate_update(
+        old: &TemplateVersionSpec,
+        new: &TemplateVersionSpec,
+    ) -> Result<(), Invalid> {
+        let latest = new.latest;
+        if (TemplateVersionSpec { latest, ..old.clone() }) != *new {
+            return Err(Invalid::new(
+                "cpu_cores",
+                "a version does not change but for `latest`; make another version",
+            ));
+        }
+        if old.latest && !new.latest {
+            return Err(Invalid::new(
+                "latest",
+                "one version is always the latest; make another one the latest instead",
+            ));
+        }
+        Ok(())
+    }
+    fn print(meta: &Meta, spec: &TemplateVersionSpec, _: &Self::Status, print: &mut Print) {
+        if spec.latest {
+            let template = meta.parent.unwrap_or(spec.template_id);
+            print.claim(space::SINGLE, format!("latest/{template}"));
+        }
+    }
+}

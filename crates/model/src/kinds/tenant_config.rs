@@ -1,0 +1,74 @@
+//! How a tenant narrows the cloud's configuration of a scope.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::config::{self, Values, scope_key};
+use crate::print::{key, space};
+use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope};
+
+/// A layer of a tenant's.
+#[derive(Debug)]
+pub enum TenantConfig {}
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TenantConfigSpec {
+    /// What it configures; the cloud has an active configuration of that scope.
+    pub scope: String,
+    /// A part of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sub_scope: Option<String>,
+    /// Whether it holds; one of a scope and sub-scope does.
+    #[serde(default = "config::active")]
+    pub active: bool,
+    /// Fields with their values, within what the layers above allow; up to 16 KiB of JSON.
+    #[serde(default)]
+    pub values: Values,
+    /// For people.
+    #[serde(default)]
+    pub description: String,
+}
+
+/// Nothing is observed of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct TenantConfigStatus {}
+
+impl Resource for TenantConfig {
+    const KIND: Kind = Kind::TenantConfig;
+    const SCOPE: Scope = Scope::Tenant;
+    const NAMED: bool = false;
+    const RULES: Rules = Rules::plain("How a tenant narrows the configuration of a scope");
+    type Spec = TenantConfigSpec;
+    type Status = TenantConfigStatus;
+
+    fn example() -> TenantConfigSpec {
+        TenantConfigSpec {
+            scope: "genai.policy".into(),
+            sub_scope: None,
+            active: true,
+            values: Values::from_iter([("allowed_models".into(), serde_json::json!(["small"]))]),
+            description: String::new(),
+        }
+    }
+    fn validate(spec: &TenantConfigSpec) -> Result<(), Invalid> {
+        config::check_layer(&spec.scope, spec.sub_scope.as_deref(), &spec.values)?;
+        Invalid::text("description", &spec.description, 1024)
+    }
+    fn validate_update(old: &TenantConfigSpec, new: &TenantConfigSpec) -> Result<(), Invalid> {
+        if old.scope != new.scope || old.sub_scope != new.sub_scope {
+            return Err(Invalid::new("scope", "does not change; make another for that scope"));
+        }
+        Self::validate(new)
+    }
+    fn print(meta: &Meta, spec: &TenantConfigSpec, _: &TenantConfigStatus, print: &mut Print) {
+        let at = scope_key(&spec.scope, spec.sub_scope.as_deref());
+        if let Some(whose) = meta.tenant
+            && spec.active
+        {
+            print.claim(space::CONFIG, format!("tenant/{whose}/{at}"));
+        }
+        print.key(key::CONFIG_SCOPE, format!("tenant_config/{at}"));
+    }
+}
