@@ -83,7 +83,20 @@ impl Draft<'_> {
     pub(crate) fn remove_vm(&mut self, vm: &Object) -> Result<(), Error> {
         self.delete_bindings_over(vm.id)?;
         let state = self.state;
-        let hanging: Vec<ObjectId> = state.linking_to(vm.id).take(CASCADE_MAX + 1).collect();
+        let goes_along = |id: &ObjectId| {
+            let kind = state.get(*id).and_then(|object| Kind::parse(&object.kind));
+            matches!(
+                kind,
+                Some(
+                    Kind::Instance
+                        | Kind::InstanceSetMember
+                        | Kind::Snapshot
+                        | Kind::BastionClusterAssociation
+                )
+            )
+        };
+        let hanging = state.linking_to(vm.id).filter(goes_along);
+        let hanging: Vec<ObjectId> = hanging.take(CASCADE_MAX + 1).collect();
         if hanging.len() > CASCADE_MAX {
             return Err(internal(format!(
                 "more than {CASCADE_MAX} objects hang on VM {}; delete some of them first",

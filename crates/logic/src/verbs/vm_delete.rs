@@ -46,8 +46,9 @@ pub(crate) fn refuse_while_needed(
     for object in linking {
         let advice = match Kind::parse(&object.kind) {
             Some(Kind::Instance) => "delete the instance; its VM goes with it",
-            Some(Kind::Snapshot | Kind::BastionClusterAssociation) => "delete it first",
-            _ => continue,
+            // These are about the VM and nothing without it.
+            Some(Kind::RoleBinding | Kind::InstanceSetMember) => continue,
+            _ => "delete it first",
         };
         return Err(Error::new(
             ErrorCode::InUse,

@@ -16,7 +16,7 @@ fn schema() -> Value {
         "allowed_models": {"merge": "subset"},
         "default_fallback": {"merge": "override"},
         "extra_models": {"merge": "append"},
-        "api_key": {"secret": true},
+        "api_key": {"merge": "override", "secret": true},
     })
 }
 
