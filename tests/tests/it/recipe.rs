@@ -77,6 +77,10 @@ fn a_kind_is_one_file_and_one_line() {
         .args(["--lib", "--quiet"])
         .current_dir(&sources)
         .env("CARGO_TARGET_DIR", place.join("target"))
+        // Nobody debugs it, and it is built once.
+        .env("CARGO_PROFILE_DEV_DEBUG", "0")
+        .env("CARGO_PROFILE_TEST_DEBUG", "0")
+        .env("CARGO_INCREMENTAL", "0")
         .output()
         .unwrap();
     let told = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
