@@ -236,6 +236,8 @@ impl<'a> Door<'a> {
                     }
                 }
             }
+            // Public addresses are there for every tenant.
+            Kind::IpPool => target.shared = object.tenant.is_none(),
             _ => {}
         }
         target

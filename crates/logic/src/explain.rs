@@ -1,6 +1,7 @@
 //! What the state refused, told in the words of whoever asked.
 
 use serde_json::json;
+use virtflow_model::net::Address;
 use virtflow_model::{Kind, dimension, space};
 use virtflow_state::{Changeset, Object, Op, Refused, State};
 use virtflow_types::{AccountKey, Error, ErrorCode, ObjectId};
@@ -98,6 +99,8 @@ impl Explainer<'_> {
                 format!("the idempotency key `{value}` is in use by a request of the same moment"),
                 "repeat the request with the same key to get its answer",
             )
+        } else if let Some(network) = network_claimed(space, lo) {
+            network
         } else {
             match space {
                 space::SERIAL_NUMBER => (
@@ -154,6 +157,48 @@ impl Explainer<'_> {
             None => format!("object {id}"),
         }
     }
+}
+
+/// Ranges, addresses and numbers of networks, which are no text.
+fn network_claimed(space: &str, lo: &[u8]) -> Option<(String, &'static str)> {
+    let number = || lo.iter().fold(0u128, |n, byte| n << 8 | u128::from(*byte));
+    let address = || Address::from_number(number());
+    let told = match space {
+        space::VPC_VLAN => (
+            format!("VLAN {} carries another VPC", number()),
+            "choose another VLAN, or a VNI: there are more of them",
+        ),
+        space::VNI => (
+            format!("VNI {} carries another VPC", number()),
+            "choose another VNI",
+        ),
+        space::SUBNET_PLACE => (
+            "that subnet is another place's".to_owned(),
+            "choose another subnet, or take it from that place first",
+        ),
+        _ => match space.split_once('/')?.0 {
+            "subnet" => (
+                format!(
+                    "the block that begins at {} overlaps another subnet's",
+                    address()
+                ),
+                "choose a block that no other subnet has a part of",
+            ),
+            "ip_pool" => (
+                format!(
+                    "the range that begins at {} overlaps another pool's",
+                    address()
+                ),
+                "choose a range that no other pool has a part of",
+            ),
+            "address" => (
+                format!("the address {} is taken", address()),
+                "choose another address; a subnet's own, its gateway's and the one for all are never given",
+            ),
+            _ => return None,
+        },
+    };
+    Some(told)
 }
 
 /// `virtual_machine web-1`, or the id where there is no name.

@@ -52,6 +52,8 @@ pub const SESSIONS_PER_USER_MAX: usize = 50;
 pub const API_TOKENS_PER_USER_MAX: usize = 100;
 /// Role bindings of one user.
 pub const BINDINGS_PER_USER_MAX: usize = 200;
+/// Addresses of one VM: so many go back to their pools in one step when it goes.
+pub const ADDRESSES_PER_VM_MAX: usize = 64;
 /// Objects that a deletion takes along in its own changeset; what holds more is emptied by a loop.
 pub const CASCADE_MAX: usize = 200;
 /// Objects that one list call looks at; a filter that matches less often yields a short page and a cursor.

@@ -5,11 +5,14 @@ use std::sync::Arc;
 
 use virtflow_model::kinds::baremetal::{BaremetalSpec, HostState};
 use virtflow_model::kinds::baremetal_group::{BaremetalGroupSpec, GroupState};
+use virtflow_model::kinds::ip_pool::{IpPoolSpec, PoolState};
+use virtflow_model::kinds::subnet::SubnetSpec;
 use virtflow_model::kinds::tenant::{TenantSpec, TenantState, TenantStatus};
 use virtflow_model::kinds::user::UserStatus;
 use virtflow_model::kinds::virtual_machine_specification::{
     SpecificationState, VirtualMachineSpecificationSpec,
 };
+use virtflow_model::kinds::vpc::{NetworkState, VpcSpec};
 use virtflow_model::{Kind, Meta, Resource, Stamps, StoredStatus};
 use virtflow_state::Object;
 use virtflow_types::{Error, ErrorCode, Footprint};
@@ -155,6 +158,19 @@ fn is_closed<R: Resource>(spec: &R::Spec, status: &R::Status) -> bool {
     }
     if let Some(size) = spec.downcast_ref::<VirtualMachineSpecificationSpec>() {
         return size.state == SpecificationState::Deprecated;
+    }
+    is_network_closed(spec)
+}
+
+fn is_network_closed(spec: &dyn Any) -> bool {
+    if let Some(vpc) = spec.downcast_ref::<VpcSpec>() {
+        return vpc.state == NetworkState::Disabled;
+    }
+    if let Some(subnet) = spec.downcast_ref::<SubnetSpec>() {
+        return subnet.state == NetworkState::Disabled;
+    }
+    if let Some(pool) = spec.downcast_ref::<IpPoolSpec>() {
+        return pool.state != PoolState::Active;
     }
     false
 }

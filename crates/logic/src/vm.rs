@@ -78,8 +78,9 @@ pub(crate) fn is_online(state: &State, host: ObjectId) -> bool {
 }
 
 impl Draft<'_> {
-    /// The VM is gone: its row, and the bindings that were scoped to it alone.
+    /// The VM is gone: its row, and the bindings that were scoped to it alone; its addresses go back.
     pub(crate) fn remove_vm(&mut self, vm: &Object) -> Result<(), Error> {
+        self.release_addresses_of(vm.id)?;
         self.delete_bindings_over(vm.id)?;
         self.delete(vm.id);
         Ok(())

@@ -71,6 +71,11 @@ kinds! {
     controller::Controller = "controller", "controllers", [];
     residue::Residue = "residue", "residues", [];
     idempotency_key::IdempotencyKey = "idempotency_key", "idempotency_keys", [];
+    vpc::Vpc = "vpc", "vpcs", [];
+    subnet::Subnet = "subnet", "subnets", [];
+    place::Place = "place", "places", [];
+    ip_pool::IpPool = "ip_pool", "ip_pools", [];
+    ip_address::IpAddress = "ip_address", "ip_addresses", ["ip", "ips"];
 }
 
 impl Kind {

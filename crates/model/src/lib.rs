@@ -11,12 +11,14 @@ mod fuzz;
 mod invalid;
 pub mod kinds;
 mod meta;
+pub mod net;
 mod permission;
 mod print;
 mod resource;
 mod rules;
 mod schema;
 mod sizes;
+mod unrealised;
 
 pub use invalid::Invalid;
 pub use kinds::Kind;
@@ -27,6 +29,7 @@ pub use resource::{PerKind, Resource, Scope};
 pub use rules::{ByPeople, Owner, Reference, Rules, Tie};
 pub use schema::schema_of;
 pub use sizes::Amounts;
+pub use unrealised::{Unrealised, UnrealisedPhase, UnrealisedReason};
 
 #[cfg(test)]
 #[global_allocator]

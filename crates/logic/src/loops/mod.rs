@@ -6,6 +6,7 @@
 mod agenda;
 mod dangling;
 mod deadlines;
+mod leases;
 mod lost_hosts;
 mod nowhere;
 mod overcommit;
@@ -26,6 +27,7 @@ pub use agenda::{Agenda, Watching};
 pub use dangling::dangling;
 pub(crate) use deadlines::DEADLINE_EXCEEDED;
 pub use deadlines::{deadlines, overdue};
+pub use leases::leases;
 pub use lost_hosts::lost_hosts;
 pub(crate) use lost_hosts::{lose_vm, unsettled};
 pub(crate) use nowhere::nowhere;
@@ -49,10 +51,15 @@ pub const ALL: &[(&str, Pass)] = &[
     ("user_deletions", user_deletions),
     ("dangling", dangling),
     ("retire", retire),
+    ("leases", leases),
 ];
 
 /// Those of [`ALL`] that time gives something to do: they look at what has a deadline.
-pub const TIMED: &[(&str, Pass)] = &[("deadlines", deadlines), ("retire", retire)];
+pub const TIMED: &[(&str, Pass)] = &[
+    ("deadlines", deadlines),
+    ("retire", retire),
+    ("leases", leases),
+];
 
 /// Those of [`ALL`] that need not look at everything in each pass: an [`Agenda`] tells them at what.
 pub const WATCHING: &[Watching] = &[

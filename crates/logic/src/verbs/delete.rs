@@ -7,7 +7,7 @@ use virtflow_model::{Action, ByPeople, Kind, Permission};
 use virtflow_state::Object;
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
-use super::{Done, Outcome, controller, host, tenant, user, vm_delete};
+use super::{Done, Outcome, controller, host, rules, tenant, user, vm_delete};
 use crate::door::Door;
 use crate::draft::Draft;
 use crate::limits::CASCADE_MAX;
@@ -40,6 +40,7 @@ fn plain<'a>(door: &Door<'a>, delete: &Delete) -> Done<'a> {
         return Err(Error::new(ErrorCode::Conflict, "built-in roles stay")
             .advise("make it inactive where it is bound: delete its bindings"));
     }
+    rules::on_delete(&mut draft, delete.kind, &object)?;
     draft.delete_bindings_over(object.id)?;
     delete_children(&mut draft, object.id)?;
     draft.delete(object.id);

@@ -2,9 +2,14 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod addresses;
+mod addresses_random;
 mod credentials;
 mod hosts;
+mod net;
+mod networks;
 mod placing;
+mod pools;
 mod random;
 mod reading;
 mod requests;

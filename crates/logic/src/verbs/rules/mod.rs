@@ -4,11 +4,15 @@
 //!
 //! A kind with such rules has a file here and an arm below.
 
+mod ip_address;
+mod ip_pool;
 mod role;
+mod subnet;
 mod virtual_machine;
 
 use serde_json::Value;
 use virtflow_model::Kind;
+use virtflow_state::Object;
 use virtflow_types::{Error, ObjectId};
 
 use crate::door::Door;
@@ -33,8 +37,21 @@ pub(crate) struct Writing<'w, 'a> {
 /// Refuses what the state forbids, and changes in the draft what goes with the change.
 pub(crate) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
     match writing.kind {
+        Kind::IpAddress => ip_address::on_write(&writing),
+        Kind::IpPool => ip_pool::on_write(&writing),
         Kind::Role => role::on_write(&writing),
+        Kind::Subnet => subnet::on_write(&writing),
         Kind::VirtualMachine => virtual_machine::on_write(&writing),
+        _ => Ok(()),
+    }
+}
+
+/// Refuses a deletion that somebody asks for, and deletes in the draft what goes along. What is needed by
+/// others is refused without it, by the state.
+pub(crate) fn on_delete(draft: &mut Draft<'_>, kind: Kind, object: &Object) -> Result<(), Error> {
+    match kind {
+        Kind::IpAddress => ip_address::on_delete(object),
+        Kind::IpPool => ip_pool::on_delete(draft, object),
         _ => Ok(()),
     }
 }
