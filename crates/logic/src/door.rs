@@ -4,9 +4,10 @@
 use std::sync::Arc;
 
 use serde_json::Value;
+use virtflow_model::kinds::image::Visibility;
 use virtflow_model::kinds::tenant::TenantState;
 use virtflow_model::kinds::{
-    BaremetalGroupTenantQuota, Residue, Role, RoleBinding, Tenant, User, VirtualMachine,
+    BaremetalGroupTenantQuota, Image, Residue, Role, RoleBinding, Tenant, User, VirtualMachine,
 };
 use virtflow_model::{Action, Kind, Owner, Permission, Tie, key, space};
 use virtflow_policy::{Decision, Grant, PermissionSet, Rights, Target, authorize};
@@ -238,9 +239,23 @@ impl<'a> Door<'a> {
             }
             // Public addresses are there for every tenant.
             Kind::IpPool => target.shared = object.tenant.is_none(),
+            Kind::Image | Kind::ImageVersion | Kind::ImageTag => {
+                target.shared = self.is_public_image(object);
+            }
             _ => {}
         }
         target
+    }
+
+    /// True for an image that all tenants see, and for what lies within one.
+    fn is_public_image(&self, object: &Object) -> bool {
+        let image = match object.parent {
+            Some(image) => self.state.get(image).map(|image| &**image),
+            None => Some(object),
+        };
+        image
+            .and_then(|image| decoded::<Image>(image).ok())
+            .is_some_and(|image| image.spec.visibility == Visibility::Public)
     }
 
     /// Refuses what would give more than the asker has: permissions over a scope.

@@ -122,6 +122,10 @@ impl Explainer<'_> {
                         "choose another VLAN",
                     )
                 }
+                space::LATEST => (
+                    "another version became the image's latest at the same moment".to_owned(),
+                    "read the image's versions again and repeat the request",
+                ),
                 space::PAIR => (
                     "there is one already for this pair".to_owned(),
                     "change or delete the one that is there",
@@ -243,6 +247,11 @@ pub(crate) fn over_limit(
             format!("{whose} has not enough {dimension}: {figures}"),
         )
         .advise("ask for less, or wait until something is deleted"),
+        Some(Kind::PrivateDataDisk) => Error::new(
+            ErrorCode::LimitExceeded,
+            format!("{whose} is attached to as many VMs as it may be: {figures}"),
+        )
+        .advise("detach it from another VM first, or share it with more by `max_attachments`"),
         _ if dimension == dimension::IDEMPOTENCY_KEYS => Error::new(
             ErrorCode::LimitExceeded,
             format!("too many idempotency keys at once: {figures}"),

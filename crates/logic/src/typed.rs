@@ -5,7 +5,10 @@ use std::sync::Arc;
 
 use virtflow_model::kinds::baremetal::{BaremetalSpec, HostState};
 use virtflow_model::kinds::baremetal_group::{BaremetalGroupSpec, GroupState};
+use virtflow_model::kinds::image::{ImageSpec, ImageState};
+use virtflow_model::kinds::image_version::ImageVersionSpec;
 use virtflow_model::kinds::ip_pool::{IpPoolSpec, PoolState};
+use virtflow_model::kinds::storage_pool::StoragePoolSpec;
 use virtflow_model::kinds::subnet::SubnetSpec;
 use virtflow_model::kinds::tenant::{TenantSpec, TenantState, TenantStatus};
 use virtflow_model::kinds::user::UserStatus;
@@ -159,7 +162,20 @@ fn is_closed<R: Resource>(spec: &R::Spec, status: &R::Status) -> bool {
     if let Some(size) = spec.downcast_ref::<VirtualMachineSpecificationSpec>() {
         return size.state == SpecificationState::Deprecated;
     }
-    is_network_closed(spec)
+    is_network_closed(spec) || is_storage_closed(spec)
+}
+
+fn is_storage_closed(spec: &dyn Any) -> bool {
+    if let Some(pool) = spec.downcast_ref::<StoragePoolSpec>() {
+        return pool.state != PoolState::Active;
+    }
+    if let Some(image) = spec.downcast_ref::<ImageSpec>() {
+        return image.state == ImageState::Archived;
+    }
+    if let Some(version) = spec.downcast_ref::<ImageVersionSpec>() {
+        return version.state == ImageState::Archived;
+    }
+    false
 }
 
 fn is_network_closed(spec: &dyn Any) -> bool {

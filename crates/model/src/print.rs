@@ -37,6 +37,8 @@ pub mod space {
     pub const VNI: &str = "vni";
     /// Subnets that are a place's.
     pub const SUBNET_PLACE: &str = "subnet_place";
+    /// The latest version of an image, by image.
+    pub const LATEST: &str = "latest";
     /// Ranges of subnets in a VPC; `None`: of the public ones of all.
     pub fn subnets(vpc: Option<ObjectId>) -> String {
         scoped("subnet", vpc)
@@ -73,6 +75,8 @@ pub mod dimension {
     pub const STORAGE_GIB: &str = "storage_gib";
     /// Number of VMs.
     pub const VMS: &str = "vms";
+    /// Number of VMs that have a disk.
+    pub const ATTACHMENTS: &str = "attachments";
     /// Number of idempotency keys of a principal.
     pub const IDEMPOTENCY_KEYS: &str = "idempotency_keys";
 }

@@ -1,4 +1,4 @@
-//! Deleting a VM: legal in every phase.
+//! Deleting a VM: legal in every phase, once no disk is attached to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +8,17 @@ use virtflow_model::kinds::operation::OperationState;
 use virtflow_model::kinds::virtual_machine::VmPhase;
 use virtflow_model::{Action, Kind, Permission};
 use virtflow_state::Object;
-use virtflow_types::{Error, ObjectId};
+use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use super::{Done, Outcome};
 use crate::door::Door;
 use crate::draft::Draft;
+use crate::explain::call;
 use crate::limits::DELETING_MAX;
 use crate::operations::{End, unfinished, verb};
 use crate::request::Delete;
 use crate::typed::decoded;
-use crate::vm::{allowed, enter, is_online};
+use crate::vm::{allowed, attachments_of, enter, is_online};
 
 /// How long the operation waits beyond the VM's own deadline, after which the VM goes in any case.
 const BEYOND_DEADLINE: Duration = Duration::from_secs(60);
@@ -35,6 +36,13 @@ pub(crate) fn run<'a>(door: &Door<'a>, delete: &Delete) -> Done<'a> {
         let mut outcome = Outcome::new(action, 202, vm);
         outcome.operation = running;
         return Ok((draft, outcome));
+    }
+    if let Some(attachment) = attachments_of(door.state, vm.id).first() {
+        return Err(Error::new(
+            ErrorCode::InUse,
+            format!("{} still has a disk attached", call(&vm)),
+        )
+        .advise(format!("delete the disk_attachment {attachment} first")));
     }
     let operation = draft.begin(
         &action,

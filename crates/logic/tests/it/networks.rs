@@ -208,11 +208,11 @@ fn public_subnets_are_the_clouds_matter() {
     world.create(Kind::Subnet, "p", public(a, "203.0.113.0/25"));
     let admin = world.admin;
     let error = world
-        .create_as(admin, Kind::Subnet, "p", public(b, "203.0.113.64/26"))
+        .create_as(admin, Kind::Subnet, "p", public(b, "203.0.113.32/27"))
         .unwrap_err();
     assert_eq!(error.code, ErrorCode::AlreadyExists);
     world
-        .create_as(bob, Kind::Subnet, "own", subnet(b, "203.0.113.64/26"))
+        .create_as(bob, Kind::Subnet, "own", subnet(b, "203.0.113.32/27"))
         .unwrap();
     world.create(Kind::Subnet, "p", public(b, "203.0.113.128/25"));
 }

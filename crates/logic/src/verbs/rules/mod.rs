@@ -4,8 +4,13 @@
 //!
 //! A kind with such rules has a file here and an arm below.
 
+mod disk_attachment;
+mod image;
+mod image_tag;
+mod image_version;
 mod ip_address;
 mod ip_pool;
+mod private_data_disk;
 mod role;
 mod subnet;
 mod virtual_machine;
@@ -35,10 +40,15 @@ pub(crate) struct Writing<'w, 'a> {
 }
 
 /// Refuses what the state forbids, and changes in the draft what goes with the change.
-pub(crate) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
+pub(crate) fn on_write(mut writing: Writing<'_, '_>) -> Result<(), Error> {
     match writing.kind {
+        Kind::DiskAttachment => disk_attachment::on_write(&writing),
+        Kind::Image => image::on_write(&writing),
+        Kind::ImageTag => image_tag::on_write(&writing),
+        Kind::ImageVersion => image_version::on_write(&mut writing),
         Kind::IpAddress => ip_address::on_write(&writing),
         Kind::IpPool => ip_pool::on_write(&writing),
+        Kind::PrivateDataDisk => private_data_disk::on_write(&writing),
         Kind::Role => role::on_write(&writing),
         Kind::Subnet => subnet::on_write(&writing),
         Kind::VirtualMachine => virtual_machine::on_write(&writing),
@@ -50,6 +60,8 @@ pub(crate) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
 /// others is refused without it, by the state.
 pub(crate) fn on_delete(draft: &mut Draft<'_>, kind: Kind, object: &Object) -> Result<(), Error> {
     match kind {
+        Kind::ImageTag => image_tag::on_delete(object),
+        Kind::ImageVersion => image_version::on_delete(draft.state, object),
         Kind::IpAddress => ip_address::on_delete(object),
         Kind::IpPool => ip_pool::on_delete(draft, object),
         _ => Ok(()),
