@@ -6,6 +6,7 @@
 //! newest state, where `logic` authorises them again.
 
 mod access_token;
+mod addresses;
 mod audit;
 mod auth;
 mod controllers;

@@ -10,8 +10,8 @@ use virtflow_pki::TokenPrefix;
 
 use super::write::DRY_RUN;
 use super::{
-    Api, audit, auth, controllers, hosts, kinds, openapi, operations, past, secrets, status,
-    tenants, vms,
+    Api, addresses, audit, auth, controllers, hosts, kinds, openapi, operations, past, secrets,
+    status, tenants, vms,
 };
 
 /// A route below `/api/v1`.
@@ -283,6 +283,11 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
             .query(&[DRY_RUN])
             .gives(Gives::One(Kind::Baremetal))
     };
+    let address = |verb: &str, handler, summary| {
+        Route::post(&of_one(verb), handler, summary)
+            .query(&["tenant"])
+            .gives(Gives::One(Kind::IpAddress))
+    };
     match kind {
         Kind::VirtualMachine => vec![
             power(
@@ -326,6 +331,38 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 "release-quarantine",
                 routing::post(hosts::release_quarantine),
                 "Believe a host again after two boots showed one key",
+            ),
+        ],
+        Kind::IpPool => vec![
+            Route::post(
+                &of_one("allocate"),
+                routing::post(addresses::allocate),
+                "Give an address of a pool to a virtual machine",
+            )
+            .query(&["tenant"])
+            .takes_a::<addresses::AllocateBody>()
+            .gives(Gives::Made(Kind::IpAddress)),
+        ],
+        Kind::IpAddress => vec![
+            address(
+                "release",
+                routing::post(addresses::release),
+                "Let an address go back to its pool",
+            ),
+            address(
+                "reserve",
+                routing::post(addresses::reserve),
+                "Keep an address for who asks for this very one",
+            ),
+            address(
+                "freeze",
+                routing::post(addresses::freeze),
+                "Leave an address as it is until it is unfrozen",
+            ),
+            address(
+                "unfreeze",
+                routing::post(addresses::unfreeze),
+                "Let a frozen address be again what it was",
             ),
         ],
         Kind::User => vec![

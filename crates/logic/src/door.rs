@@ -4,11 +4,10 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use virtflow_model::kinds::template::Visibility;
 use virtflow_model::kinds::tenant::TenantState;
 use virtflow_model::kinds::{
-    BaremetalGroupTenantQuota, Doc, Residue, ResourceMaintainer, Role, RoleBinding, Template,
-    Tenant, User, VirtualMachine,
+    BaremetalGroupTenantQuota, Doc, Image, Residue, ResourceMaintainer, Role, RoleBinding,
+    Template, Tenant, User, VirtualMachine, image, template,
 };
 use virtflow_model::{Action, Kind, Owner, Permission, Tie, key, space};
 use virtflow_policy::{Decision, Grant, PermissionSet, Rights, Target, authorize};
@@ -255,9 +254,25 @@ impl<'a> Door<'a> {
                     }
                 }
             }
+            // Public addresses are there for every tenant.
+            Kind::IpPool => target.shared = object.tenant.is_none(),
+            Kind::Image | Kind::ImageVersion | Kind::ImageTag => {
+                target.shared = self.is_public_image(object);
+            }
             _ => {}
         }
         target
+    }
+
+    /// True for an image that all tenants see, and for what lies within one.
+    fn is_public_image(&self, object: &Object) -> bool {
+        let image = match object.parent {
+            Some(image) => self.state.get(image).map(|image| &**image),
+            None => Some(object),
+        };
+        image
+            .and_then(|image| decoded::<Image>(image).ok())
+            .is_some_and(|found| found.spec.visibility == image::Visibility::Public)
     }
 
     /// Refuses what would give more than the asker has: permissions over a scope.
@@ -328,7 +343,7 @@ impl<'a> Door<'a> {
 
 fn is_public(template: &Object) -> bool {
     decoded::<Template>(template)
-        .is_ok_and(|template| template.spec.visibility == Visibility::Public)
+        .is_ok_and(|found| found.spec.visibility == template::Visibility::Public)
 }
 
 /// The quota of a tenant in a group.

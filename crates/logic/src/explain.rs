@@ -1,6 +1,7 @@
 //! What the state refused, told in the words of whoever asked.
 
 use serde_json::json;
+use virtflow_model::net::Address;
 use virtflow_model::{Kind, dimension, space};
 use virtflow_state::{Changeset, Object, Op, Refused, State};
 use virtflow_types::{AccountKey, Error, ErrorCode, ObjectId};
@@ -98,6 +99,8 @@ impl Explainer<'_> {
                 format!("the idempotency key `{value}` is in use by a request of the same moment"),
                 "repeat the request with the same key to get its answer",
             )
+        } else if let Some(network) = network_claimed(space, lo) {
+            network
         } else {
             match space {
                 space::SERIAL_NUMBER => (
@@ -131,6 +134,10 @@ impl Explainer<'_> {
                         "choose another VLAN",
                     )
                 }
+                space::LATEST => (
+                    "another version became the image's latest at the same moment".to_owned(),
+                    "read the image's versions again and repeat the request",
+                ),
                 space::PAIR => (
                     "there is one already for this pair".to_owned(),
                     "change or delete the one that is there",
@@ -183,6 +190,48 @@ impl Explainer<'_> {
     }
 }
 
+/// Ranges, addresses and numbers of networks, which are no text.
+fn network_claimed(space: &str, lo: &[u8]) -> Option<(String, &'static str)> {
+    let number = || lo.iter().fold(0u128, |n, byte| n << 8 | u128::from(*byte));
+    let address = || Address::from_number(number());
+    let told = match space {
+        space::VPC_VLAN => (
+            format!("VLAN {} carries another VPC", number()),
+            "choose another VLAN, or a VNI: there are more of them",
+        ),
+        space::VNI => (
+            format!("VNI {} carries another VPC", number()),
+            "choose another VNI",
+        ),
+        space::SUBNET_PLACE => (
+            "that subnet is another place's".to_owned(),
+            "choose another subnet, or take it from that place first",
+        ),
+        _ => match space.split_once('/')?.0 {
+            "subnet" => (
+                format!(
+                    "the block that begins at {} overlaps another subnet's",
+                    address()
+                ),
+                "choose a block that no other subnet has a part of",
+            ),
+            "ip_pool" => (
+                format!(
+                    "the range that begins at {} overlaps another pool's",
+                    address()
+                ),
+                "choose a range that no other pool has a part of",
+            ),
+            "address" => (
+                format!("the address {} is taken", address()),
+                "choose another address; a subnet's own, its gateway's and the one for all are never given",
+            ),
+            _ => return None,
+        },
+    };
+    Some(told)
+}
+
 /// `virtual_machine web-1`, or the id where there is no name.
 pub(crate) fn call(object: &Object) -> String {
     if object.name.is_empty() {
@@ -225,6 +274,11 @@ pub(crate) fn over_limit(
             format!("{whose} has not enough {dimension}: {figures}"),
         )
         .advise("ask for less, or wait until something is deleted"),
+        Some(Kind::PrivateDataDisk) => Error::new(
+            ErrorCode::LimitExceeded,
+            format!("{whose} is attached to as many VMs as it may be: {figures}"),
+        )
+        .advise("detach it from another VM first, or share it with more by `max_attachments`"),
         _ if dimension == dimension::IDEMPOTENCY_KEYS => Error::new(
             ErrorCode::LimitExceeded,
             format!("too many idempotency keys at once: {figures}"),

@@ -13,6 +13,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod accounts;
+mod addresses;
 mod audit;
 mod billing;
 mod cx;
@@ -60,8 +61,8 @@ pub use read::{
     verify_report, whoami,
 };
 pub use request::{
-    ControllerVerb, Create, Delete, HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply,
-    Request, SetPassword, Update,
+    AddressAct, AddressVerb, AllocateAddress, ControllerVerb, Create, Delete, HostAct, HostVerb,
+    Login, NewSecret, Power, Refresh, Reply, Request, SetPassword, Update,
 };
 pub use typed::{Typed, decoded, kind_of};
 pub use verify::{FootprintDivergence, verify_footprints};

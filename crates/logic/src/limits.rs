@@ -74,6 +74,8 @@ pub const QUESTIONS_PER_USER_MAX: usize = 500;
 pub const ANSWERS_PER_USER_MAX: usize = 1000;
 /// How far ahead the end of a VM's binding to a cloud box may lie.
 pub const CLOUD_BOX_BINDING_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Addresses of one VM: so many go back to their pools in one step when it goes.
+pub const ADDRESSES_PER_VM_MAX: usize = 64;
 /// Objects that a deletion takes along in its own changeset; what holds more is emptied by a loop.
 pub const CASCADE_MAX: usize = 200;
 /// Objects that one list call looks at; a filter that matches less often yields a short page and a cursor.

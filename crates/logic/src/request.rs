@@ -18,6 +18,10 @@ pub enum Request {
     Power(Power),
     /// Operate a host.
     Host(HostAct),
+    /// Give an address of a pool to a VM.
+    AllocateAddress(AllocateAddress),
+    /// Change whether an address can be had.
+    Address(AddressAct),
     /// Give up an operation.
     CancelOperation {
         /// The operation's id.
@@ -141,6 +145,45 @@ pub enum HostVerb {
     Uncordon,
     /// Believe it again after two boots showed one key.
     ReleaseQuarantine,
+}
+
+/// Gives an address of a pool to a VM.
+#[derive(Debug, Clone)]
+pub struct AllocateAddress {
+    /// The pool, by id or name.
+    pub pool: String,
+    /// The VM, by id or name.
+    pub vm: String,
+    /// Where their names are looked for.
+    pub tenant: Option<String>,
+    /// This very one, which may be reserved; absent: the lowest free one.
+    pub address: Option<String>,
+    /// When it goes back to the pool by itself; absent: it does not.
+    pub leased_until: Option<Timestamp>,
+}
+
+/// Changes whether an address can be had.
+#[derive(Debug, Clone)]
+pub struct AddressAct {
+    /// Its id, or the address where that is clear.
+    pub target: String,
+    /// Where it is looked for.
+    pub tenant: Option<String>,
+    /// What to do.
+    pub act: AddressVerb,
+}
+
+/// What can be done to an address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AddressVerb {
+    /// Let it go back to its pool.
+    Release,
+    /// Keep it for who asks for this very one.
+    Reserve,
+    /// Leave it as it is until it is unfrozen.
+    Freeze,
+    /// End that.
+    Unfreeze,
 }
 
 /// Sets a password.

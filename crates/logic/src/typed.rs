@@ -6,10 +6,15 @@ use std::sync::Arc;
 use virtflow_model::kinds::baremetal::{BaremetalSpec, HostState};
 use virtflow_model::kinds::baremetal_group::{BaremetalGroupSpec, GroupState};
 use virtflow_model::kinds::billing_period::{BillingPeriodSpec, PeriodState};
+use virtflow_model::kinds::image::{ImageSpec, ImageState};
+use virtflow_model::kinds::image_version::ImageVersionSpec;
 use virtflow_model::kinds::instance_set::{InstanceSetSpec, SetState};
+use virtflow_model::kinds::ip_pool::{IpPoolSpec, PoolState};
 use virtflow_model::kinds::maintainer::MaintainerSpec;
 use virtflow_model::kinds::maintainer_group::MaintainerGroupSpec;
 use virtflow_model::kinds::service_mesh::{MeshState, ServiceMeshSpec};
+use virtflow_model::kinds::storage_pool::StoragePoolSpec;
+use virtflow_model::kinds::subnet::SubnetSpec;
 use virtflow_model::kinds::template::{TemplateSpec, TemplateState};
 use virtflow_model::kinds::tenant::{TenantSpec, TenantState, TenantStatus};
 use virtflow_model::kinds::user::UserStatus;
@@ -17,6 +22,7 @@ use virtflow_model::kinds::virtual_machine::{VirtualMachineStatus, VmPhase};
 use virtflow_model::kinds::virtual_machine_specification::{
     SpecificationState, VirtualMachineSpecificationSpec,
 };
+use virtflow_model::kinds::vpc::{NetworkState, VpcSpec};
 use virtflow_model::states::ActiveState;
 use virtflow_model::{Kind, Meta, Resource, Stamps, StoredStatus};
 use virtflow_state::Object;
@@ -185,6 +191,32 @@ fn is_closed<R: Resource>(spec: &R::Spec, status: &R::Status) -> bool {
     }
     if let Some(period) = spec.downcast_ref::<BillingPeriodSpec>() {
         return period.state == PeriodState::Closed;
+    }
+    is_network_closed(spec) || is_storage_closed(spec)
+}
+
+fn is_storage_closed(spec: &dyn Any) -> bool {
+    if let Some(pool) = spec.downcast_ref::<StoragePoolSpec>() {
+        return pool.state != PoolState::Active;
+    }
+    if let Some(image) = spec.downcast_ref::<ImageSpec>() {
+        return image.state == ImageState::Archived;
+    }
+    if let Some(version) = spec.downcast_ref::<ImageVersionSpec>() {
+        return version.state == ImageState::Archived;
+    }
+    false
+}
+
+fn is_network_closed(spec: &dyn Any) -> bool {
+    if let Some(vpc) = spec.downcast_ref::<VpcSpec>() {
+        return vpc.state == NetworkState::Disabled;
+    }
+    if let Some(subnet) = spec.downcast_ref::<SubnetSpec>() {
+        return subnet.state == NetworkState::Disabled;
+    }
+    if let Some(pool) = spec.downcast_ref::<IpPoolSpec>() {
+        return pool.state != PoolState::Active;
     }
     false
 }

@@ -77,10 +77,27 @@ pub(crate) fn is_online(state: &State, host: ObjectId) -> bool {
         .is_some_and(|host| host.status.liveness == Liveness::Online)
 }
 
+/// What attaches disks to a VM.
+pub(crate) fn attachments_of(state: &State, vm: ObjectId) -> Vec<ObjectId> {
+    let linked = state.linking_to(vm);
+    linked
+        .filter(|id| {
+            state
+                .get(*id)
+                .is_some_and(|object| object.kind == Kind::DiskAttachment.name())
+        })
+        .collect()
+}
+
 impl Draft<'_> {
-    /// The VM is gone: its row, and whatever hangs on it. What should have kept it from being deleted was
-    /// asked when its deletion began; by now the guest is gone, and nothing may hold up the record of that.
+    /// The VM is gone: its row, and whatever hangs on it; its addresses go back. What should have kept it from being
+    /// deleted was asked when its deletion began; by now the guest is gone, and nothing may hold up the record of that.
     pub(crate) fn remove_vm(&mut self, vm: &Object) -> Result<(), Error> {
+        self.release_addresses_of(vm.id)?;
+        for attachment in attachments_of(self.state, vm.id) {
+            self.delete_bindings_over(attachment)?;
+            self.delete(attachment);
+        }
         self.delete_bindings_over(vm.id)?;
         let state = self.state;
         let goes_along = |id: &ObjectId| {

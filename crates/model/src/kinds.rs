@@ -110,6 +110,18 @@ kinds! {
     tenant_config::TenantConfig = "tenant_config", "tenant_configs", [];
     user_config::UserConfig = "user_config", "user_configs", [];
     ontology::Ontology = "ontology", "ontologies", [];
+    vpc::Vpc = "vpc", "vpcs", [];
+    subnet::Subnet = "subnet", "subnets", [];
+    place::Place = "place", "places", [];
+    ip_pool::IpPool = "ip_pool", "ip_pools", [];
+    ip_address::IpAddress = "ip_address", "ip_addresses", ["ip", "ips"];
+    storage_pool::StoragePool = "storage_pool", "storage_pools", [];
+    image::Image = "image", "images", [];
+    image_version::ImageVersion = "image_version", "image_versions", [];
+    image_tag::ImageTag = "image_tag", "image_tags", [];
+    private_data_disk::PrivateDataDisk = "private_data_disk", "private_data_disks", ["disk", "disks"];
+    disk_attachment::DiskAttachment =
+        "disk_attachment", "disk_attachments", ["attachment", "attachments"];
 }
 
 impl Kind {

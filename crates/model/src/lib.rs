@@ -15,6 +15,7 @@ mod fuzz;
 mod invalid;
 pub mod kinds;
 mod meta;
+pub mod net;
 mod permission;
 mod print;
 pub mod recorded;
@@ -23,6 +24,7 @@ mod rules;
 mod schema;
 mod sizes;
 pub mod states;
+mod unrealised;
 
 pub use decimal::Decimal;
 pub use filters::{By, Filter};
@@ -35,6 +37,7 @@ pub use resource::{PerKind, Resource, Scope};
 pub use rules::{ByPeople, Owner, Reference, Rules, Tie};
 pub use schema::schema_of;
 pub use sizes::Amounts;
+pub use unrealised::{Unrealised, UnrealisedPhase, UnrealisedReason};
 
 #[cfg(test)]
 #[global_allocator]

@@ -45,6 +45,32 @@ pub mod space {
     pub const CONFIG: &str = "config";
     /// Versions of ontologies, `whose/type/name/version`.
     pub const ONTOLOGY: &str = "ontology";
+    /// VLANs of VPCs.
+    pub const VPC_VLAN: &str = "vpc_vlan";
+    /// VXLAN network identifiers of VPCs.
+    pub const VNI: &str = "vni";
+    /// Subnets that are a place's.
+    pub const SUBNET_PLACE: &str = "subnet_place";
+    /// The latest version of an image, by image.
+    pub const LATEST: &str = "latest";
+    /// Ranges of subnets in a VPC; `None`: of the public ones of all.
+    pub fn subnets(vpc: Option<ObjectId>) -> String {
+        scoped("subnet", vpc)
+    }
+    /// Ranges of pools in an address scope: a VPC, or `None` for the whole cloud.
+    pub fn ip_pools(scope: Option<ObjectId>) -> String {
+        scoped("ip_pool", scope)
+    }
+    /// Addresses in an address scope: a VPC, or `None` for the whole cloud.
+    pub fn addresses(scope: Option<ObjectId>) -> String {
+        scoped("address", scope)
+    }
+    fn scoped(what: &str, scope: Option<ObjectId>) -> String {
+        match scope {
+            Some(id) => format!("{what}/{id}"),
+            None => format!("{what}/public"),
+        }
+    }
     /// Idempotency keys of one principal.
     pub fn idempotency(principal: ObjectId) -> String {
         format!("idempotency/{principal}")
@@ -63,6 +89,8 @@ pub mod dimension {
     pub const STORAGE_GIB: &str = "storage_gib";
     /// Number of VMs.
     pub const VMS: &str = "vms";
+    /// Number of VMs that have a disk.
+    pub const ATTACHMENTS: &str = "attachments";
     /// Number of idempotency keys of a principal.
     pub const IDEMPOTENCY_KEYS: &str = "idempotency_keys";
 }
@@ -105,6 +133,14 @@ pub mod key {
     pub const CONFIG_SCOPE: &str = "config.scope";
     /// Versions of ontologies, by `whose/type/name`.
     pub const ONTOLOGY: &str = "ontology";
+    /// Addresses by pool and, within it, by address.
+    pub const IP_POOL: &str = "ip_address.pool";
+    /// The same for those that can be had.
+    pub const IP_AVAILABLE: &str = "ip_address.available";
+    /// Addresses by the VM that has them.
+    pub const IP_OWNER: &str = "ip_address.owner";
+    /// Addresses by subnet.
+    pub const IP_SUBNET: &str = "ip_address.subnet";
     /// What may be retired after a time, by zero-padded milliseconds.
     pub const EXPIRES: &str = "expires";
 }
@@ -128,6 +164,16 @@ impl Print {
     /// Claims a point.
     pub fn claim(&mut self, space: impl Into<Text>, value: impl AsRef<[u8]>) -> &mut Self {
         self.claims.push(Claim::point(space, value));
+        self
+    }
+    /// Claims an interval, both ends included.
+    pub fn claim_range(
+        &mut self,
+        space: impl Into<Text>,
+        lo: impl AsRef<[u8]>,
+        hi: impl AsRef<[u8]>,
+    ) -> &mut Self {
+        self.claims.push(Claim::range(space, lo, hi));
         self
     }
     /// Links to what must not go away; nothing if `None`.

@@ -9,6 +9,7 @@ mod built_in_roles;
 mod cloud_boxes;
 mod dangling;
 mod deadlines;
+mod leases;
 mod lost_hosts;
 mod nowhere;
 mod overcommit;
@@ -33,6 +34,7 @@ pub use cloud_boxes::cloud_boxes;
 pub use dangling::dangling;
 pub(crate) use deadlines::DEADLINE_EXCEEDED;
 pub use deadlines::{deadlines, overdue};
+pub use leases::leases;
 pub use lost_hosts::lost_hosts;
 pub(crate) use lost_hosts::{lose_vm, unsettled};
 pub(crate) use nowhere::nowhere;
@@ -59,6 +61,7 @@ pub const ALL: &[(&str, Pass)] = &[
     ("built_in_roles", built_in_roles),
     ("retire", retire),
     ("cloud_boxes", cloud_boxes),
+    ("leases", leases),
 ];
 
 /// Those of [`ALL`] that time gives something to do: they look at what has a deadline.
@@ -66,6 +69,7 @@ pub const TIMED: &[(&str, Pass)] = &[
     ("deadlines", deadlines),
     ("retire", retire),
     ("cloud_boxes", cloud_boxes),
+    ("leases", leases),
 ];
 
 /// Those of [`ALL`] that need not look at everything in each pass: an [`Agenda`] tells them at what.

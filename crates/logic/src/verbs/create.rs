@@ -6,9 +6,9 @@ use virtflow_policy::Target;
 use virtflow_types::{Error, ErrorCode, Name, ObjectId, Text};
 
 use super::rules::{self, Writing};
-use super::{Done, Outcome, credentials, parse_spec, references, vm_create};
+use super::{Done, Outcome, credentials, ip, parse_spec, references, vm_create};
 use crate::door::Door;
-use crate::draft::Place;
+use crate::draft::{Draft, Place};
 use crate::request::Create;
 
 pub(crate) fn run<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
@@ -26,6 +26,8 @@ pub(crate) fn run<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
             Kind::JoinToken => credentials::create_join_token(door, create),
             Kind::RoleBinding => credentials::create_binding(door, create),
             Kind::User => super::user::create(door, create),
+            Kind::IpPool => ip::create_pool(door, create),
+            Kind::IpAddress => ip::create_address(door, create),
             other => Err(no_verb(other, "create")),
         },
     }
@@ -41,33 +43,44 @@ impl<'a> PerKind for Plain<'_, 'a> {
     type Out = Done<'a>;
 
     fn run<R: Resource>(self) -> Done<'a> {
-        let Plain { door, create } = self;
-        let mut spec = create.spec.clone();
-        let place = place_within::<R>(door, create, &mut spec)?;
-        references::resolve(door, R::KIND, &mut spec, None, place.tenant)?;
-        let permission = Permission::new(R::KIND, Action::Create);
-        let mut target = Target::new(R::KIND, scopes_to_be::<R>(door, &place, &spec));
-        target.owner = owner_to_be::<R>(door, &place, &spec);
-        let mut draft = door.draft(permission, &target, || crate::door::forbidden(permission))?;
-        door.refuse_if_read_only(place.tenant)?;
-        rules::complete(door, R::KIND, &place, &mut spec);
-        let spec: R::Spec = parse_spec(&spec)?;
-        R::validate(&spec)?;
-        rules::on_write(Writing {
-            door,
-            draft: &mut draft,
-            kind: R::KIND,
-            id: None,
-            tenant: place.tenant,
-            parent: place.parent,
-            old: None,
-            new: &to_value(&spec),
-        })?;
-        let status = parse_status::<R>(json!({}))?;
-        let object = draft.create::<R>(place, spec, status)?;
-        let action = format!("{}.create", R::KIND.name());
-        Ok((draft, Outcome::new(action, 201, object)))
+        make::<R>(self.door, self.create, |_, _, _| {
+            parse_status::<R>(json!({}))
+        })
     }
+}
+
+/// Makes an object as every kind is made; `settle` gives its first status and may set what follows from what
+/// its spec names, such as whose it is.
+pub(super) fn make<'a, R: Resource>(
+    door: &Door<'a>,
+    create: &Create,
+    settle: impl FnOnce(&Draft<'a>, &mut Place, &R::Spec) -> Result<R::Status, Error>,
+) -> Done<'a> {
+    let mut spec = create.spec.clone();
+    let mut place = place_within::<R>(door, create, &mut spec)?;
+    references::resolve(door, R::KIND, &mut spec, None, place.tenant)?;
+    let permission = Permission::new(R::KIND, Action::Create);
+    let mut target = Target::new(R::KIND, scopes_to_be::<R>(door, &place, &spec));
+    target.owner = owner_to_be::<R>(door, &place, &spec);
+    let mut draft = door.draft(permission, &target, || crate::door::forbidden(permission))?;
+    rules::complete(door, R::KIND, &place, &mut spec);
+    let spec: R::Spec = parse_spec(&spec)?;
+    R::validate(&spec)?;
+    let status = settle(&draft, &mut place, &spec)?;
+    door.refuse_if_read_only(place.tenant)?;
+    rules::on_write(Writing {
+        door,
+        draft: &mut draft,
+        kind: R::KIND,
+        id: None,
+        tenant: place.tenant,
+        parent: place.parent,
+        old: None,
+        new: &to_value(&spec),
+    })?;
+    let object = draft.create::<R>(place, spec, status)?;
+    let action = format!("{}.create", R::KIND.name());
+    Ok((draft, Outcome::new(action, 201, object)))
 }
 
 /// What an object that is not made yet will lie within.
@@ -139,6 +152,8 @@ fn place_within<R: Resource>(
         .as_str()
         .ok_or_else(|| Error::invalid(&at, "must be a name or an id"))?;
     let tenant = door.tenant(create.tenant.as_deref())?;
+    // The cloud's own is named without a tenant, whatever lives under it.
+    let tenant = tenant.filter(|_| reference.kind.scope() != Scope::System);
     let parent = door
         .find(reference.kind, named, tenant.or(door.rights.home))
         .or_else(|_| door.find(reference.kind, named, tenant))?;

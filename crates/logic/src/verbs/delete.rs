@@ -41,8 +41,8 @@ fn plain<'a>(door: &Door<'a>, delete: &Delete) -> Done<'a> {
         return Err(Error::new(ErrorCode::Conflict, "built-in roles stay")
             .advise("make it inactive where it is bound: delete its bindings"));
     }
-    draft.delete_bindings_over(object.id)?;
     rules::on_delete(&mut draft, delete.kind, &object)?;
+    draft.delete_bindings_over(object.id)?;
     delete_children(&mut draft, object.id)?;
     draft.delete(object.id);
     let action = format!("{}.delete", delete.kind.name());

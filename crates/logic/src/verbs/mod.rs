@@ -9,6 +9,7 @@ mod credentials;
 mod delete;
 mod host;
 mod instance;
+mod ip;
 mod operation;
 mod references;
 mod rules;
@@ -31,7 +32,7 @@ use virtflow_types::Error;
 
 use crate::door::Door;
 use crate::draft::Draft;
-use crate::request::Request;
+use crate::request::{AddressVerb, Request};
 
 pub(crate) use vm_delete::delete_vm;
 
@@ -142,6 +143,13 @@ pub(crate) fn run<'a>(door: &Door<'a>, request: &Request) -> Done<'a> {
         Request::Delete(delete) => delete::run(door, delete),
         Request::Power(power) => vm_power::run(door, power),
         Request::Host(act) => host::run(door, act),
+        Request::AllocateAddress(allocate) => ip::allocate(door, allocate),
+        Request::Address(act) => match act.act {
+            AddressVerb::Release => ip::release(door, act),
+            AddressVerb::Reserve => ip::reserve(door, act),
+            AddressVerb::Freeze => ip::freeze(door, act),
+            AddressVerb::Unfreeze => ip::unfreeze(door, act),
+        },
         Request::CancelOperation { target } => operation::cancel(door, target),
         Request::SetPassword(set) => user::set_password(door, set),
         Request::Login(login) => session::login(door, login),

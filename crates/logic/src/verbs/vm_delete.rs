@@ -1,4 +1,4 @@
-//! Deleting a VM: legal in every phase.
+//! Deleting a VM: legal in every phase, once no disk is attached to it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::limits::DELETING_MAX;
 use crate::operations::{End, unfinished, verb};
 use crate::request::Delete;
 use crate::typed::decoded;
-use crate::vm::{allowed, enter, is_online};
+use crate::vm::{allowed, attachments_of, enter, is_online};
 
 /// How long the operation waits beyond the VM's own deadline, after which the VM goes in any case.
 const BEYOND_DEADLINE: Duration = Duration::from_secs(60);
@@ -46,8 +46,14 @@ pub(crate) fn refuse_while_needed(
     for object in linking {
         let advice = match Kind::parse(&object.kind) {
             Some(Kind::Instance) => "delete the instance; its VM goes with it",
-            // These are about the VM and nothing without it.
-            Some(Kind::RoleBinding | Kind::InstanceSetMember) => continue,
+            // These are about the VM and nothing without it, or go back when it goes; disks are asked for
+            // when its end begins.
+            Some(
+                Kind::RoleBinding
+                | Kind::InstanceSetMember
+                | Kind::IpAddress
+                | Kind::DiskAttachment,
+            ) => continue,
             _ => "delete it first",
         };
         return Err(Error::new(
@@ -67,6 +73,13 @@ pub(crate) fn begin<'a>(door: &Door<'a>, mut draft: Draft<'a>, vm: Arc<Object>) 
         let mut outcome = Outcome::new(action, 202, vm);
         outcome.operation = running;
         return Ok((draft, outcome));
+    }
+    if let Some(attachment) = attachments_of(door.state, vm.id).first() {
+        return Err(Error::new(
+            ErrorCode::InUse,
+            format!("{} still has a disk attached", call(&vm)),
+        )
+        .advise(format!("delete the disk_attachment {attachment} first")));
     }
     let operation = draft.begin(
         &action,

@@ -40,7 +40,7 @@ impl World {
     }
 
     /// Decides both on one state and applies them one after the other: what the second runs into, if anything.
-    pub(crate) fn race(&mut self, user: ObjectId, requests: [&Request; 2]) -> Option<Refused> {
+    pub(crate) fn contest(&mut self, user: ObjectId, requests: [&Request; 2]) -> Option<Refused> {
         let decided: Vec<Changeset> = requests
             .iter()
             .map(|request| decide(&self.state, &self.cx(user), request).unwrap().0)

@@ -63,7 +63,7 @@ fn a_serial_number_is_one_boxs() {
     assert!(error.message.contains("CB-1"), "{}", error.message);
     let one = create(Kind::CloudBox, "b4", None, json!({"serial_number": "X"}));
     let two = create(Kind::CloudBox, "b5", None, json!({"serial_number": "X"}));
-    let refused = boxes.world.race(admin, [&one, &two]);
+    let refused = boxes.world.contest(admin, [&one, &two]);
     assert!(
         matches!(refused, Some(Refused::Claimed { .. })),
         "{refused:?}"
@@ -148,7 +148,7 @@ fn a_vm_is_bound_to_one_box_at_a_time() {
     let mut boxes = Boxes::new();
     let admin = boxes.world.admin;
     let binds = [boxes.first, boxes.second].map(|id| patch(Kind::CloudBox, id, boxes.bound(DAY)));
-    let refused = boxes.world.race(admin, [&binds[0], &binds[1]]);
+    let refused = boxes.world.contest(admin, [&binds[0], &binds[1]]);
     assert!(
         matches!(refused, Some(Refused::Claimed { .. })),
         "{refused:?}"

@@ -210,7 +210,7 @@ fn a_question_accepts_one_of_its_own_answers() {
     assert_eq!(error.code, ErrorCode::Forbidden, "not hers to accept");
     let refused = desk
         .world
-        .race(desk.world.admin, [&accept(answers[0]), &accept(answers[1])]);
+        .contest(desk.world.admin, [&accept(answers[0]), &accept(answers[1])]);
     assert!(
         matches!(refused, Some(Refused::Version { .. })),
         "{refused:?}"

@@ -2,20 +2,27 @@
 #![allow(clippy::unwrap_used)]
 
 mod access;
+mod addresses;
+mod addresses_random;
 mod alerts;
 mod asking;
 mod billing;
 mod cloud_boxes;
 mod configs;
 mod credentials;
+mod disks;
 mod filters;
 mod help;
 mod hosts;
+mod images;
 mod instances;
 mod kubernetes;
+mod net;
+mod networks;
 mod ontologies;
 mod people;
 mod placing;
+mod pools;
 mod random;
 mod reading;
 mod requests;

@@ -24,7 +24,7 @@ fn preferences_are_their_users_own_and_there_is_one_of_them() {
         None,
         json!({"dashboard": {"default_view": "vms"}}),
     );
-    let refused = world.race(carol, [&mine, &mine]);
+    let refused = world.contest(carol, [&mine, &mine]);
     assert!(
         matches!(refused, Some(Refused::Claimed { .. })),
         "{refused:?}"
@@ -130,7 +130,7 @@ fn an_account_is_one_maintainers() {
     assert!(error.message.contains("ada.l"), "{}", error.message);
     let other = create(Kind::Maintainer, "cleo", None, json!({"account": "cleo"}));
     let twin = create(Kind::Maintainer, "cleo-2", None, json!({"account": "Cleo"}));
-    let refused = crew.world.race(admin, [&other, &twin]);
+    let refused = crew.world.contest(admin, [&other, &twin]);
     assert!(
         matches!(refused, Some(Refused::Claimed { .. })),
         "{refused:?}"
@@ -152,7 +152,7 @@ fn a_group_keeps_its_manager_and_loses_members_who_go() {
     let membership = crew.member("ada");
     let spec = json!({"maintainer_group": "storage", "maintainer": "bert"});
     let join = create(Kind::MaintainerGroupMember, "", None, spec);
-    let refused = crew.world.race(admin, [&join, &join]);
+    let refused = crew.world.contest(admin, [&join, &join]);
     assert!(
         matches!(refused, Some(Refused::Claimed { .. })),
         "{refused:?}"
@@ -210,7 +210,7 @@ fn an_object_is_assigned_to_exactly_one_that_exists_and_is_active() {
         assert_eq!(error.code, ErrorCode::NotFound);
     }
     let good = assign(json!({"resource": "rack/r1", "maintainer": "ada"}));
-    let refused = crew.world.race(admin, [&good, &good]);
+    let refused = crew.world.contest(admin, [&good, &good]);
     assert!(
         matches!(refused, Some(Refused::Claimed { .. })),
         "{refused:?}"

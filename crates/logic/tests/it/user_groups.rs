@@ -92,7 +92,7 @@ fn a_tree_has_no_cycles() {
     tree.world.ask(admin, &out).unwrap();
     let under = |group, above| patch(Kind::UserGroup, group, json!({"parent_group_id": above}));
     let requests = [under(tree.lab, tree.team), under(tree.team, tree.lab)];
-    let refused = tree.world.race(admin, [&requests[0], &requests[1]]);
+    let refused = tree.world.contest(admin, [&requests[0], &requests[1]]);
     assert!(
         matches!(refused, Some(Refused::Malformed(_))),
         "{refused:?}"
@@ -191,7 +191,7 @@ fn two_vms_of_one_moment_do_not_share_the_last_core_of_a_group() {
         let spec = json!({"cpu_cores": 2, "memory_mib": 128});
         create(Kind::VirtualMachine, name, None, spec)
     };
-    let refused = tree.world.race(alice, [&vm("one"), &vm("two")]);
+    let refused = tree.world.contest(alice, [&vm("one"), &vm("two")]);
     assert!(
         matches!(&refused, Some(Refused::OverLimit { account, .. }) if account.owner == team),
         "{refused:?}"
@@ -233,7 +233,7 @@ fn a_user_is_in_a_group_once_and_in_few() {
     let (lab, admin) = (tree.lab, tree.world.admin);
     let spec = json!({"user_group_id": lab, "user": "alice"});
     let join = create(Kind::UserGroupMember, "", None, spec);
-    let refused = tree.world.race(admin, [&join, &join]);
+    let refused = tree.world.contest(admin, [&join, &join]);
     assert!(
         matches!(refused, Some(Refused::Claimed { .. })),
         "{refused:?}"
@@ -333,7 +333,7 @@ fn a_binding_has_exactly_one_subject() {
     }
     let spec = json!({"subject_group_id": tree.team, "role": "viewer", "scope": "tenant/acme"});
     let request = create(Kind::RoleBinding, "", None, spec);
-    let refused = tree.world.race(admin, [&request, &request]);
+    let refused = tree.world.contest(admin, [&request, &request]);
     assert!(
         matches!(refused, Some(Refused::Claimed { .. })),
         "{refused:?}"

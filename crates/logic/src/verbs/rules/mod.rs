@@ -8,12 +8,20 @@ mod authored;
 mod billing;
 mod cloud_box;
 mod config;
+mod disk_attachment;
+mod image;
+mod image_tag;
+mod image_version;
+mod ip_address;
+mod ip_pool;
 mod maintainer;
 mod ontology;
+mod private_data_disk;
 mod qa;
 mod resource_maintainer;
 mod role;
 mod sets;
+mod subnet;
 mod template_version;
 pub(super) mod user_group;
 mod user_group_member;
@@ -46,16 +54,24 @@ pub(crate) struct Writing<'w, 'a> {
 }
 
 /// Refuses what the state forbids, and changes in the draft what goes with the change.
-pub(crate) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
+pub(crate) fn on_write(mut writing: Writing<'_, '_>) -> Result<(), Error> {
     match writing.kind {
         Kind::CloudBox => cloud_box::on_write(&writing),
+        Kind::DiskAttachment => disk_attachment::on_write(&writing),
         Kind::HelpTicket | Kind::QaAnswer => authored::on_write(&writing),
+        Kind::Image => image::on_write(&writing),
+        Kind::ImageTag => image_tag::on_write(&writing),
+        Kind::ImageVersion => image_version::on_write(&mut writing),
+        Kind::IpAddress => ip_address::on_write(&writing),
+        Kind::IpPool => ip_pool::on_write(&writing),
+        Kind::PrivateDataDisk => private_data_disk::on_write(&writing),
         Kind::QaQuestion => {
             authored::on_write(&writing)?;
             qa::on_write(&writing)
         }
         Kind::ResourceMaintainer => resource_maintainer::on_write(&writing),
         Kind::Role => role::on_write(&writing),
+        Kind::Subnet => subnet::on_write(&writing),
         Kind::UserGroup => user_group::on_write(&writing),
         Kind::UserGroupMember => user_group_member::on_write(&writing),
         Kind::VirtualMachine => virtual_machine::on_write(&writing),
@@ -83,6 +99,10 @@ pub(crate) fn complete(door: &Door<'_>, kind: Kind, place: &Place, spec: &mut Va
 pub(crate) fn on_delete(draft: &mut Draft<'_>, kind: Kind, object: &Object) -> Result<(), Error> {
     match kind {
         Kind::BillingPeriod => billing::on_delete(object),
+        Kind::ImageTag => image_tag::on_delete(object),
+        Kind::ImageVersion => image_version::on_delete(draft.state, object),
+        Kind::IpAddress => ip_address::on_delete(object),
+        Kind::IpPool => ip_pool::on_delete(draft, object),
         Kind::Maintainer => maintainer::on_delete(draft, object.id),
         Kind::Ontology => ontology::on_delete(draft.state, object),
         Kind::QaAnswer => qa::on_delete(draft, object),

@@ -1,0 +1,98 @@
+//! What only pools and addresses have: who gets an address, and whether it can be had.
+
+use axum::extract::{Extension, Path, State};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use virtflow_logic::{AddressAct, AddressVerb, AllocateAddress, Request};
+use virtflow_model::Kind;
+use virtflow_types::Timestamp;
+
+use super::Api;
+use super::json;
+use super::kinds::{Answered, TheCall};
+use super::request::Call;
+use super::write::answer;
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct AllocateBody {
+    /// The VM that gets it, by id or name.
+    vm: String,
+    /// This very one, which may be reserved; absent: the lowest that can be had.
+    #[serde(default)]
+    address: Option<String>,
+    /// When it goes back to the pool by itself; absent: it does not.
+    #[serde(default)]
+    leased_until: Option<Timestamp>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoBody {}
+
+/// `POST /ip_pools/{id}/allocate`
+pub(crate) async fn allocate(
+    State(api): State<Api>,
+    Extension(call): TheCall,
+    Path(pool): Path<String>,
+) -> Answered {
+    call.query.only(&["tenant"])?;
+    let body: AllocateBody = json::body(&call)?;
+    let allocate = AllocateAddress {
+        pool,
+        vm: body.vm,
+        tenant: call.query.get("tenant").map(str::to_owned),
+        address: body.address,
+        leased_until: body.leased_until,
+    };
+    let request = Request::AllocateAddress(allocate);
+    Ok(answer(api.write(&call, request).await?, Kind::IpAddress))
+}
+
+/// `POST /ip_addresses/{id}/release`
+pub(crate) async fn release(
+    State(api): State<Api>,
+    Extension(call): TheCall,
+    Path(id): Path<String>,
+) -> Answered {
+    act(&api, &call, id, AddressVerb::Release).await
+}
+
+/// `POST /ip_addresses/{id}/reserve`
+pub(crate) async fn reserve(
+    State(api): State<Api>,
+    Extension(call): TheCall,
+    Path(id): Path<String>,
+) -> Answered {
+    act(&api, &call, id, AddressVerb::Reserve).await
+}
+
+/// `POST /ip_addresses/{id}/freeze`
+pub(crate) async fn freeze(
+    State(api): State<Api>,
+    Extension(call): TheCall,
+    Path(id): Path<String>,
+) -> Answered {
+    act(&api, &call, id, AddressVerb::Freeze).await
+}
+
+/// `POST /ip_addresses/{id}/unfreeze`
+pub(crate) async fn unfreeze(
+    State(api): State<Api>,
+    Extension(call): TheCall,
+    Path(id): Path<String>,
+) -> Answered {
+    act(&api, &call, id, AddressVerb::Unfreeze).await
+}
+
+async fn act(api: &Api, call: &Call, target: String, act: AddressVerb) -> Answered {
+    call.query.only(&["tenant"])?;
+    let NoBody {} = json::body(call)?;
+    let act = AddressAct {
+        target,
+        tenant: call.query.get("tenant").map(str::to_owned),
+        act,
+    };
+    let committed = api.write(call, Request::Address(act)).await?;
+    Ok(answer(committed, Kind::IpAddress))
+}

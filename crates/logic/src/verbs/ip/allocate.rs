@@ -1,0 +1,226 @@
+//! Giving an address of a pool to a VM: the lowest that can be had, or the one that is asked for.
+
+use std::sync::Arc;
+
+use virtflow_model::kinds::ip_address::{AddressState, IpAddressSpec, IpAddressStatus, in_pool};
+use virtflow_model::kinds::ip_pool::PoolState;
+use virtflow_model::kinds::virtual_machine::VmPhase;
+use virtflow_model::kinds::{IpAddress, IpPool, VirtualMachine};
+use virtflow_model::net::Address;
+use virtflow_model::{Action, Kind, Permission, key, space};
+use virtflow_policy::Target;
+use virtflow_state::{Object, State};
+use virtflow_types::{Error, ErrorCode, ObjectId};
+
+use super::refuse;
+use crate::door::{Door, forbidden};
+use crate::draft::Place;
+use crate::explain::call;
+use crate::limits::ADDRESSES_PER_VM_MAX;
+use crate::request::AllocateAddress;
+use crate::typed::{Typed, decoded};
+use crate::verbs::create::to_value;
+use crate::verbs::rules::{self, Writing};
+use crate::verbs::{Done, Outcome};
+
+/// An address that can be had: one that has a row, or one that gets its first.
+enum Free {
+    Row(ObjectId),
+    New(Address),
+}
+
+pub(crate) fn allocate<'a>(door: &Door<'a>, asked: &AllocateAddress) -> Done<'a> {
+    let tenant = door.tenant(asked.tenant.as_deref())?;
+    let vm = door.find(Kind::VirtualMachine, &asked.vm, tenant)?;
+    // The tenant's own pools come first, then the cloud's.
+    let pool = door
+        .find(Kind::IpPool, &asked.pool, vm.tenant)
+        .or_else(|_| door.find(Kind::IpPool, &asked.pool, None))?;
+    let permission = Permission::new(Kind::IpAddress, Action::Create);
+    let mut scopes = door.chain(vm.id);
+    scopes.extend(door.chain(pool.id));
+    let target = Target::new(Kind::IpAddress, scopes);
+    let mut draft = door.draft(permission, &target, || forbidden(permission))?;
+    door.refuse_if_read_only(vm.tenant)?;
+    let typed_pool = decoded::<IpPool>(&pool)?;
+    refuse_vm(door.state, &vm, &pool, &asked.vm)?;
+    if typed_pool.spec.state != PoolState::Active {
+        return Err(Error::new(
+            ErrorCode::Conflict,
+            format!(
+                "{} is {}: it gives nothing",
+                call(&pool),
+                typed_pool.spec.state.name()
+            ),
+        )
+        .advise("name another pool, or make it active"));
+    }
+    let now = door.cx.now;
+    if asked.leased_until.is_some_and(|until| until <= now) {
+        return Err(Error::invalid(
+            "leased_until",
+            "has passed already: name a later time",
+        ));
+    }
+    let free = match &asked.address {
+        Some(text) => named(door.state, &pool, &typed_pool, text)?,
+        None => lowest_free(door.state, &pool, &typed_pool)?.ok_or_else(|| {
+            Error::new(
+                ErrorCode::NoCapacity,
+                format!(
+                    "{} is full: none of its {} addresses can be had",
+                    call(&pool),
+                    typed_pool.spec.size()
+                ),
+            )
+            .advise("release addresses, make the pool larger or name another one")
+        })?,
+    };
+    let give = |status: &mut IpAddressStatus| {
+        status.state = AddressState::Allocated;
+        status.owner_id = Some(vm.id);
+        status.allocated_at = Some(now);
+        status.leased_until = asked.leased_until;
+    };
+    let outcome = match free {
+        Free::Row(id) => {
+            let before = draft.get(id);
+            let after = draft.rewrite::<IpAddress>(id, |row, _, status| {
+                row.tenant = vm.tenant;
+                give(status);
+            })?;
+            let mut outcome = Outcome::new("ip_pool.allocate", 200, after);
+            outcome.before = before;
+            outcome
+        }
+        Free::New(address) => {
+            let spec = IpAddressSpec {
+                ip_pool_id: pool.id,
+                address,
+                description: String::new(),
+            };
+            rules::on_write(Writing {
+                door,
+                draft: &mut draft,
+                kind: Kind::IpAddress,
+                id: None,
+                tenant: vm.tenant,
+                parent: Some(pool.id),
+                old: None,
+                new: &to_value(&spec),
+            })?;
+            let mut status = IpAddressStatus {
+                address_scope_id: typed_pool.status.address_scope_id,
+                subnet_id: typed_pool.spec.subnet_id,
+                ..IpAddressStatus::default()
+            };
+            give(&mut status);
+            let place = Place {
+                tenant: vm.tenant,
+                parent: Some(pool.id),
+                ..Place::default()
+            };
+            let object = draft.create::<IpAddress>(place, spec, status)?;
+            Outcome::new("ip_pool.allocate", 201, object)
+        }
+    };
+    Ok((draft, outcome.note(format!("to {}", call(&vm)))))
+}
+
+fn refuse_vm(state: &State, vm: &Object, pool: &Object, told: &str) -> Result<(), Error> {
+    if pool.tenant.is_some() && pool.tenant != vm.tenant {
+        return Err(Error::not_found(Kind::VirtualMachine.name(), told));
+    }
+    if decoded::<VirtualMachine>(vm)?.status.phase == VmPhase::Deleting {
+        return Err(Error::new(
+            ErrorCode::Conflict,
+            format!("{} is being deleted", call(vm)),
+        )
+        .advise("name another VM"));
+    }
+    let owned = state.count_by_key(key::IP_OWNER, &vm.id.to_string());
+    if owned >= ADDRESSES_PER_VM_MAX {
+        return Err(Error::new(
+            ErrorCode::LimitExceeded,
+            format!(
+                "{} has {owned} addresses, as many as a VM may have",
+                call(vm)
+            ),
+        )
+        .advise("release one of them first"));
+    }
+    Ok(())
+}
+
+/// The one that is asked for.
+fn named(state: &State, pool: &Object, typed: &Typed<IpPool>, text: &str) -> Result<Free, Error> {
+    let address: Address = text
+        .parse()
+        .map_err(|problem: String| Error::invalid("address", problem))?;
+    if !typed.spec.contains(address) {
+        return Err(Error::invalid(
+            "address",
+            format!(
+                "{address} is none of the pool's, which are {} to {}",
+                typed.spec.first_address, typed.spec.last_address
+            ),
+        ));
+    }
+    let Some(row) = state
+        .by_key(key::IP_POOL, &in_pool(pool.id, address), None)
+        .next()
+    else {
+        return Ok(Free::New(address));
+    };
+    let typed = decoded::<IpAddress>(row)?;
+    match typed.status.state {
+        AddressState::Available | AddressState::Reserved => Ok(Free::Row(row.id)),
+        AddressState::Allocated | AddressState::Frozen => Err(refuse(
+            &typed,
+            "allocated",
+            "name another address, or none to get the lowest that can be had",
+        )),
+    }
+}
+
+/// The lowest that can be had. Walks over the pool's rows from the lowest to the first gap: at most as many as a
+/// pool may have.
+fn lowest_free(
+    state: &State,
+    pool: &Arc<Object>,
+    typed: &Typed<IpPool>,
+) -> Result<Option<Free>, Error> {
+    let prefix = format!("{}/", pool.id);
+    let rows = |name: &'static str| {
+        let rows = state.key_values(name, &prefix);
+        let rows = rows.take_while(|(value, _)| value.starts_with(&prefix));
+        rows.filter_map(|(value, row)| {
+            let number = u128::from_str_radix(&value[prefix.len()..], 16).ok()?;
+            Some((number, row.id))
+        })
+    };
+    let available = rows(key::IP_AVAILABLE).next();
+    let last = typed.spec.last_address.number();
+    let scope = space::addresses(typed.status.address_scope_id);
+    let mut taken = rows(key::IP_POOL).map(|(number, _)| number).peekable();
+    let mut next = typed.spec.first_address.number();
+    while next <= last {
+        if let Some((number, row)) = available
+            && number <= next
+        {
+            return Ok(Some(Free::Row(row)));
+        }
+        if taken.next_if_eq(&next).is_none() {
+            // No row of the pool's; a subnet may hold it all the same, as its gateway.
+            let address = Address::from_number(next);
+            if state.holder(&scope, &address.bytes()).is_none() {
+                return Ok(Some(Free::New(address)));
+            }
+        }
+        let Some(following) = next.checked_add(1) else {
+            break;
+        };
+        next = following;
+    }
+    Ok(None)
+}

@@ -1,0 +1,71 @@
+//! Versions of images: exactly one of an image is its latest. A claim keeps it from being two.
+
+use virtflow_model::kinds::ImageVersion;
+use virtflow_model::{Kind, space};
+use virtflow_state::{Object, State};
+use virtflow_types::{Error, ErrorCode, ObjectId};
+
+use super::Writing;
+use crate::explain::call;
+use crate::typed::decoded;
+
+pub(super) fn on_write(writing: &mut Writing<'_, '_>) -> Result<(), Error> {
+    writing.door.refuse_if_read_only(writing.tenant)?;
+    let former = writing
+        .parent
+        .and_then(|image| latest_of(writing.draft.state, image))
+        .filter(|former| Some(*former) != writing.id);
+    if writing.new["latest"] == true {
+        if let Some(former) = former {
+            writing
+                .draft
+                .update::<ImageVersion>(former, |spec, _| spec.latest = false)?;
+        }
+        return Ok(());
+    }
+    if writing.old.is_some_and(|old| old["latest"] == true) {
+        return Err(Error::invalid(
+            "spec.latest",
+            "an image has a latest version: make another one the latest, and this one steps back",
+        ));
+    }
+    if former.is_none() {
+        return Err(Error::invalid(
+            "spec.latest",
+            "the first version of an image is its latest",
+        ));
+    }
+    Ok(())
+}
+
+/// The latest goes last.
+pub(super) fn on_delete(state: &State, version: &Object) -> Result<(), Error> {
+    let Some(image) = version.parent else {
+        return Ok(());
+    };
+    if !decoded::<ImageVersion>(version)?.spec.latest {
+        return Ok(());
+    }
+    let other = state
+        .linking_to(image)
+        .filter(|id| *id != version.id)
+        .filter_map(|id| state.get(id))
+        .find(|other| other.kind == Kind::ImageVersion.name() && other.parent == Some(image));
+    match other {
+        None => Ok(()),
+        Some(other) => Err(Error::new(
+            ErrorCode::InUse,
+            format!(
+                "{} is the latest of its image, which has others: {}",
+                call(version),
+                call(other)
+            ),
+        )
+        .advise("make another version the latest first")),
+    }
+}
+
+fn latest_of(state: &State, image: ObjectId) -> Option<ObjectId> {
+    let holder = state.holder(space::LATEST, image.as_bytes())?;
+    Some(holder.id)
+}

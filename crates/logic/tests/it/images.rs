@@ -1,0 +1,275 @@
+//! Images, their versions and tags.
+
+use serde_json::{Value, json};
+use virtflow_logic::{Create, Request};
+use virtflow_model::Kind;
+use virtflow_types::{Error, ErrorCode, ObjectId};
+
+use crate::world::World;
+
+/// `acme` and `globex`, each with an administrator of its own, and `acme`'s image `app`.
+struct Shelf {
+    world: World,
+    alice: ObjectId,
+    bob: ObjectId,
+    image: ObjectId,
+}
+
+impl Shelf {
+    fn new() -> Self {
+        let (mut world, _host) = World::furnished();
+        world.tenant("globex", "bob");
+        for (user, scope) in [("alice", "tenant/acme"), ("bob", "tenant/globex")] {
+            world.bind(user, "tenant_admin", scope);
+        }
+        let [alice, bob] = ["alice", "bob"].map(|name| world.named(Kind::User, name).id);
+        let image = world
+            .create_as(alice, Kind::Image, "app", json!({"type": "application"}))
+            .unwrap();
+        Self {
+            world,
+            alice,
+            bob,
+            image,
+        }
+    }
+
+    fn version(&mut self, name: &str, more: Value) -> Result<ObjectId, Error> {
+        let spec = version(self.image, more);
+        self.world
+            .create_as(self.alice, Kind::ImageVersion, name, spec)
+    }
+
+    fn tag(&mut self, name: &str, version: ObjectId, immutable: bool) -> Result<ObjectId, Error> {
+        let spec = json!({"image": self.image, "version": version, "immutable": immutable});
+        self.world.create_as(self.alice, Kind::ImageTag, name, spec)
+    }
+
+    /// The names of the versions that say they are the latest.
+    fn latest(&self) -> Vec<String> {
+        let versions = self.world.state.of_kind("image_version", None);
+        versions
+            .filter(|version| {
+                let spec: Value = serde_json::from_str(&version.spec).unwrap();
+                spec["latest"] == true
+            })
+            .map(|version| version.name.to_string())
+            .collect()
+    }
+}
+
+fn version(image: ObjectId, more: Value) -> Value {
+    let mut spec = json!({
+        "image": image,
+        "sha256": "ab".repeat(32),
+        "size_bytes": 1024,
+        "source_url": "https://images.example/app.qcow2",
+    });
+    for (field, value) in more.as_object().unwrap() {
+        spec[field] = value.clone();
+    }
+    spec
+}
+
+fn refused_at(error: &Error, field: &str) {
+    assert_eq!(error.code, ErrorCode::Invalid, "{error}");
+    assert_eq!(error.fields[0].field, field, "{error}");
+}
+
+#[test]
+fn what_all_tenants_see_is_the_clouds_own() {
+    let Shelf {
+        mut world,
+        alice,
+        bob,
+        ..
+    } = Shelf::new();
+    let public = json!({"visibility": "public"});
+    let made = world.create_as(alice, Kind::Image, "mine", public.clone());
+    refused_at(&made.unwrap_err(), "spec.visibility");
+    let debian = world.create(Kind::Image, "debian", public);
+    let hidden = world.create(Kind::Image, "hidden", json!({}));
+    let [seen, unseen] = [debian, hidden].map(|image| {
+        let id = world.create(Kind::ImageVersion, "13", version(image, json!({})));
+        world.create(
+            Kind::ImageTag,
+            "stable",
+            json!({"image": image, "version": id}),
+        );
+        id
+    });
+    let read = |user: ObjectId, kind: Kind, id: ObjectId| {
+        let cx = world.cx(user);
+        virtflow_logic::get(&world.state, &cx, kind, &id.to_string(), None).is_ok()
+    };
+    let tag_of = |version: ObjectId| {
+        let mut linking = world.state.linking_to(version);
+        linking.next().unwrap()
+    };
+    for user in [alice, bob] {
+        assert!(read(user, Kind::Image, debian) && !read(user, Kind::Image, hidden));
+        assert!(read(user, Kind::ImageVersion, seen) && !read(user, Kind::ImageVersion, unseen));
+        assert!(read(user, Kind::ImageTag, tag_of(seen)));
+        assert!(!read(user, Kind::ImageTag, tag_of(unseen)));
+    }
+    let app = world.named(Kind::Image, "app").id;
+    assert!(read(alice, Kind::Image, app) && !read(bob, Kind::Image, app));
+    let made = world.create_as(bob, Kind::ImageVersion, "1", version(app, json!({})));
+    assert_eq!(made.unwrap_err().code, ErrorCode::NotFound);
+    let made = world.create_as(bob, Kind::ImageVersion, "14", version(debian, json!({})));
+    assert_eq!(made.unwrap_err().code, ErrorCode::Forbidden);
+}
+
+#[test]
+fn recommended_sizes_are_no_smaller_than_the_least() {
+    let Shelf {
+        mut world, alice, ..
+    } = Shelf::new();
+    let sizes = |cpu: u64, memory: u64| json!({"min_cpu_cores": 2, "recommended_cpu_cores": cpu, "min_memory_mib": 512, "recommended_memory_mib": memory});
+    for (spec, field) in [
+        (sizes(1, 512), "spec.recommended_cpu_cores"),
+        (sizes(2, 511), "spec.recommended_memory_mib"),
+    ] {
+        let made = world.create_as(alice, Kind::Image, "i", spec);
+        refused_at(&made.unwrap_err(), field);
+    }
+    world
+        .create_as(alice, Kind::Image, "i", sizes(2, 512))
+        .unwrap();
+}
+
+#[test]
+fn a_version_is_told_by_its_bytes_which_never_change() {
+    let mut shelf = Shelf::new();
+    let wrong = [
+        (json!({"sha256": "ab"}), "spec.sha256"),
+        (json!({"sha256": "AB".repeat(32)}), "spec.sha256"),
+        (json!({"sha256": "xy".repeat(32)}), "spec.sha256"),
+        (json!({"md5": "ab".repeat(15)}), "spec.md5"),
+        (json!({"size_bytes": 0}), "spec.size_bytes"),
+        (
+            json!({"source_url": "file:///etc/passwd"}),
+            "spec.source_url",
+        ),
+        (json!({"source_url": "https://"}), "spec.source_url"),
+    ];
+    for (more, field) in wrong {
+        refused_at(&shelf.version("1.0.0", more).unwrap_err(), field);
+    }
+    let first = shelf
+        .version("1.0.0", json!({"md5": "ab".repeat(16)}))
+        .unwrap();
+    let child = json!({"parent_version": first});
+    shelf.version("1.1.0", child).unwrap();
+    let error = shelf.version("1.0.0", json!({})).unwrap_err();
+    assert_eq!(error.code, ErrorCode::AlreadyExists);
+    let stays = [
+        (json!({"sha256": "cd".repeat(32)}), "spec.sha256"),
+        (json!({"md5": null}), "spec.md5"),
+        (json!({"size_bytes": 1}), "spec.size_bytes"),
+        (json!({"parent_version": first}), "spec.parent_version_id"),
+    ];
+    let (world, alice) = (&mut shelf.world, shelf.alice);
+    for (change, field) in stays {
+        let changed = world.patch(alice, Kind::ImageVersion, first, change);
+        refused_at(&changed.unwrap_err(), field);
+    }
+    let change =
+        json!({"source_url": "http://mirror.example/app", "release_notes": "as before\nmirrored"});
+    world
+        .patch(alice, Kind::ImageVersion, first, change)
+        .unwrap();
+    let error = world.delete(alice, Kind::ImageVersion, first).unwrap_err();
+    assert_eq!(error.code, ErrorCode::InUse, "another was made from it");
+    let image = shelf.image;
+    let archived = json!({"state": "archived"});
+    world.patch(alice, Kind::Image, image, archived).unwrap();
+    let error = shelf.version("1.2.0", json!({})).unwrap_err();
+    assert!(error.message.contains("takes nothing new"), "{error}");
+}
+
+#[test]
+fn exactly_one_version_is_the_latest() {
+    let mut shelf = Shelf::new();
+    let made = shelf.version("1", json!({"latest": false}));
+    refused_at(&made.unwrap_err(), "spec.latest");
+    let v1 = shelf.version("1", json!({})).unwrap();
+    shelf.version("0.9", json!({"latest": false})).unwrap();
+    assert_eq!(shelf.latest(), ["1"]);
+    let v2 = shelf.version("2", json!({})).unwrap();
+    assert_eq!(shelf.latest(), ["2"], "the former one steps back");
+    let alice = shelf.alice;
+    let mut set = |id: ObjectId, latest: bool| {
+        let change = json!({"latest": latest});
+        shelf.world.patch(alice, Kind::ImageVersion, id, change)
+    };
+    refused_at(&set(v2, false).unwrap_err(), "spec.latest");
+    set(v1, true).unwrap();
+    set(v1, true).unwrap();
+    assert_eq!(shelf.latest(), ["1"]);
+    let delete = |shelf: &mut Shelf, id| shelf.world.delete(alice, Kind::ImageVersion, id);
+    let error = delete(&mut shelf, v1).unwrap_err();
+    assert_eq!(error.code, ErrorCode::InUse);
+    assert!(error.advice.unwrap().contains("another version the latest"));
+    let old = shelf.world.named(Kind::ImageVersion, "0.9").id;
+    for id in [v2, old, v1] {
+        delete(&mut shelf, id).unwrap();
+    }
+    let image = shelf.image;
+    let making = |name: &str| {
+        let create = Create::new(Kind::ImageVersion, name, version(image, json!({})));
+        (alice, Request::Create(create))
+    };
+    assert_eq!(
+        shelf.world.race(making("3"), making("4")),
+        "another version became the image's latest at the same moment"
+    );
+    let told = shelf.world.race(making("5"), making("6"));
+    assert!(told.contains("changed at the same moment"), "{told}");
+    assert_eq!(shelf.latest(), ["5"]);
+}
+
+#[test]
+fn a_tag_points_into_its_image_and_stays_while_it_is_immutable() {
+    let mut shelf = Shelf::new();
+    let alice = shelf.alice;
+    let [v1, v2] = ["1", "2"].map(|name| shelf.version(name, json!({})).unwrap());
+    let other = shelf
+        .world
+        .create_as(alice, Kind::Image, "other", json!({}))
+        .unwrap();
+    let foreign = shelf
+        .world
+        .create_as(alice, Kind::ImageVersion, "1", version(other, json!({})))
+        .unwrap();
+    refused_at(
+        &shelf.tag("stable", foreign, false).unwrap_err(),
+        "spec.version_id",
+    );
+    let moving = shelf.tag("stable", v1, false).unwrap();
+    let fixed = shelf.tag("lts", v1, true).unwrap();
+    let mut change = |id: ObjectId, spec: Value| shelf.world.patch(alice, Kind::ImageTag, id, spec);
+    refused_at(
+        &change(moving, json!({"version": foreign})).unwrap_err(),
+        "spec.version_id",
+    );
+    change(moving, json!({"version": v2})).unwrap();
+    for at_once in [
+        json!({"version": v2}),
+        json!({"version": v2, "immutable": false}),
+    ] {
+        refused_at(&change(fixed, at_once).unwrap_err(), "spec.version_id");
+    }
+    let world = &mut shelf.world;
+    let error = world.delete(alice, Kind::ImageTag, fixed).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Conflict);
+    assert_eq!(error.message, "image_tag `lts` is immutable: it stays");
+    let error = world.delete(alice, Kind::ImageVersion, v1).unwrap_err();
+    assert_eq!(error.code, ErrorCode::InUse);
+    let loosened = json!({"immutable": false});
+    world.patch(alice, Kind::ImageTag, fixed, loosened).unwrap();
+    for id in [fixed, moving] {
+        world.delete(alice, Kind::ImageTag, id).unwrap();
+    }
+    world.delete(alice, Kind::ImageVersion, v1).unwrap();
+}
