@@ -4,6 +4,7 @@
 mod access;
 mod addresses;
 mod addresses_random;
+mod asking;
 mod credentials;
 mod disks;
 mod hosts;
