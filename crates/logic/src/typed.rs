@@ -80,7 +80,7 @@ pub fn decoded<R: Resource>(object: &Object) -> Result<Arc<Typed<R>>, Error> {
 fn is_cached(kind: Kind) -> bool {
     !matches!(
         kind,
-        Kind::VirtualMachine | Kind::Operation | Kind::IdempotencyKey
+        Kind::VirtualMachine | Kind::Operation | Kind::IdempotencyKey | Kind::IpAddress
     )
 }
 

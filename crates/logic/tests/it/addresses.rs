@@ -187,8 +187,14 @@ fn a_lease_ends_by_itself_unless_it_is_frozen() {
         states(&net),
         ["available", "frozen", "allocated", "allocated"]
     );
-    net.act(net.admin, "10.0.2.11", AddressVerb::Unfreeze)
+    let thawed = net
+        .act(net.admin, "10.0.2.11", AddressVerb::Unfreeze)
         .unwrap();
+    assert_eq!(
+        status(&thawed)["state"],
+        "allocated",
+        "until it is looked at"
+    );
     net.world.loops();
     assert_eq!(
         states(&net),

@@ -31,4 +31,5 @@ mod story;
 mod tenants;
 mod user_groups;
 mod vms;
+mod wishes;
 mod world;
