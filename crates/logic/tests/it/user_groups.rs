@@ -341,6 +341,25 @@ fn a_binding_has_exactly_one_subject() {
 }
 
 #[test]
+fn a_group_holds_so_many_roles() {
+    let mut tree = Tree::new();
+    let (team, admin) = (tree.team, tree.world.admin);
+    for n in 0..=50 {
+        let role = format!("role-{n}");
+        let permissions = json!({"permissions": ["virtual_machine.read"]});
+        tree.world.create(Kind::Role, &role, permissions);
+        let spec = json!({"subject_group_id": team, "role": role, "scope": "tenant/acme"});
+        let bound = tree
+            .world
+            .ask(admin, &create(Kind::RoleBinding, "", None, spec));
+        assert_eq!(bound.is_ok(), n < 50, "binding {n}");
+        if let Err(error) = bound {
+            assert_eq!(error.code, ErrorCode::LimitExceeded);
+        }
+    }
+}
+
+#[test]
 fn nobody_gives_more_than_they_have_by_taking_somebody_into_a_group() {
     let mut tree = Tree::new();
     let carol = tree.world.user("carol", Some("acme"));
