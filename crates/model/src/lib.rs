@@ -24,7 +24,6 @@ mod rules;
 mod schema;
 mod sizes;
 pub mod states;
-mod unrealised;
 
 pub use decimal::Decimal;
 pub use filters::{By, Filter};
@@ -37,7 +36,6 @@ pub use resource::{PerKind, Resource, Scope};
 pub use rules::{ByPeople, Owner, Reference, Rules, Tie};
 pub use schema::schema_of;
 pub use sizes::Amounts;
-pub use unrealised::{Unrealised, UnrealisedPhase, UnrealisedReason};
 
 #[cfg(test)]
 #[global_allocator]

@@ -4,6 +4,7 @@
 mod access;
 mod catalogue;
 mod followers;
+mod model;
 mod objects;
 mod openapi;
 mod past;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Timestamp};
 
 use super::virtual_machine::validate_labels;
+use crate::recorded::Recorded;
 use crate::print::{key, space};
 use crate::{Action, Invalid, Kind, Meta, Owner, Print, Reference, Resource, Rules, Scope};
 
@@ -100,34 +101,6 @@ pub struct CloudBoxSpec {
     pub labels: BTreeMap<String, String>,
 }
 
-/// What was heard from it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum CloudBoxPhase {
-    /// Nothing yet.
-    #[default]
-    Pending,
-}
-
-/// What the system saw.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(default)]
-pub struct CloudBoxStatus {
-    /// What was heard from it.
-    pub phase: CloudBoxPhase,
-    /// One `snake_case` word: why it is in this phase.
-    pub reason: String,
-}
-
-impl Default for CloudBoxStatus {
-    fn default() -> Self {
-        Self {
-            phase: CloudBoxPhase::Pending,
-            reason: "not_available".into(),
-        }
-    }
-}
-
 impl CloudBoxNetwork {
     fn validate(&self) -> Result<(), Invalid> {
         let widest = |address: IpAddr| if address.is_ipv4() { 32 } else { 128 };
@@ -182,7 +155,7 @@ impl Resource for CloudBox {
         ..Rules::plain("A small machine at a user's place, through which a VM is used")
     };
     type Spec = CloudBoxSpec;
-    type Status = CloudBoxStatus;
+    type Status = Recorded;
 
     fn example() -> CloudBoxSpec {
         CloudBoxSpec {
@@ -226,7 +199,7 @@ impl Resource for CloudBox {
     }
 
     /// Neither the user nor the VM is linked: a box must not keep them from going.
-    fn print(_: &Meta, spec: &CloudBoxSpec, _: &CloudBoxStatus, print: &mut Print) {
+    fn print(_: &Meta, spec: &CloudBoxSpec, _: &Recorded, print: &mut Print) {
         print.claim(space::CLOUD_BOX_SERIAL, &spec.serial_number);
         print.link(spec.data_center_id);
         for id in [spec.assigned_user_id, spec.bound_vm_id]

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::ObjectId;
 
 use crate::print::{dimension, space};
-use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope, Unrealised};
+use crate::recorded::Recorded;
+use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// An attachment. Its parent is its disk.
 #[derive(Debug)]
@@ -50,7 +51,7 @@ impl Resource for DiskAttachment {
         ..Rules::plain("That a VM has a disk")
     };
     type Spec = DiskAttachmentSpec;
-    type Status = Unrealised;
+    type Status = Recorded;
 
     fn example() -> DiskAttachmentSpec {
         DiskAttachmentSpec {
@@ -80,7 +81,7 @@ impl Resource for DiskAttachment {
         Self::validate(new)
     }
 
-    fn print(_: &Meta, spec: &DiskAttachmentSpec, _: &Unrealised, print: &mut Print) {
+    fn print(_: &Meta, spec: &DiskAttachmentSpec, _: &Recorded, print: &mut Print) {
         print.claim(
             space::PAIR,
             format!("attachment/{}/{}", spec.vm_id, spec.disk_id),

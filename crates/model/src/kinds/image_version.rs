@@ -7,7 +7,8 @@ use virtflow_types::ObjectId;
 use super::image::ImageState;
 use super::vpc::yes;
 use crate::print::space;
-use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope, Unrealised};
+use crate::recorded::Recorded;
+use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// A version. Its parent is its image.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ impl Resource for ImageVersion {
         ..Rules::plain("A version of an image: bytes that never change")
     };
     type Spec = ImageVersionSpec;
-    type Status = Unrealised;
+    type Status = Recorded;
 
     fn example() -> ImageVersionSpec {
         ImageVersionSpec {
@@ -111,7 +112,7 @@ impl Resource for ImageVersion {
         }
     }
 
-    fn print(_: &Meta, spec: &ImageVersionSpec, _: &Unrealised, print: &mut Print) {
+    fn print(_: &Meta, spec: &ImageVersionSpec, _: &Recorded, print: &mut Print) {
         print.link(spec.parent_version_id);
         if spec.latest {
             print.claim(space::LATEST, spec.image_id.as_bytes());

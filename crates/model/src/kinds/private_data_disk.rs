@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{Limit, ObjectId};
 
 use crate::print::dimension;
-use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope, Unrealised};
+use crate::recorded::Recorded;
+use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// VMs that one disk may be attached to.
 const ATTACHMENTS_MAX: u64 = 64;
@@ -73,7 +74,7 @@ impl Resource for PrivateDataDisk {
         ..Rules::plain("A disk of a tenant's own that outlives the VMs it is attached to")
     };
     type Spec = PrivateDataDiskSpec;
-    type Status = Unrealised;
+    type Status = Recorded;
 
     fn example() -> PrivateDataDiskSpec {
         PrivateDataDiskSpec {
@@ -112,7 +113,7 @@ impl Resource for PrivateDataDisk {
         Self::validate(new)
     }
 
-    fn print(meta: &Meta, spec: &PrivateDataDiskSpec, _: &Unrealised, print: &mut Print) {
+    fn print(meta: &Meta, spec: &PrivateDataDiskSpec, _: &Recorded, print: &mut Print) {
         print.link(spec.storage_pool_id);
         if let Some(tenant) = meta.tenant {
             print.charge(tenant, dimension::STORAGE_GIB, spec.size_gib);

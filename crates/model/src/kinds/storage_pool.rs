@@ -5,10 +5,8 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::ObjectId;
 
 use super::ip_pool::PoolState;
-use crate::{
-    Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope, UnrealisedPhase,
-    UnrealisedReason,
-};
+use crate::recorded::{RecordedPhase, RecordedReason};
+use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// Monitors of one Ceph cluster.
 const CEPH_MONITORS_MAX: usize = 9;
@@ -74,10 +72,10 @@ pub struct StoragePoolSpec {
 pub struct StoragePoolStatus {
     /// Where it is in its life.
     #[serde(default)]
-    pub phase: UnrealisedPhase,
+    pub phase: RecordedPhase,
     /// Why it is not further.
     #[serde(default)]
-    pub reason: UnrealisedReason,
+    pub reason: RecordedReason,
     /// GiB, as its backend reported it; absent: not reported.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity_gib: Option<u64>,

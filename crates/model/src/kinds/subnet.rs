@@ -7,7 +7,8 @@ use virtflow_types::ObjectId;
 use super::vpc::{NetworkState, yes};
 use crate::net::{Address, Cidr};
 use crate::print::space;
-use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope, Unrealised};
+use crate::recorded::Recorded;
+use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// A subnet.
 #[derive(Debug)]
@@ -65,7 +66,7 @@ impl Resource for Subnet {
         ..Rules::plain("A part of a VPC's addresses, with one gateway")
     };
     type Spec = SubnetSpec;
-    type Status = Unrealised;
+    type Status = Recorded;
 
     fn example() -> SubnetSpec {
         SubnetSpec {
@@ -109,7 +110,7 @@ impl Resource for Subnet {
     }
 
     /// What no machine may have is held by the subnet among the addresses, so that no machine gets it.
-    fn print(_: &Meta, spec: &SubnetSpec, _: &Unrealised, print: &mut Print) {
+    fn print(_: &Meta, spec: &SubnetSpec, _: &Recorded, print: &mut Print) {
         let (first, last) = (spec.cidr.first().bytes(), spec.cidr.last().bytes());
         print.claim_range(space::subnets(Some(spec.vpc_id)), first, last);
         if spec.public {

@@ -6,7 +6,8 @@ use virtflow_types::ObjectId;
 
 use crate::net::{Address, Cidr};
 use crate::print::space;
-use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope, Unrealised};
+use crate::recorded::Recorded;
+use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// DNS servers of one network.
 const DNS_SERVERS_MAX: usize = 8;
@@ -67,7 +68,7 @@ impl Resource for Vpc {
         ..Rules::plain("A tenant's private network")
     };
     type Spec = VpcSpec;
-    type Status = Unrealised;
+    type Status = Recorded;
 
     fn example() -> VpcSpec {
         VpcSpec {
@@ -112,7 +113,7 @@ impl Resource for Vpc {
         Self::validate(new)
     }
 
-    fn print(_: &Meta, spec: &VpcSpec, _: &Unrealised, print: &mut Print) {
+    fn print(_: &Meta, spec: &VpcSpec, _: &Recorded, print: &mut Print) {
         print.link(spec.data_center_id);
         if let Some(vlan) = spec.vlan_id {
             print.claim(space::VPC_VLAN, vlan.to_be_bytes());
