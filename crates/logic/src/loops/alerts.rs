@@ -1,3 +1,5 @@
+//! Alerts that the controllers raise and resolve by themselves: so far one, a host that is silent for long.
+
 use std::collections::BTreeMap;
 
 use virtflow_model::kinds::alert::{AlertSpec, AlertState, AlertStatus, Severity};

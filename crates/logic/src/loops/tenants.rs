@@ -1,3 +1,5 @@
+//! The end of tenants: what is left in one goes, leaves first, then the tenant; bills and operations outlive it.
+
 use virtflow_model::Kind;
 use virtflow_model::key;
 use virtflow_model::kinds::virtual_machine::VmPhase;
