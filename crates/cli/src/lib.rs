@@ -20,6 +20,7 @@ mod grammar;
 mod noun;
 mod nouns;
 mod output;
+mod past;
 mod run;
 mod safe;
 mod secret;
