@@ -84,6 +84,11 @@ pub(crate) enum Fixed {
     /// Clusters and users that this machine knows
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Context(ContextCommand),
+    /// What a kind is, and what its fields mean
+    Explain {
+        /// KIND, KIND.field or KIND.status.field, such as vm.memory_mib
+        what: String,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell

@@ -12,6 +12,7 @@ mod account;
 mod amount;
 mod cluster;
 mod contexts;
+mod explain;
 mod failure;
 #[cfg(test)]
 mod fuzz;
