@@ -10,7 +10,7 @@ use crate::noun::Noun;
 use crate::output::described;
 use crate::run::{Cluster, Run};
 use crate::wait::{self, Patience};
-use crate::{nouns, spec, table};
+use crate::{nouns, past, spec, table};
 
 /// Carries out a verb that all kinds share.
 pub(crate) async fn run(
@@ -32,6 +32,8 @@ pub(crate) async fn run(
             let object = fetch(cluster, noun, matches).await?;
             run.output.data(&object, described)
         }
+        "history" => past::history(run, cluster, noun, matches).await,
+        "blame" => past::blame(run, cluster, noun, matches).await,
         "create" => create(run, cluster, noun, matches, Map::new()).await,
         "update" => update(run, cluster, noun, matches).await,
         "delete" => delete(run, cluster, noun, matches).await,
@@ -58,6 +60,11 @@ pub(crate) fn target(matches: &ArgMatches) -> &str {
     text(matches, "target").unwrap_or_default()
 }
 
+/// What the API is told where a change is only to be tried.
+fn trial(matches: &ArgMatches) -> Option<&'static str> {
+    is_set(matches, "dry-run").then_some("true")
+}
+
 /// A write, with the key that was given or a fresh one.
 pub(crate) fn write(call: Call, matches: &ArgMatches) -> Call {
     match text(matches, "idempotency-key") {
@@ -82,6 +89,8 @@ async fn list(
         });
         call = call.query_if(option.name, value);
     }
+    let deleted = is_set(matches, "deleted").then_some("true");
+    call = call.query_if("deleted", deleted);
     let limit = matches.get_one::<usize>("limit").copied();
     let listed = cluster
         .client
@@ -104,7 +113,8 @@ pub(crate) async fn fetch(
     matches: &ArgMatches,
 ) -> Result<Value, Failure> {
     let call = Call::new(Method::Get, &[noun.collection(), target(matches)])?
-        .query_if("tenant", text(matches, "tenant"));
+        .query_if("tenant", text(matches, "tenant"))
+        .query_if("at", text(matches, "at"));
     Ok(cluster.client.send(&call).await?.data)
 }
 
@@ -128,7 +138,9 @@ pub(crate) async fn create(
     if let Some(tenant) = text(matches, "tenant").filter(|_| !is_of_spec) {
         body.insert("tenant".into(), tenant.into());
     }
-    let call = Call::new(Method::Post, &[noun.collection()])?.body(Value::Object(body));
+    let call = Call::new(Method::Post, &[noun.collection()])?
+        .query_if("dry_run", trial(matches))
+        .body(Value::Object(body));
     let answer = cluster.client.send(&write(call, matches)).await?;
     report(run, cluster, noun, "created", answer, Patience::of(matches)).await
 }
@@ -148,6 +160,7 @@ async fn update(
     }
     let call = Call::new(Method::Patch, &[noun.collection(), target(matches)])?
         .query_if("tenant", text(matches, "tenant"))
+        .query_if("dry_run", trial(matches))
         .if_match(matches.get_one::<u64>("if-match").copied())
         .body(json!({ "spec": spec }));
     let answer = cluster.client.send(&write(call, matches)).await?;
@@ -164,6 +177,7 @@ async fn delete(
     let call = Call::new(Method::Delete, &[noun.collection(), target(matches)])?
         .query_if("tenant", text(matches, "tenant"))
         .query_if("force", force)
+        .query_if("dry_run", trial(matches))
         .if_match(matches.get_one::<u64>("if-match").copied());
     let mut answer = cluster.client.send(&write(call, matches)).await?;
     // The answer names the id alone: people recognise what they typed.
@@ -185,6 +199,14 @@ pub(crate) async fn report(
     patience: Patience,
 ) -> Result<(), Failure> {
     let mut data = answer.data;
+    if answer.tried {
+        run.output
+            .remark(&format!("would be {did}; nothing was done"));
+        return run.output.data(&data, |data| match &data["object"] {
+            Value::Null => described(data),
+            object => described(object),
+        });
+    }
     if data["operation"].is_null() {
         return run.output.data(&data, |object| {
             format!("{} {} {did}", noun.word, called(object))

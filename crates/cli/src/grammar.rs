@@ -84,6 +84,11 @@ pub(crate) enum Fixed {
     /// Clusters and users that this machine knows
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Context(ContextCommand),
+    /// What a kind is, and what its fields mean
+    Explain {
+        /// KIND, KIND.field or KIND.status.field, such as vm.memory_mib
+        what: String,
+    },
     /// Print completions for a shell
     Completions {
         /// The shell
@@ -216,16 +221,24 @@ fn of_noun(command: Command, noun: &'static Noun) -> Command {
     let command = noun.verbs.iter().fold(command, |command, verb| {
         command.subcommand(of_verb(noun, *verb))
     });
+    let command = match noun.kind {
+        // What they are is read off the cluster, not off what is kept.
+        virtflow_model::Kind::Controller => command,
+        _ => command.subcommand(history(noun)).subcommand(blame(noun)),
+    };
     crate::special::grammar(noun.kind, command)
 }
 
 pub(crate) fn of_verb(noun: &Noun, verb: Verb) -> Command {
     match verb {
         Verb::List => list(noun),
-        Verb::Get => tenant_of(noun, Command::new("get").about("One, by name or id")).arg(target()),
+        Verb::Get => {
+            let about = "One, by name or id";
+            one_as_it_was(noun, Command::new("get").about(about))
+        }
         Verb::Describe => {
             let about = "One with all that is known of it";
-            tenant_of(noun, Command::new("describe").about(about)).arg(target())
+            one_as_it_was(noun, Command::new("describe").about(about))
         }
         Verb::Create => create(noun),
         Verb::Update => update(noun),
@@ -233,21 +246,66 @@ pub(crate) fn of_verb(noun: &Noun, verb: Verb) -> Command {
             let command = Command::new("delete")
                 .visible_alias("rm")
                 .about("Remove one");
-            let command = writing(waiting(tenant_of(noun, command).arg(target())));
+            let command = trying(writing(waiting(tenant_of(noun, command).arg(target()))));
             command.arg(if_match())
         }
     }
+}
+
+fn one_as_it_was(noun: &Noun, command: Command) -> Command {
+    let command = tenant_of(noun, command).arg(target());
+    match noun.kind {
+        virtflow_model::Kind::Controller | virtflow_model::Kind::Operation => command,
+        _ => command.arg(at()),
+    }
+}
+
+fn history(noun: &Noun) -> Command {
+    let about = "Its versions, newest first: who made each, when, by which request";
+    tenant_of(noun, Command::new("history").about(about))
+        .arg(target())
+        .arg(limit())
+}
+
+fn blame(noun: &Noun) -> Command {
+    let about = "Who set each field of it to what it is, and when";
+    tenant_of(noun, Command::new("blame").about(about)).arg(target())
+}
+
+fn at() -> Arg {
+    option(
+        "at",
+        "MOMENT",
+        "As it was after an index, or at a time such as 2026-11-23T18:00:00Z",
+    )
+}
+
+fn limit() -> Arg {
+    option("limit", "N", "Most rows")
+        .value_parser(rows())
+        .default_value("1000")
+}
+
+/// `--dry-run`.
+fn trying(command: Command) -> Command {
+    command.arg(switch(
+        "dry-run",
+        "Check it as if it were done, and do nothing",
+    ))
 }
 
 fn list(noun: &Noun) -> Command {
     let command = Command::new("list")
         .visible_alias("ls")
         .about("All, or some of them");
-    let command = command.arg(
-        option("limit", "N", "Most rows")
-            .value_parser(rows())
-            .default_value("1000"),
-    );
+    let command = command.arg(limit());
+    let command = match noun.kind {
+        virtflow_model::Kind::Controller => command,
+        _ => command.arg(switch(
+            "deleted",
+            "Those that are no more, as they last were",
+        )),
+    };
     let command = match noun.is_listed_by("tenant") {
         true => command.arg(option("tenant", "TENANT", "Those of this tenant")),
         false => command,
@@ -286,7 +344,7 @@ fn create(noun: &Noun) -> Command {
     } else {
         command.arg(option("tenant", "TENANT", "Tenant it belongs to"))
     };
-    with_flags(writing(waiting(command)), noun.flags, true)
+    with_flags(trying(writing(waiting(command))), noun.flags, true)
 }
 
 fn update(noun: &Noun) -> Command {
@@ -298,7 +356,7 @@ fn update(noun: &Noun) -> Command {
             .action(ArgAction::Append)
             .help("Field of the spec to remove, such as labels.stage"),
     );
-    with_flags(writing(command), noun.flags, false)
+    with_flags(trying(writing(command)), noun.flags, false)
 }
 
 fn with_flags(command: Command, flags: &'static [Flag], is_creation: bool) -> Command {

@@ -12,6 +12,7 @@ mod account;
 mod amount;
 mod cluster;
 mod contexts;
+mod explain;
 mod failure;
 #[cfg(test)]
 mod fuzz;
@@ -20,6 +21,7 @@ mod grammar;
 mod noun;
 mod nouns;
 mod output;
+mod past;
 mod run;
 mod safe;
 mod secret;

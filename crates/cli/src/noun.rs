@@ -132,7 +132,9 @@ pub(crate) const fn column(head: &'static str, at: &'static [&'static str], show
 }
 
 /// What every list takes, and every command.
-const LIST_TAKES: &[&str] = &["name", "tenant", "limit", "output", "context", "help"];
+const LIST_TAKES: &[&str] = &[
+    "name", "tenant", "limit", "deleted", "output", "context", "help",
+];
 
 /// An option that narrows a list.
 #[derive(Debug)]

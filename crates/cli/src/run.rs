@@ -9,6 +9,7 @@ use virtflow_client::{Call, Client, ClusterCa, Credentials, Limits, Method, lear
 use virtflow_types::Timestamp;
 
 use crate::contexts::{Context, Keeper, Store};
+use crate::explain;
 use crate::failure::{Failure, exit};
 use crate::grammar::{self, Fixed};
 use crate::output::Output;
@@ -73,6 +74,7 @@ impl Run {
             Fixed::Login(login) => account::log_in(self, &login).await,
             Fixed::Context(command) => account::context(self, &command),
             Fixed::Completions { shell } => self.completions(shell),
+            Fixed::Explain { what } => explain::explain(self.output, &what),
             other => {
                 let cluster = self.cluster()?;
                 let done = match other {
@@ -83,7 +85,10 @@ impl Run {
                     Fixed::Verify => cluster::verify(self, &cluster).await,
                     Fixed::Capacity => cluster::capacity(self, &cluster).await,
                     Fixed::Audit(asked) => cluster::audit(self, &cluster, &asked).await,
-                    Fixed::Login(_) | Fixed::Context(_) | Fixed::Completions { .. } => Ok(()),
+                    Fixed::Login(_)
+                    | Fixed::Context(_)
+                    | Fixed::Completions { .. }
+                    | Fixed::Explain { .. } => Ok(()),
                 };
                 cluster.learn(self.now, done).await
             }

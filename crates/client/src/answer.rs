@@ -22,6 +22,8 @@ pub struct Answer {
     pub index: Option<u64>,
     /// True if the request had been carried out before, under the same key.
     pub replayed: bool,
+    /// True if it was a trial: nothing was done.
+    pub tried: bool,
 }
 
 /// Rows from one or several pages.
@@ -53,6 +55,8 @@ struct Meta {
     next_cursor: Option<String>,
     #[serde(default)]
     replayed: bool,
+    #[serde(default)]
+    dry_run: bool,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,6 +94,7 @@ pub(crate) fn read(endpoint: &Endpoint, status: u16, body: &[u8]) -> Result<Answ
             next_cursor: envelope.meta.next_cursor,
             index: envelope.meta.index,
             replayed: envelope.meta.replayed,
+            tried: envelope.meta.dry_run,
         }),
         (false, Some(refusal)) => Err(ClientError::Api(Box::new(ApiError {
             status,

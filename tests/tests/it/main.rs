@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may say so by panicking")]
 
 mod architecture;
+mod cli_kinds;
 mod doors;
 mod fuzzing;
 mod guests;

@@ -11,7 +11,9 @@ use crate::noun::{Column, Flag, Form, Noun, Show, Verb, column, flag};
 
 /// Options that a field's flag must not be called, for something else is called so.
 const TAKEN: &[&str] = &[
+    "at",
     "context",
+    "dry-run",
     "force",
     "from-file",
     "help",

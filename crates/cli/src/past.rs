@@ -1,0 +1,97 @@
+//! What was: an object's versions, and who set each of its fields.
+
+use clap::ArgMatches;
+use serde_json::Value;
+use virtflow_client::{Call, Method};
+
+use crate::failure::Failure;
+use crate::generic::{target, text};
+use crate::grammar::ROWS_DEFAULT;
+use crate::noun::{Noun, Show};
+use crate::run::{Cluster, Run};
+use crate::table;
+
+/// Every version that is kept, newest first.
+pub(crate) async fn history(
+    run: &Run,
+    cluster: &Cluster,
+    noun: &Noun,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    let call = about(noun, matches, "history")?;
+    let limit = matches.get_one::<usize>("limit").copied();
+    let listed = cluster
+        .client
+        .list(&call, limit.unwrap_or(ROWS_DEFAULT))
+        .await?;
+    let shown = listed.rows.len();
+    run.output
+        .data(&Value::Array(listed.rows), |rows| versions(run, rows))?;
+    if listed.more {
+        run.output
+            .warn(&format!("{shown} shown, there are more: raise --limit"));
+    }
+    Ok(())
+}
+
+/// Who set each field to what it is.
+pub(crate) async fn blame(
+    run: &Run,
+    cluster: &Cluster,
+    noun: &Noun,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    let call = about(noun, matches, "blame")?;
+    let answer = cluster.client.send(&call).await?;
+    run.output.data(&answer.data, fields)
+}
+
+fn about(noun: &Noun, matches: &ArgMatches, what: &str) -> Result<Call, Failure> {
+    let call = Call::new(Method::Get, &[noun.collection(), target(matches), what])?;
+    Ok(call.query_if("tenant", text(matches, "tenant")))
+}
+
+fn versions(run: &Run, rows: &Value) -> String {
+    let rows: Vec<Vec<String>> = rows
+        .as_array()
+        .into_iter()
+        .flatten()
+        .map(|row| {
+            let show = |pointer: &str, form| table::show(row.pointer(pointer), form, run.now);
+            let by = match row.pointer("/names/updated_by") {
+                Some(_) if row["deleted"] != true => show("/names/updated_by", Show::Plain),
+                _ => show("/change/actor", Show::Plain),
+            };
+            vec![
+                show("/version", Show::Plain),
+                show("/change/index", Show::Plain),
+                show("/change/at", Show::Plain),
+                by,
+                show("/deleted", Show::Plain),
+                show("/change/request_id", Show::Plain),
+            ]
+        })
+        .collect();
+    let heads = ["VERSION", "INDEX", "AT", "BY", "DELETED", "REQUEST"];
+    table::of_cells(&heads, &rows)
+}
+
+fn fields(blame: &Value) -> String {
+    let now = virtflow_types::Timestamp::EPOCH;
+    let rows: Vec<Vec<String>> = blame
+        .as_object()
+        .into_iter()
+        .flatten()
+        .map(|(field, told)| {
+            let show = |pointer: &str| table::show(told.pointer(pointer), Show::Plain, now);
+            vec![
+                field.clone(),
+                show("/value"),
+                show("/change/at"),
+                show("/change/actor"),
+                show("/change/request_id"),
+            ]
+        })
+        .collect();
+    table::of_cells(&["FIELD", "VALUE", "SINCE", "BY", "REQUEST"], &rows)
+}
