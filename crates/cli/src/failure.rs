@@ -211,8 +211,10 @@ fn advice(error: &ClientError) -> Option<String> {
 mod tests {
     use super::*;
 
+    /// The catalogue tells of each error under which status and exit code it comes.
     #[test]
     fn every_error_has_its_exit_code() {
+        let catalogue = include_str!("../../../docs/errors.md");
         for (code, expected) in [
             (ErrorCode::Invalid, 2),
             (ErrorCode::Unauthenticated, 3),
@@ -222,6 +224,7 @@ mod tests {
             (ErrorCode::Conflict, 5),
             (ErrorCode::PreconditionFailed, 5),
             (ErrorCode::InUse, 5),
+            (ErrorCode::Expired, 5),
             (ErrorCode::QuotaExceeded, 6),
             (ErrorCode::NoCapacity, 7),
             (ErrorCode::LimitExceeded, 8),
@@ -230,6 +233,12 @@ mod tests {
             (ErrorCode::Internal, 1),
         ] {
             assert_eq!(exit_code(code), expected, "{code:?}");
+            let row = format!(
+                "| `{}` | {} | {expected} |",
+                code.as_str(),
+                code.http_status()
+            );
+            assert!(catalogue.contains(&row), "docs/errors.md lacks {row}");
         }
     }
 
