@@ -11,8 +11,9 @@ use virtflow_state::{Change, State};
 
 use crate::app::App;
 
-/// Changes that are kept: at ten a second, the last half hour.
-const CHANGES_MAX: usize = 20_000;
+/// Changes that are kept: at ten a second, the last eight minutes. Each holds a version of an object that the state
+/// may have left behind, some 4 KB.
+const CHANGES_MAX: usize = 5_000;
 
 /// What one entry changed.
 #[derive(Debug, Clone)]
