@@ -2,11 +2,13 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Result, ensure};
 use serde_json::Value;
 use virtflow_testkit::cloud::json::{list, number, text};
 use virtflow_testkit::cloud::shadow::{accounts_in_use, sql, verify};
+use virtflow_testkit::poll;
 
 use super::Demo;
 use super::people::{SPECIFICATIONS, TENANT, USER};
@@ -15,6 +17,9 @@ use crate::demo::report::Report;
 
 /// The row that is tampered with.
 const VICTIM: &str = "kind = 'virtual_machine' AND name = 'web-1'";
+
+/// How long a member may take to write what it has applied.
+const WRITTEN_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How much of a verifier's complaint is worth showing.
 const QUOTED_LINES: usize = 6;
@@ -124,20 +129,24 @@ pub(crate) fn verify_empty(demo: &Demo, report: &Report) -> Result<()> {
     report.line(demo.operator.shown(&["capacity"]));
     report.quote(&demo.operator.text(&["capacity"])?);
     for name in demo.place.controllers() {
-        let copy = demo.place.copy_of_shadow(&name)?;
+        // A member's database is written a moment after what it applies.
+        let copy = poll::until(
+            format_args!("{name}'s database to have nothing of the tenant's"),
+            WRITTEN_TIMEOUT,
+            || {
+                let copy = demo.place.copy_of_shadow(&name)?;
+                let left = sql(
+                    &copy,
+                    "SELECT count(*) FROM object WHERE kind IN ('virtual_machine', 'tenant', 'residue')",
+                )?;
+                Ok((left == "0").then_some(copy))
+            },
+        )?;
         let verdict = verify(&copy)?;
         ensure!(
             verdict.sound,
             "{name}'s database is wrong: {}",
             verdict.text
-        );
-        let left = sql(
-            &copy,
-            "SELECT count(*) FROM object WHERE kind IN ('virtual_machine', 'tenant', 'residue')",
-        )?;
-        ensure!(
-            left == "0",
-            "{name} still has {left} objects of the tenant's"
         );
         // Keys of requests are remembered for a day, so that a repeated one is known.
         let in_use = accounts_in_use(&copy)?;
