@@ -23,6 +23,9 @@ pub struct Rules {
     pub owner: Owner,
     /// What an owner may do to it, whatever their roles.
     pub own: &'static [Action],
+    /// It is changed and removed also while its tenant may only be read: whoever looks after a suspended tenant
+    /// looks after who has rights in it.
+    pub while_suspended: bool,
     /// It goes when its parent goes; otherwise the parent cannot go before it.
     pub cascades: bool,
 }
@@ -39,6 +42,7 @@ impl Rules {
             shared: false,
             owner: Owner::Nobody,
             own: &[],
+            while_suspended: false,
             cascades: false,
         }
     }

@@ -41,6 +41,9 @@ fn plain<'a>(door: &Door<'a>, delete: &Delete) -> Done<'a> {
         return Err(Error::new(ErrorCode::Conflict, "built-in roles stay")
             .advise("make it inactive where it is bound: delete its bindings"));
     }
+    if !delete.kind.rules().while_suspended {
+        door.refuse_if_read_only(object.tenant)?;
+    }
     rules::on_delete(&mut draft, delete.kind, &object)?;
     draft.delete_bindings_over(object.id)?;
     delete_children(&mut draft, object.id)?;

@@ -1,7 +1,7 @@
 //! Changing the spec of an object of any kind whose spec people write.
 
 use serde_json::Value;
-use virtflow_model::{Action, ByPeople, Kind, PerKind, Permission, Resource, Scope};
+use virtflow_model::{Action, ByPeople, Kind, PerKind, Permission, Resource};
 use virtflow_types::{Error, ErrorCode};
 
 use super::create::to_value;
@@ -37,7 +37,7 @@ impl<'a> PerKind for Change<'_, 'a> {
         let before = door.find(R::KIND, &update.target, tenant)?;
         let permission = Permission::new(R::KIND, Action::Update);
         let mut draft = door.draft_for(permission, &before)?;
-        if R::SCOPE == Scope::Tenant {
+        if !R::RULES.while_suspended {
             door.refuse_if_read_only(before.tenant)?;
         }
         door.check_generation(&before)?;

@@ -5,10 +5,12 @@ use virtflow_logic::{
     Create, Delete, ListQuery, Power, Request, Update, audit_scope, can_i, capacity, get, list,
     usage,
 };
-use virtflow_model::Kind;
+use virtflow_model::kinds::RoleBinding;
 use virtflow_model::kinds::virtual_machine::PowerAct;
+use virtflow_model::{Kind, Resource};
 use virtflow_types::{ErrorCode, ObjectId};
 
+use crate::story::{change, make, refuses, remove, spec};
 use crate::world::World;
 
 fn twins() -> (World, ObjectId, ObjectId, ObjectId) {
@@ -367,4 +369,41 @@ fn a_suspended_tenant_is_read_only() {
     assert_eq!(world.vm_status(vm).reason, "tenant_not_active");
     world.ask(world.admin, &state("active")).unwrap();
     world.ask(alice, &stop).unwrap();
+}
+
+/// What is a tenant's is neither changed nor removed meanwhile, of whatever kind; what gives rights in it is.
+#[test]
+fn nothing_of_a_suspended_tenant_is_changed_or_removed_but_who_has_rights() {
+    let (mut world, alice, _bob, _vm) = twins();
+    let bound = RoleBinding::KIND.name();
+    let bindings: Vec<ObjectId> = world.state.of_kind(bound, None).map(|it| it.id).collect();
+    let things = [
+        (Kind::Template, "t1", json!({})),
+        (Kind::QaQuestion, "", json!({"title": "Why?"})),
+    ];
+    let ids = things.map(|(kind, name, spec)| {
+        let id = make(&mut world, alice, kind, name, spec).unwrap();
+        (kind, id)
+    });
+    let admin = world.admin;
+    let acme = world.named(Kind::Tenant, "acme").id;
+    let suspended = json!({"state": "suspended"});
+    change(&mut world, admin, Kind::Tenant, acme, suspended).unwrap();
+    for (kind, id) in ids {
+        let says = "tenant `acme` is suspended: it can be read, not changed";
+        let edit = change(&mut world, admin, kind, id, json!({}));
+        refuses(edit, ErrorCode::Conflict, says);
+        refuses(
+            remove(&mut world, admin, kind, id),
+            ErrorCode::Conflict,
+            says,
+        );
+    }
+    let hers = bindings
+        .into_iter()
+        .find(|id| spec(&world, *id)["subject_id"] == json!(alice))
+        .unwrap();
+    remove(&mut world, admin, Kind::RoleBinding, hers).unwrap();
+    let away = json!({"state": "suspended"});
+    change(&mut world, admin, Kind::User, alice, away).unwrap();
 }

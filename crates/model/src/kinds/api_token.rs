@@ -39,6 +39,7 @@ impl Resource for ApiToken {
         update: ByPeople::Never("delete it and make another"),
         owner: Owner::Parent,
         own: &[Action::Read, Action::Create, Action::Delete],
+        while_suspended: true,
         ..Rules::plain("A program's credential, of one user")
     };
     type Spec = ApiTokenSpec;

@@ -46,6 +46,7 @@ impl Resource for RoleBinding {
         update: ByPeople::Never("delete it and make another"),
         owner: Owner::Named("subject_id"),
         own: &[Action::Read],
+        while_suspended: true,
         ..Rules::plain("Who holds which role over what")
     };
     type Spec = RoleBindingSpec;

@@ -45,6 +45,7 @@ impl Resource for Session {
         update: ByPeople::Never("log in again"),
         owner: Owner::Parent,
         own: &[Action::Read, Action::Delete],
+        while_suspended: true,
         ..Rules::plain("Where a user is logged in")
     };
     type Spec = SessionSpec;

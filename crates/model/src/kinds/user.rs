@@ -73,6 +73,7 @@ impl Resource for User {
         delete: ByPeople::ByVerb,
         owner: Owner::Itself,
         own: &[Action::Read],
+        while_suspended: true,
         ..Rules::plain("Who logs in")
     };
     type Spec = UserSpec;

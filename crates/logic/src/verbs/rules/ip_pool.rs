@@ -14,7 +14,6 @@ use crate::typed::decoded;
 use crate::verbs::parse_spec;
 
 pub(super) fn on_write(writing: &Writing<'_, '_>) -> Result<(), Error> {
-    writing.door.refuse_if_read_only(writing.tenant)?;
     let new: IpPoolSpec = parse_spec(writing.new)?;
     let Some(subnet) = new.subnet_id else {
         return Ok(());
