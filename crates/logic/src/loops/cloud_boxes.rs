@@ -1,22 +1,16 @@
+use virtflow_model::Kind;
 use virtflow_model::kinds::CloudBox;
-use virtflow_model::{Kind, key};
-use virtflow_state::{Changeset, State};
-use virtflow_types::{ObjectId, Timestamp};
+use virtflow_state::{Changeset, Object, State};
+use virtflow_types::Timestamp;
 
-use super::packed;
+use super::{expired, packed};
 use crate::audit::Entry;
 use crate::limits::Limits;
 
 /// Ends bindings of VMs to cloud boxes when their time is over.
 pub fn cloud_boxes(state: &State, now: Timestamp, limits: &Limits) -> Vec<Changeset> {
-    let most = limits.objects_per_changeset * limits.changesets_per_pass;
-    let expired: Vec<ObjectId> = state
-        .key_values(key::EXPIRES, "")
-        .take_while(|(at, _)| at.parse::<u64>().is_ok_and(|at| at <= now.ms()))
-        .filter(|(_, object)| object.kind == Kind::CloudBox.name())
-        .map(|(_, object)| object.id)
-        .take(most)
-        .collect();
+    let is_box = |object: &Object| object.kind == Kind::CloudBox.name();
+    let expired = expired(state, now, limits, is_box);
     packed(state, now, limits, expired, |draft, id| {
         let before = draft.get(id);
         let after = draft.update::<CloudBox>(id, |spec, _| {

@@ -1,23 +1,17 @@
+use virtflow_model::Kind;
 use virtflow_model::kinds::IpAddress;
-use virtflow_model::{Kind, key};
-use virtflow_state::{Changeset, State};
-use virtflow_types::{ObjectId, Timestamp};
+use virtflow_state::{Changeset, Object, State};
+use virtflow_types::Timestamp;
 
-use super::packed;
+use super::{expired, packed};
 use crate::audit::Entry;
 use crate::limits::Limits;
 use crate::typed::decoded;
 
 /// Addresses whose lease is over go back to their pools.
 pub fn leases(state: &State, now: Timestamp, limits: &Limits) -> Vec<Changeset> {
-    let most = limits.objects_per_changeset * limits.changesets_per_pass;
-    let over = state
-        .key_values(key::EXPIRES, "")
-        .take_while(|(at, _)| at.parse::<u64>().is_ok_and(|at| at <= now.ms()))
-        .filter(|(_, object)| object.kind == Kind::IpAddress.name())
-        .map(|(_, object)| object.id)
-        .take(most)
-        .collect::<Vec<ObjectId>>();
+    let is_address = |object: &Object| object.kind == Kind::IpAddress.name();
+    let over = expired(state, now, limits, is_address);
     packed(state, now, limits, over, |draft, id| {
         let Some(before) = draft.get(id) else {
             return Ok(());

@@ -18,8 +18,8 @@ mod retire;
 mod tenants;
 mod users;
 
-use virtflow_model::Kind;
-use virtflow_state::{Change, Changeset, State};
+use virtflow_model::{Kind, key};
+use virtflow_state::{Change, Changeset, Object, State};
 use virtflow_types::{Error, ObjectId, RequestId, Timestamp};
 
 use crate::cx::Cx;
@@ -116,6 +116,22 @@ pub(crate) fn each<T>(
         }
     }
     changesets
+}
+
+/// What has a time that is over and is such, as many as one pass takes, the earliest first.
+pub(crate) fn expired(
+    state: &State,
+    now: Timestamp,
+    limits: &Limits,
+    is_such: impl Fn(&Object) -> bool,
+) -> Vec<ObjectId> {
+    state
+        .key_values(key::EXPIRES, "")
+        .take_while(|(at, _)| at.parse::<u64>().is_ok_and(|at| at <= now.ms()))
+        .filter(|(_, object)| is_such(object))
+        .map(|(_, object)| object.id)
+        .take(limits.objects_per_changeset * limits.changesets_per_pass)
+        .collect()
 }
 
 /// Packs small independent changes into changesets of a bounded number of objects.

@@ -1,23 +1,16 @@
+use virtflow_model::Kind;
 use virtflow_model::kinds::{JoinToken, Operation};
-use virtflow_model::{Kind, key};
 use virtflow_state::{Changeset, Object, State};
-use virtflow_types::{ObjectId, Timestamp};
+use virtflow_types::Timestamp;
 
-use super::packed;
+use super::{expired, packed};
 use crate::limits::{JOIN_TOKEN_KEPT, Limits};
 use crate::typed::decoded;
 
 /// Removes what has outlived its purpose: idempotency keys, finished operations, sessions, join tokens
 /// API tokens and notifications past their time, and alerts that are long over.
 pub fn retire(state: &State, now: Timestamp, limits: &Limits) -> Vec<Changeset> {
-    let most = limits.objects_per_changeset * limits.changesets_per_pass;
-    let expired = state
-        .key_values(key::EXPIRES, "")
-        .take_while(|(at, _)| at.parse::<u64>().is_ok_and(|at| at <= now.ms()))
-        .filter(|(_, object)| may_go(object, now))
-        .map(|(_, object)| object.id)
-        .take(most)
-        .collect::<Vec<ObjectId>>();
+    let expired = expired(state, now, limits, |object| may_go(object, now));
     packed(state, now, limits, expired, |draft, id| {
         draft.delete(id);
         Ok(())
@@ -25,7 +18,7 @@ pub fn retire(state: &State, now: Timestamp, limits: &Limits) -> Vec<Changeset> 
 }
 
 fn may_go(object: &Object, now: Timestamp) -> bool {
-    match Kind::parse(&object.kind) {
+    match Kind::of_name(&object.kind) {
         Some(
             Kind::IdempotencyKey
             | Kind::Session
