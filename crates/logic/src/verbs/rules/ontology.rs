@@ -10,8 +10,9 @@ use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use super::Writing;
 use crate::door::Door;
-use crate::draft::{Place, internal};
+use crate::draft::Place;
 use crate::typed::decoded;
+use crate::verbs::parse_spec;
 
 fn default_of<'a>(
     state: &'a State,
@@ -35,8 +36,7 @@ pub(super) fn complete(door: &Door<'_>, place: &Place, spec: &mut Value) {
 }
 
 pub(super) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
-    let spec = OntologySpec::deserialize(writing.new)
-        .map_err(|error| internal(format!("an ontology: {error}")))?;
+    let spec: OntologySpec = parse_spec(writing.new)?;
     let state = writing.door.state;
     if writing.tenant.is_none() && spec.ontology_type == OntologyType::Major {
         return Err(Error::invalid(
