@@ -108,7 +108,7 @@ pub fn hosts_touched(change: &Change) -> Vec<ObjectId> {
 
 /// The host that a VM is bound to or that a residue lies on.
 pub(crate) fn host_of(object: &Object) -> Option<ObjectId> {
-    match Kind::parse(&object.kind)? {
+    match Kind::of_name(&object.kind)? {
         VirtualMachine::KIND => Some(
             decoded::<VirtualMachine>(object)
                 .ok()?

@@ -9,7 +9,7 @@ use virtflow_model::kinds::{
     BaremetalGroupTenantQuota, Doc, Image, Residue, ResourceMaintainer, Role, RoleBinding,
     Template, Tenant, User, VirtualMachine, image, template,
 };
-use virtflow_model::{Action, Kind, Owner, Permission, Tie, key, space};
+use virtflow_model::{Action, Kind, Owner, PerKind, Permission, Resource, Tie, key, space};
 use virtflow_policy::{Decision, Grant, PermissionSet, Rights, Target, authorize};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId};
@@ -207,10 +207,7 @@ impl<'a> Door<'a> {
             Owner::Nobody => None,
             Owner::Itself => Some(object.id),
             Owner::Parent => object.parent,
-            Owner::Creator => {
-                let status: Value = serde_json::from_str(&object.status).ok()?;
-                status["stamps"]["created_by"].as_str()?.parse().ok()
-            }
+            Owner::Creator => kind.dispatch(Creator(object)),
             Owner::Named(_) if kind == Kind::RoleBinding => decoded::<RoleBinding>(object)
                 .ok()
                 .and_then(|binding| binding.spec.subject_id),
@@ -349,6 +346,16 @@ fn is_public(template: &Object) -> bool {
 /// The quota of a tenant in a group.
 pub(crate) fn quota_of(state: &State, group: ObjectId, tenant: ObjectId) -> Option<&Arc<Object>> {
     state.holder(space::PAIR, format!("quota/{group}/{tenant}").as_bytes())
+}
+
+/// The user who made an object.
+struct Creator<'o>(&'o Object);
+
+impl PerKind for Creator<'_> {
+    type Out = Option<ObjectId>;
+    fn run<R: Resource>(self) -> Option<ObjectId> {
+        decoded::<R>(self.0).ok()?.stamps.created_by.parse().ok()
+    }
 }
 
 /// The groups that a user is in, in the order in which they came into them.

@@ -242,7 +242,7 @@ pub(crate) fn call(object: &Object) -> String {
 }
 
 fn kind_word(object: &Object) -> &'static str {
-    Kind::parse(&object.kind).map_or("object", Kind::name)
+    Kind::of_name(&object.kind).map_or("object", Kind::name)
 }
 
 /// A quota or a capacity that does not suffice: limit, used and asked, and whose it is.
@@ -254,7 +254,7 @@ pub(crate) fn over_limit(
     asked: u64,
 ) -> Error {
     let owner = state.get(account.owner);
-    let kind = owner.and_then(|owner| Kind::parse(&owner.kind));
+    let kind = owner.and_then(|owner| Kind::of_name(&owner.kind));
     let whose = owner.map_or_else(|| format!("object {}", account.owner), |owner| call(owner));
     let figures = format!("limit {limit}, used {used}, asked {asked}");
     let dimension = &account.dimension;

@@ -31,7 +31,7 @@ impl Draft<'_> {
         message: &str,
         allowed: Duration,
     ) -> Result<Arc<Object>, Error> {
-        let target_kind = Kind::parse(&target.kind).unwrap_or(Kind::Operation);
+        let target_kind = Kind::of_name(&target.kind).unwrap_or(Kind::Operation);
         // A tenant's own deletion must not be held up by the record of it.
         let tenant = target.tenant.filter(|_| target_kind != Kind::Tenant);
         let place = Place {

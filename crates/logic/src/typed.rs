@@ -106,7 +106,7 @@ fn broken(object: &Object, what: &str) -> Error {
 
 /// The kind of an object; `None` for one that a newer version made.
 pub fn kind_of(object: &Object) -> Option<Kind> {
-    Kind::parse(&object.kind)
+    Kind::of_name(&object.kind)
 }
 
 /// What the footprint is computed from.

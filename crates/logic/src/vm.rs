@@ -101,7 +101,9 @@ impl Draft<'_> {
         self.delete_bindings_over(vm.id)?;
         let state = self.state;
         let goes_along = |id: &ObjectId| {
-            let kind = state.get(*id).and_then(|object| Kind::parse(&object.kind));
+            let kind = state
+                .get(*id)
+                .and_then(|object| Kind::of_name(&object.kind));
             matches!(
                 kind,
                 Some(

@@ -26,6 +26,10 @@ macro_rules! kinds {
             pub const ALL: &[Kind] = &[$(Kind::$ty),+];
             /// As stored and on the wire.
             pub const fn name(self) -> &'static str { match self { $(Kind::$ty => $name),+ } }
+            /// The kind of a stored name, without a search: asked for every object that is looked at.
+            pub fn of_name(name: &str) -> Option<Self> {
+                match name { $($name => Some(Kind::$ty),)+ _ => None }
+            }
             /// As in paths.
             pub const fn plural(self) -> &'static str { match self { $(Kind::$ty => $plural),+ } }
             /// Short names for people.

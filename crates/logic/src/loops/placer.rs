@@ -48,7 +48,7 @@ pub fn wakes_placer(change: &Change) -> bool {
     let Some(object) = change.after.as_ref().or(change.before.as_ref()) else {
         return false;
     };
-    match Kind::parse(&object.kind) {
+    match Kind::of_name(&object.kind) {
         Some(Kind::VirtualMachine) => {
             let pending = |object: &Arc<Object>| {
                 decoded::<VirtualMachine>(object)
@@ -90,7 +90,7 @@ impl Placer {
         for change in changes {
             let sides = [change.before.as_ref(), change.after.as_ref()];
             for object in sides.into_iter().flatten() {
-                match Kind::parse(&object.kind) {
+                match Kind::of_name(&object.kind) {
                     Some(Kind::Baremetal) => touched.push(object.id),
                     Some(Kind::BaremetalGroup) => {
                         self.refresh_group(object);

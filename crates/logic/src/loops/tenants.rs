@@ -57,7 +57,7 @@ fn is_needed_by_bindings_only(state: &State, id: ObjectId) -> bool {
 /// True for what outlives its tenant: operations can be looked up until their time is over, and bills are kept.
 fn stays(object: &Object) -> bool {
     matches!(
-        Kind::parse(&object.kind),
+        Kind::of_name(&object.kind),
         Some(Kind::Operation | Kind::BillingPeriod | Kind::BillingUsage)
     )
 }
@@ -110,7 +110,7 @@ fn step(draft: &mut Draft<'_>, tenant: ObjectId, most: usize) -> Result<(), Erro
                 draft.delete(object.id);
                 continue;
             }
-            match Kind::parse(&object.kind) {
+            match Kind::of_name(&object.kind) {
                 Some(Kind::BillingPeriod) => keep_bill(draft, object.id)?,
                 Some(Kind::BillingUsage) => {
                     draft.rewrite::<BillingUsage>(object.id, |row, _, _| row.tenant = None)?;

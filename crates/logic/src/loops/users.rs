@@ -50,11 +50,9 @@ pub(crate) fn empty_user(
         let Some(object) = draft.state.get(*id) else {
             continue;
         };
-        let goes_along = match Kind::parse(&object.kind) {
+        let goes_along = match Kind::of_name(&object.kind) {
             Some(
-                Kind::Notification
-                | Kind::UserConfig
-                | Kind::Session
+                Kind::Session
                 | Kind::ApiToken
                 | Kind::IdempotencyKey
                 | Kind::RoleBinding

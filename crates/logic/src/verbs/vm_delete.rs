@@ -44,7 +44,7 @@ pub(crate) fn refuse_while_needed(
     let linking = state.linking_to(vm.id).filter(|id| Some(*id) != but);
     let linking = linking.filter_map(|id| state.get(id));
     for object in linking {
-        let advice = match Kind::parse(&object.kind) {
+        let advice = match Kind::of_name(&object.kind) {
             Some(Kind::Instance) => "delete the instance; its VM goes with it",
             // These are about the VM and nothing without it, or go back when it goes; disks are asked for
             // when its end begins.
