@@ -144,6 +144,34 @@ async fn a_stream_tells_what_there_is_and_then_each_change_once_in_order() {
 }
 
 #[tokio::test]
+async fn a_thousand_who_watch_miss_nothing() {
+    const WATCHING: usize = 1000;
+    const CHANGES: u64 = 20;
+    let rig = Rig::start().await;
+    rig.make("/racks", json!({"name": "r1", "spec": {}})).await;
+    let mut streams = Vec::new();
+    for _ in 0..WATCHING {
+        let mut stream = Stream::open(&rig, "/racks?watch=true", &rig.admin).await;
+        stream.until_bookmark().await;
+        streams.push(stream);
+    }
+    for number in 1..=CHANGES {
+        change(&rig, "/racks/r1", json!({"as_number": number})).await;
+        // What is of another kind is nothing to them.
+        let name = format!("dc{number}");
+        rig.make("/data_centers", json!({"name": name, "spec": {}}))
+            .await;
+    }
+    for stream in &mut streams {
+        for number in 1..=CHANGES {
+            let told = stream.next().await.unwrap();
+            assert_eq!(told.name(), ("changed", "r1"));
+            assert_eq!(told.data["spec"]["as_number"], number);
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_a_filter_lets_in_and_out_comes_and_goes() {
     let rig = Rig::start().await;
     let path = "/data_centers?watch=true&state=maintenance";

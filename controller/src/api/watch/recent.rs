@@ -22,6 +22,16 @@ pub(super) struct Entry {
     pub(super) changes: Arc<[Change]>,
 }
 
+impl Entry {
+    /// True if it changed an object of that kind.
+    pub(super) fn is_of(&self, kind: &str) -> bool {
+        self.changes.iter().any(|change| {
+            let object = change.after.as_ref().or(change.before.as_ref());
+            object.is_some_and(|object| object.kind == kind)
+        })
+    }
+}
+
 #[derive(Debug)]
 struct Kept {
     entries: VecDeque<Entry>,
