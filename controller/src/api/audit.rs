@@ -1,7 +1,5 @@
 //! The audit trail, as SQL has it: newest first, with the index it is as new as.
 
-use std::time::Duration;
-
 use axum::extract::{Extension, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -9,17 +7,18 @@ use serde_json::{Map, Value};
 use virtflow_logic as logic;
 use virtflow_shadow::{AuditCursor, AuditQuery};
 use virtflow_state::RecordRow;
-use virtflow_types::{Error, ErrorCode, ObjectId, Timestamp};
+use virtflow_types::{Error, ObjectId, Timestamp};
 
 use super::Api;
 use super::envelope::Answer;
 use super::kinds::{Answered, TheCall};
+use super::sql;
 use super::write::add;
 
 /// The stream of audit records.
 const STREAM: &str = "audit";
-/// How long the answer may wait for SQL to be as new as the request.
-const WAIT: Duration = Duration::from_secs(5);
+/// What cannot be read when it cannot.
+const TRAIL: &str = "the audit trail";
 
 /// Parameters it knows.
 pub(crate) const PARAMETERS: &[&str] =
@@ -44,20 +43,9 @@ pub(crate) async fn list(State(api): State<Api>, Extension(call): TheCall) -> An
         limit: u32::try_from(limit).unwrap_or(u32::MAX),
     };
     let shadow = api.app().shadow();
-    let unavailable = |cause: String| {
-        Error::new(
-            ErrorCode::Unavailable,
-            format!("the audit trail could not be read: {cause}"),
-        )
-        .advise("try again, or ask another controller")
-    };
-    match tokio::time::timeout(WAIT, shadow.wait_written(image.index())).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Err(unavailable(error.to_string()).into()),
-        Err(_) => return Err(unavailable("it is too far behind".into()).into()),
-    }
+    sql::caught_up(&api, image, TRAIL).await?;
     let page = shadow.audit(&query).await;
-    let page = page.map_err(|error| unavailable(error.to_string()))?;
+    let page = page.map_err(|error| sql::unavailable(TRAIL, error))?;
     let rows: Vec<Value> = page.rows.iter().map(row).collect();
     let next = page.next.as_ref().map(cursor);
     Ok(Answer::ok(page.seen.index, rows.into()).next(next))
@@ -106,6 +94,8 @@ pub(super) fn read_cursor(text: &str) -> Result<AuditCursor, Error> {
 
 #[cfg(test)]
 mod tests {
+    use virtflow_types::ErrorCode;
+
     use super::*;
 
     #[test]

@@ -30,6 +30,7 @@ mod refusals;
 mod request;
 mod routes;
 mod secrets;
+mod sql;
 mod status;
 mod tenants;
 #[cfg(test)]

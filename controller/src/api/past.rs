@@ -1,8 +1,7 @@
 //! What was: versions of an object, what it was at a moment, who set each field, what is no more. All of it comes
 //! from SQL, with the index it is as new as; rights are those of now.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::extract::{Extension, Path, State};
 use axum::routing::{self, MethodRouter};
@@ -13,16 +12,17 @@ use virtflow_logic::{self as logic, Meant, Past};
 use virtflow_model::Kind;
 use virtflow_shadow::{DeletedCursor, HistoryRow, Moment, PAGE_RECORDS_MAX, StoreError};
 use virtflow_state::Object;
-use virtflow_types::{Error, ErrorCode, ObjectId, Timestamp};
+use virtflow_types::{Error, ObjectId, Timestamp};
 
 use super::Api;
-use super::envelope::Answer;
+use super::envelope::{Answer, Failure};
 use super::kinds::{Answered, TheCall};
 use super::request::Call;
+use super::sql;
 use super::write::add;
 
-/// How long the answer may wait for SQL to be as new as the request.
-const WAIT: Duration = Duration::from_secs(5);
+/// What cannot be read when it cannot.
+const HISTORY: &str = "the history";
 /// Versions that are looked at to find who set a field.
 const BLAME_VERSIONS_MAX: usize = 10_000;
 /// Pages of deleted objects that are looked at for one page of those that the caller may see.
@@ -33,29 +33,8 @@ pub(crate) const PARAMETERS: &[&str] = &["tenant", "limit", "cursor"];
 /// Parameters of a list of what is no more.
 pub(crate) const DELETED: &[&str] = &["deleted", "limit", "cursor"];
 
-fn unavailable(cause: impl std::fmt::Display) -> Error {
-    Error::new(
-        ErrorCode::Unavailable,
-        format!("the history could not be read: {cause}"),
-    )
-    .advise("try again, or ask another controller")
-}
-
 fn unread(error: StoreError) -> Error {
-    unavailable(error)
-}
-
-/// Waits until what SQL says is as new as the request.
-async fn caught_up(api: &Api, call: &Call) -> Result<(), Error> {
-    let index = call
-        .image()
-        .map_err(|_| unavailable("nobody is signed in"))?
-        .index();
-    match tokio::time::timeout(WAIT, api.app().shadow().wait_written(index)).await {
-        Ok(Ok(())) => Ok(()),
-        Ok(Err(error)) => Err(unavailable(error)),
-        Err(_) => Err(unavailable("it is too far behind")),
-    }
+    sql::unavailable(HISTORY, error)
 }
 
 /// A version as the object that it was; what it held of the shared is not kept.
@@ -80,7 +59,7 @@ fn cause(row: &HistoryRow) -> Value {
     })
 }
 
-fn shown(call: &Call, row: &HistoryRow) -> Result<Value, super::envelope::Failure> {
+fn shown(call: &Call, row: &HistoryRow) -> Result<Value, Failure> {
     let mut data = logic::public(call.image()?, &object_of(row));
     let mut more = Map::new();
     more.insert("deleted".into(), row.deleted.into());
@@ -90,13 +69,8 @@ fn shown(call: &Call, row: &HistoryRow) -> Result<Value, super::envelope::Failur
 }
 
 /// The object that a question means, after it was made sure that the caller may know of it.
-async fn found(
-    api: &Api,
-    call: &Call,
-    kind: Kind,
-    target: &str,
-) -> Result<ObjectId, super::envelope::Failure> {
-    caught_up(api, call).await?;
+async fn found(api: &Api, call: &Call, kind: Kind, target: &str) -> Result<ObjectId, Failure> {
+    sql::caught_up(api, call.image()?, HISTORY).await?;
     let cx = call.cx()?;
     let meant = {
         let past = Past::open(call.image()?, &cx)?;
@@ -217,7 +191,7 @@ struct Blame {
     /// The oldest version so far in which each field was as it is now.
     since: BTreeMap<String, Value>,
     /// Fields that were different in an older version: nothing more is to be learned.
-    settled: BTreeMap<String, ()>,
+    settled: BTreeSet<String>,
     /// The version that was looked at last.
     last: Option<u64>,
 }
@@ -234,7 +208,7 @@ impl Blame {
         let is_next = self.last.is_none_or(|last| last == row.version + 1);
         self.last = Some(row.version);
         for (path, value) in &self.now {
-            if self.settled.contains_key(path) {
+            if self.settled.contains(path) {
                 continue;
             }
             if is_next && fields.get(path) == Some(value) {
@@ -243,7 +217,7 @@ impl Blame {
                     self.since.insert(path.clone(), cause(row));
                 }
             } else {
-                self.settled.insert(path.clone(), ());
+                self.settled.insert(path.clone());
             }
         }
     }
@@ -253,7 +227,7 @@ impl Blame {
     fn end(self) -> Value {
         let reaches_the_first = self.last == Some(1);
         let fields = self.now.into_iter().map(|(path, value)| {
-            let known = reaches_the_first || self.settled.contains_key(&path);
+            let known = reaches_the_first || self.settled.contains(&path);
             let change = self.since.get(&path).filter(|_| known).cloned();
             (path, json!({"value": value, "change": change}))
         });
@@ -285,7 +259,7 @@ pub(crate) async fn deleted(api: &Api, call: &Call, kind: Kind) -> Answered {
     call.query.only(DELETED)?;
     let limit = call.query.limit()?;
     let mut after = call.query.get("cursor").map(read_cursor).transpose()?;
-    caught_up(api, call).await?;
+    sql::caught_up(api, call.image()?, HISTORY).await?;
     let cx = call.cx()?;
     let mut rows = Vec::new();
     let mut index = 0;
