@@ -11,7 +11,7 @@ use super::Api;
 use super::json;
 use super::kinds::{Answered, TheCall};
 use super::request::Call;
-use super::write::answer;
+use super::write::DRY_RUN;
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -26,17 +26,13 @@ pub(crate) struct AllocateBody {
     leased_until: Option<Timestamp>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoBody {}
-
 /// `POST /ip_pools/{id}/allocate`
 pub(crate) async fn allocate(
     State(api): State<Api>,
     Extension(call): TheCall,
     Path(pool): Path<String>,
 ) -> Answered {
-    call.query.only(&["tenant"])?;
+    call.query.only(&["tenant", DRY_RUN])?;
     let body: AllocateBody = json::body(&call)?;
     let allocate = AllocateAddress {
         pool,
@@ -46,7 +42,7 @@ pub(crate) async fn allocate(
         leased_until: body.leased_until,
     };
     let request = Request::AllocateAddress(allocate);
-    Ok(answer(api.write(&call, request).await?, Kind::IpAddress))
+    api.change(&call, request, Kind::IpAddress).await
 }
 
 /// `POST /ip_addresses/{id}/release`
@@ -86,13 +82,13 @@ pub(crate) async fn unfreeze(
 }
 
 async fn act(api: &Api, call: &Call, target: String, act: AddressVerb) -> Answered {
-    call.query.only(&["tenant"])?;
-    let NoBody {} = json::body(call)?;
+    call.query.only(&["tenant", DRY_RUN])?;
+    json::nothing(call)?;
     let act = AddressAct {
         target,
         tenant: call.query.get("tenant").map(str::to_owned),
         act,
     };
-    let committed = api.write(call, Request::Address(act)).await?;
-    Ok(answer(committed, Kind::IpAddress))
+    api.change(call, Request::Address(act), Kind::IpAddress)
+        .await
 }

@@ -53,10 +53,6 @@ pub(crate) struct PasswordBody {
     old_password: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoBody {}
-
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct CanBody {
@@ -160,7 +156,7 @@ pub(crate) async fn refresh(State(api): State<Api>, Extension(call): TheCall) ->
 /// `POST /auth/logout`: ends the session of the access token that is shown.
 pub(crate) async fn logout(State(api): State<Api>, Extension(call): TheCall) -> Answered {
     call.query.only(&[])?;
-    let NoBody {} = json::body(&call)?;
+    json::nothing(&call)?;
     let committed = api.write(&call, Request::Logout).await?;
     Ok(answer(committed, Kind::Session))
 }

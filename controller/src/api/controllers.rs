@@ -6,7 +6,6 @@
 use std::sync::Arc;
 
 use axum::extract::{Extension, Path, State};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use virtflow_logic::{self as logic, ControllerVerb, Request, decoded};
 use virtflow_model::kinds::Controller;
@@ -21,10 +20,6 @@ use super::json;
 use super::kinds::{self, Answered, TheCall};
 use super::request::Call;
 use super::write::add;
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoBody {}
 
 /// A member as the leader sees it.
 pub(crate) fn member(member: &Member, status: &RaftStatus) -> Value {
@@ -97,7 +92,7 @@ pub(crate) async fn promote(
     Path(target): Path<String>,
 ) -> Answered {
     call.query.only(&[])?;
-    let NoBody {} = json::body(&call)?;
+    json::nothing(&call)?;
     let object = logic::get(call.image()?, &call.cx()?, Kind::Controller, &target, None)?;
     let node_id = decoded::<Controller>(&object)?.spec.node_id;
     let request = Request::Controller(ControllerVerb::Promote, target);
@@ -133,7 +128,7 @@ pub(crate) async fn remove(
 /// `POST /controllers/hand-over`: the leader makes another one lead.
 pub(crate) async fn hand_over(State(api): State<Api>, Extension(call): TheCall) -> Answered {
     call.query.only(&[])?;
-    let NoBody {} = json::body(&call)?;
+    json::nothing(&call)?;
     let manage = Permission::new(Kind::Controller, Action::Manage);
     logic::authorize_only(call.image()?, &call.cx()?, manage, None, None)?;
     let app = api.app();

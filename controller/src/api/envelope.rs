@@ -24,7 +24,7 @@ pub(crate) struct Answer {
     location: Option<String>,
     replayed: bool,
     tried: bool,
-    bare: bool,
+    document: Option<&'static str>,
 }
 
 impl Answer {
@@ -39,7 +39,7 @@ impl Answer {
             location: None,
             replayed: false,
             tried: false,
-            bare: false,
+            document: None,
         }
     }
     /// What would be answered if it were not a trial: nothing was made, so nothing is anywhere.
@@ -53,10 +53,10 @@ impl Answer {
         }
     }
     /// A document with a form of its own, which generators of clients expect without an envelope.
-    pub(crate) fn document(data: Value) -> Self {
+    pub(crate) fn document(text: &'static str) -> Self {
         Self {
-            bare: true,
-            ..Self::ok(0, data)
+            document: Some(text),
+            ..Self::ok(0, Value::Null)
         }
     }
     /// Another status of success.
@@ -207,8 +207,19 @@ fn router_refusal(status: StatusCode) -> Failure {
 pub(crate) fn seal(outcome: Result<Answer, Failure>, by: Seal<'_>) -> Response {
     let mut headers = HeaderMap::new();
     let (status, body) = match outcome {
-        Ok(answer) => success(answer, by, &mut headers),
-        Err(failure) => refusal(failure, by, &mut headers),
+        Ok(Answer {
+            document: Some(text),
+            status,
+            ..
+        }) => (status, Body::from(text)),
+        Ok(answer) => {
+            let (status, body) = success(answer, by, &mut headers);
+            (status, Body::from(body.to_string()))
+        }
+        Err(failure) => {
+            let (status, body) = refusal(failure, by, &mut headers);
+            (status, Body::from(body.to_string()))
+        }
     };
     set(&mut headers, REQUEST_ID_HEADER, &by.request_id.to_string());
     headers.insert(
@@ -220,7 +231,7 @@ pub(crate) fn seal(outcome: Result<Answer, Failure>, by: Seal<'_>) -> Response {
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
-    let mut response = Response::new(Body::from(body.to_string()));
+    let mut response = Response::new(body);
     *response.status_mut() = status;
     *response.headers_mut() = headers;
     response
@@ -235,9 +246,6 @@ pub(crate) fn announced(mut stream: Response, by: Seal<'_>) -> Response {
 }
 
 fn success(answer: Answer, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCode, Value) {
-    if answer.bare {
-        return (answer.status, answer.data);
-    }
     let mut meta = meta(by);
     meta.insert("index".into(), answer.index.into());
     if let Some(cursor) = answer.next_cursor {

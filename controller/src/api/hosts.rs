@@ -1,7 +1,6 @@
 //! What only hosts have: cordon, uncordon, and the end of a quarantine.
 
 use axum::extract::{Extension, Path, State};
-use serde::Deserialize;
 use virtflow_logic::{HostAct, HostVerb, Request};
 use virtflow_model::Kind;
 
@@ -10,10 +9,6 @@ use super::json;
 use super::kinds::{Answered, TheCall};
 use super::request::Call;
 use super::write::DRY_RUN;
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct NoBody {}
 
 /// `POST /hosts/{id}/cordon`
 pub(crate) async fn cordon(
@@ -44,7 +39,7 @@ pub(crate) async fn release_quarantine(
 
 async fn act(api: &Api, call: &Call, target: String, act: HostVerb) -> Answered {
     call.query.only(&[DRY_RUN])?;
-    let NoBody {} = json::body(call)?;
+    json::nothing(call)?;
     let request = Request::Host(HostAct { target, act });
     api.change(call, request, Kind::Baremetal).await
 }

@@ -22,6 +22,14 @@ pub(crate) const DEPTH_MAX: usize = 32;
 /// body of a login is read before anybody is known.
 pub(crate) const VALUES_MAX: usize = 20_000;
 
+/// Refuses a body that says anything, for what takes none.
+pub(crate) fn nothing(call: &Call) -> Result<(), Failure> {
+    #[derive(serde::Deserialize)]
+    #[serde(deny_unknown_fields)]
+    struct Nothing {}
+    body(call).map(|Nothing {}| ())
+}
+
 /// Reads a JSON value without repeated keys, of as many values as are left.
 struct Strict<'a>(&'a Cell<usize>);
 

@@ -285,7 +285,7 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
     };
     let address = |verb: &str, handler, summary| {
         Route::post(&of_one(verb), handler, summary)
-            .query(&["tenant"])
+            .query(&["tenant", DRY_RUN])
             .gives(Gives::One(Kind::IpAddress))
     };
     match kind {
@@ -339,7 +339,7 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 routing::post(addresses::allocate),
                 "Give an address of a pool to a virtual machine",
             )
-            .query(&["tenant"])
+            .query(&["tenant", DRY_RUN])
             .takes_a::<addresses::AllocateBody>()
             .gives(Gives::Made(Kind::IpAddress)),
         ],

@@ -2,6 +2,7 @@
 //! controllers with their real log, shadow and state.
 
 mod access;
+mod addresses;
 mod catalogue;
 mod followers;
 mod model;
