@@ -5,6 +5,7 @@ use virtflow_model::Kind;
 
 use crate::failure::Failure;
 use crate::output::Output;
+use crate::schema::{without_null, words_of};
 use crate::table;
 
 /// `virtflow explain KIND`, `KIND.field`, `KIND.status.field`.
@@ -53,8 +54,7 @@ fn field_of(schema: &Value, field: &str) -> Option<Value> {
 
 fn text(what: &str, about: &str, schema: &Value) -> String {
     let mut text = format!("{what}: {about}\n");
-    let choices = choices_of(schema);
-    if !choices.is_empty() {
+    if let Some(choices) = words_of(&without_null(schema)) {
         text.push_str(&format!("\nOne of: {}\n", choices.join(", ")));
     }
     let mut fields = Map::new();
@@ -101,28 +101,16 @@ fn collect(schema: &Value, into: &mut Map<String, Value>) {
     }
 }
 
-fn choices_of(schema: &Value) -> Vec<String> {
-    let words = schema["enum"].as_array().into_iter().flatten();
-    let constants = schema["oneOf"].as_array().into_iter().flatten();
-    let constants = constants.filter_map(|one| one.get("const"));
-    words
-        .chain(constants)
-        .filter_map(|word| word.as_str().map(str::to_owned))
-        .collect()
-}
-
 fn type_of(schema: &Value) -> String {
-    if !choices_of(schema).is_empty() {
+    let schema = without_null(schema);
+    if words_of(&schema).is_some() {
         return "word".into();
     }
     match &schema["type"] {
         Value::String(name) => name.clone(),
         Value::Array(names) => {
-            let names = names.iter().filter_map(Value::as_str);
-            names
-                .filter(|name| *name != "null")
-                .collect::<Vec<_>>()
-                .join(" or ")
+            let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+            names.join(" or ")
         }
         _ => "value".into(),
     }
@@ -157,6 +145,16 @@ mod tests {
             .find(|line| line.starts_with("serial_number"))
             .unwrap();
         assert!(line.contains("yes"), "{line}");
+    }
+
+    /// What may be absent takes the same words as what may not.
+    #[test]
+    fn words_of_an_optional_field_are_told() {
+        let words = json!({"type": "string", "enum": ["near", "far"]});
+        let optional = json!({"anyOf": [words, {"type": "null"}], "description": "How far"});
+        assert!(text("it", "about", &optional).contains("One of: near, far"));
+        assert_eq!(type_of(&optional), "word");
+        assert_eq!(type_of(&json!({"type": ["integer", "null"]})), "integer");
     }
 
     #[test]

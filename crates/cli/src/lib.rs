@@ -24,6 +24,7 @@ mod output;
 mod past;
 mod run;
 mod safe;
+mod schema;
 mod secret;
 mod spec;
 mod special;
