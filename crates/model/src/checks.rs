@@ -2,10 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use ipnet::IpNet;
 use serde_json::{Map, Value};
 
 use crate::Invalid;
+use crate::net::Cidr;
 
 /// Largest free-form JSON that an object keeps, in bytes.
 pub(crate) const JSON_BYTES_MAX: usize = 16 * 1024;
@@ -20,22 +20,10 @@ pub(crate) fn version(field: &str, text: &str) -> Result<(), Invalid> {
 }
 
 /// A network such as `10.244.0.0/16`, with no bits set beyond its prefix.
-pub(crate) fn network(field: &str, text: &str) -> Result<IpNet, Invalid> {
+pub(crate) fn network(field: &str, text: &str) -> Result<Cidr, Invalid> {
     Invalid::text(field, text, 64)?;
-    let net: IpNet = text.parse().map_err(|_| {
-        Invalid::new(
-            field,
-            format!("`{text}` is no network such as 10.244.0.0/16"),
-        )
-    })?;
-    if net != net.trunc() {
-        let problem = format!(
-            "has bits set beyond its prefix; did you mean {}?",
-            net.trunc()
-        );
-        return Err(Invalid::new(field, problem));
-    }
-    Ok(net)
+    text.parse()
+        .map_err(|problem: String| Invalid::new(field, problem))
 }
 
 /// Kubernetes' labels and annotations: keys may have a prefix and a slash.

@@ -113,7 +113,7 @@ impl Resource for K8sCluster {
         let networking = &spec.networking;
         let pods = checks::network("networking.pod_cidr", &networking.pod_cidr)?;
         let services = checks::network("networking.service_cidr", &networking.service_cidr)?;
-        if pods.contains(&services) || services.contains(&pods) {
+        if pods.covers(services) || services.covers(pods) {
             return Err(Invalid::new(
                 "networking.service_cidr",
                 format!("{services} overlaps the pods' {pods}"),
