@@ -16,7 +16,7 @@ use virtflow_model::kinds::virtual_machine::{PowerAct, VirtualMachineStatus, VmP
 use virtflow_model::kinds::{Baremetal, Residue, VirtualMachine};
 use virtflow_model::{Amounts, Kind};
 use virtflow_state::{Object, State};
-use virtflow_types::{Error, ObjectId, Timestamp};
+use virtflow_types::{Error, ErrorCode, ObjectId, Timestamp};
 
 use crate::draft::{Draft, Place, internal};
 use crate::limits::{CASCADE_MAX, CREATING_MAX, DELETING_MAX, STARTING_MAX, STOPPING_MAX};
@@ -75,6 +75,15 @@ pub(crate) fn is_online(state: &State, host: ObjectId) -> bool {
         .get(host)
         .and_then(|host| decoded::<Baremetal>(host).ok())
         .is_some_and(|host| host.status.liveness == Liveness::Online)
+}
+
+/// Refuses to put something on a VM that goes; `called` is how it is called.
+pub(crate) fn refuse_leaving(vm: &Object, called: &str) -> Result<(), Error> {
+    if decoded::<VirtualMachine>(vm)?.status.phase != VmPhase::Deleting {
+        return Ok(());
+    }
+    let message = format!("{called} is being deleted");
+    Err(Error::new(ErrorCode::Conflict, message).advise("name a VM that stays"))
 }
 
 /// What attaches disks to a VM.

@@ -4,15 +4,14 @@ use std::sync::Arc;
 
 use virtflow_model::kinds::ip_address::{AddressState, IpAddressSpec, IpAddressStatus, in_pool};
 use virtflow_model::kinds::ip_pool::PoolState;
-use virtflow_model::kinds::virtual_machine::VmPhase;
-use virtflow_model::kinds::{IpAddress, IpPool, VirtualMachine};
+use virtflow_model::kinds::{IpAddress, IpPool};
 use virtflow_model::net::Address;
 use virtflow_model::{Action, Kind, Permission, key, space};
 use virtflow_policy::Target;
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
-use super::refuse;
+use super::{refuse, rows_of};
 use crate::door::{Door, forbidden};
 use crate::draft::Place;
 use crate::explain::call;
@@ -22,6 +21,7 @@ use crate::typed::{Typed, decoded};
 use crate::verbs::create::to_value;
 use crate::verbs::rules::{self, Writing};
 use crate::verbs::{Done, Outcome};
+use crate::vm::refuse_leaving;
 
 /// An address that can be had: one that has a row, or one that gets its first.
 enum Free {
@@ -131,13 +131,7 @@ fn refuse_vm(state: &State, vm: &Object, pool: &Object, told: &str) -> Result<()
     if pool.tenant.is_some() && pool.tenant != vm.tenant {
         return Err(Error::not_found(Kind::VirtualMachine.name(), told));
     }
-    if decoded::<VirtualMachine>(vm)?.status.phase == VmPhase::Deleting {
-        return Err(Error::new(
-            ErrorCode::Conflict,
-            format!("{} is being deleted", call(vm)),
-        )
-        .advise("name another VM"));
-    }
+    refuse_leaving(vm, &call(vm))?;
     let owned = state.count_by_key(key::IP_OWNER, &vm.id.to_string());
     if owned >= ADDRESSES_PER_VM_MAX {
         return Err(Error::new(
@@ -190,15 +184,7 @@ fn lowest_free(
     pool: &Arc<Object>,
     typed: &Typed<IpPool>,
 ) -> Result<Option<Free>, Error> {
-    let prefix = format!("{}/", pool.id);
-    let rows = |name: &'static str| {
-        let rows = state.key_values(name, &prefix);
-        let rows = rows.take_while(|(value, _)| value.starts_with(&prefix));
-        rows.filter_map(|(value, row)| {
-            let number = u128::from_str_radix(&value[prefix.len()..], 16).ok()?;
-            Some((number, row.id))
-        })
-    };
+    let rows = |index: &'static str| rows_of(state, index, pool.id);
     let available = rows(key::IP_AVAILABLE).next();
     let last = typed.spec.last_address.number();
     let scope = space::addresses(typed.status.address_scope_id);
@@ -208,7 +194,7 @@ fn lowest_free(
         if let Some((number, row)) = available
             && number <= next
         {
-            return Ok(Some(Free::Row(row)));
+            return Ok(Some(Free::Row(row.id)));
         }
         if taken.next_if_eq(&next).is_none() {
             // No row of the pool's; a subnet may hold it all the same, as its gateway.

@@ -15,8 +15,8 @@ use virtflow_model::kinds::IpAddress;
 use virtflow_model::kinds::ip_address::AddressState;
 use virtflow_model::{Action, Kind, Permission};
 use virtflow_policy::Target;
-use virtflow_state::Object;
-use virtflow_types::{Error, ErrorCode};
+use virtflow_state::{Object, State};
+use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use crate::door::Door;
 use crate::draft::Draft;
@@ -55,6 +55,20 @@ fn find<'a>(door: &Door<'a>, act: &AddressAct, action: Action) -> Result<Found<'
         typed: decoded::<IpAddress>(&object)?,
         object,
         draft,
+    })
+}
+
+/// The rows of a pool in one of the indexes by pool, lowest address first, with the address as a number.
+pub(crate) fn rows_of<'a>(
+    state: &'a State,
+    index: &'static str,
+    pool: ObjectId,
+) -> impl Iterator<Item = (u128, &'a Arc<Object>)> {
+    let prefix = format!("{pool}/");
+    let rows = state.key_values(index, &prefix);
+    rows.map_while(move |(value, row)| {
+        let number = value.strip_prefix(prefix.as_str())?;
+        Some((u128::from_str_radix(number, 16).ok()?, row))
     })
 }
 

@@ -1,23 +1,22 @@
 //! Attachments: none to a VM that is going. That a disk is not attached to too many is kept by its account.
 
-use virtflow_model::kinds::VirtualMachine;
-use virtflow_model::kinds::disk_attachment::DiskAttachmentSpec;
-use virtflow_model::kinds::virtual_machine::VmPhase;
-use virtflow_types::{Error, ErrorCode};
+use virtflow_model::Kind;
+use virtflow_types::{Error, ObjectId};
 
 use super::Writing;
-use crate::verbs::parse_spec;
+use crate::verbs::create::id_in;
+use crate::vm::refuse_leaving;
 
 pub(super) fn on_write(writing: &Writing<'_, '_>) -> Result<(), Error> {
     if writing.old.is_some() {
         return Ok(());
     }
-    let DiskAttachmentSpec { vm_id, .. } = parse_spec(writing.new)?;
-    let vm = writing.draft.typed::<VirtualMachine>(vm_id)?;
-    if vm.status.phase == VmPhase::Deleting {
-        return Err(
-            Error::new(ErrorCode::Conflict, "the VM is being deleted").advise("name another VM")
-        );
+    let vm = id_in(writing.new, "vm_id").unwrap_or(ObjectId::NIL);
+    match writing.draft.get(vm) {
+        Some(vm) => refuse_leaving(&vm, "the VM"),
+        None => Err(Error::not_found(
+            Kind::VirtualMachine.name(),
+            &vm.to_string(),
+        )),
     }
-    Ok(())
 }

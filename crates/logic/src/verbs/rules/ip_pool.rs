@@ -1,9 +1,9 @@
 //! Pools: within their subnet; one that goes takes along what nobody has.
 
+use virtflow_model::key;
 use virtflow_model::kinds::ip_address::AddressState;
 use virtflow_model::kinds::ip_pool::IpPoolSpec;
 use virtflow_model::kinds::{IpAddress, Subnet};
-use virtflow_model::{Kind, key};
 use virtflow_state::Object;
 use virtflow_types::{Error, ErrorCode};
 
@@ -11,6 +11,7 @@ use super::Writing;
 use crate::draft::Draft;
 use crate::limits::CASCADE_MAX;
 use crate::typed::decoded;
+use crate::verbs::ip::rows_of;
 use crate::verbs::parse_spec;
 
 pub(super) fn on_write(writing: &Writing<'_, '_>) -> Result<(), Error> {
@@ -36,15 +37,8 @@ pub(super) fn on_write(writing: &Writing<'_, '_>) -> Result<(), Error> {
 
 /// Addresses that were given back are rows without a meaning of their own. Any other is in the way.
 pub(super) fn on_delete(draft: &mut Draft<'_>, pool: &Object) -> Result<(), Error> {
-    let prefix = format!("{}/", pool.id);
-    let state = draft.state;
-    let of_pool = |name: &'static str| {
-        state
-            .key_values(name, &prefix)
-            .take_while(|(value, _)| value.starts_with(&prefix))
-            .map(|(_, object)| object)
-    };
-    let rows: Vec<_> = of_pool(key::IP_POOL).take(CASCADE_MAX + 1).collect();
+    let rows = rows_of(draft.state, key::IP_POOL, pool.id).map(|(_, row)| row);
+    let rows: Vec<_> = rows.take(CASCADE_MAX + 1).collect();
     for row in &rows {
         let address = decoded::<IpAddress>(row)?;
         if address.status.state != AddressState::Available {
@@ -68,7 +62,6 @@ pub(super) fn on_delete(draft: &mut Draft<'_>, pool: &Object) -> Result<(), Erro
         .advise("delete some of its addresses first"));
     }
     for row in rows {
-        debug_assert_eq!(row.kind, Kind::IpAddress.name());
         draft.delete_bindings_over(row.id)?;
         draft.delete(row.id);
     }
