@@ -10,7 +10,7 @@ use virtflow_model::kinds::virtual_machine::PowerAct;
 use virtflow_model::{Kind, Resource};
 use virtflow_types::{ErrorCode, ObjectId};
 
-use crate::story::{change, make, refuses, remove, spec};
+use crate::asking::{refuses, spec};
 use crate::world::World;
 
 fn twins() -> (World, ObjectId, ObjectId, ObjectId) {
@@ -382,28 +382,24 @@ fn nothing_of_a_suspended_tenant_is_changed_or_removed_but_who_has_rights() {
         (Kind::QaQuestion, "", json!({"title": "Why?"})),
     ];
     let ids = things.map(|(kind, name, spec)| {
-        let id = make(&mut world, alice, kind, name, spec).unwrap();
+        let id = world.create_as(alice, kind, name, spec).unwrap();
         (kind, id)
     });
     let admin = world.admin;
     let acme = world.named(Kind::Tenant, "acme").id;
     let suspended = json!({"state": "suspended"});
-    change(&mut world, admin, Kind::Tenant, acme, suspended).unwrap();
+    world.patch(admin, Kind::Tenant, acme, suspended).unwrap();
     for (kind, id) in ids {
         let says = "tenant `acme` is suspended: it can be read, not changed";
-        let edit = change(&mut world, admin, kind, id, json!({}));
+        let edit = world.patch(admin, kind, id, json!({}));
         refuses(edit, ErrorCode::Conflict, says);
-        refuses(
-            remove(&mut world, admin, kind, id),
-            ErrorCode::Conflict,
-            says,
-        );
+        refuses(world.delete(admin, kind, id), ErrorCode::Conflict, says);
     }
     let hers = bindings
         .into_iter()
         .find(|id| spec(&world, *id)["subject_id"] == json!(alice))
         .unwrap();
-    remove(&mut world, admin, Kind::RoleBinding, hers).unwrap();
+    world.delete(admin, Kind::RoleBinding, hers).unwrap();
     let away = json!({"state": "suspended"});
-    change(&mut world, admin, Kind::User, alice, away).unwrap();
+    world.patch(admin, Kind::User, alice, away).unwrap();
 }

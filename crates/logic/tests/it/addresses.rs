@@ -62,13 +62,13 @@ fn two_requests_of_one_moment_do_not_get_the_same_address() {
     let both = |net: &Net| ["web-1", "web-2"].map(|vm| (net.alice, asking("p1", vm)));
     let [first, second] = both(&net);
     assert_eq!(
-        net.world.race(first, second),
+        net.world.race_told(first, second),
         "the address 10.0.2.10 is taken"
     );
     net.act(net.alice, "10.0.2.10", AddressVerb::Release)
         .unwrap();
     let [first, second] = both(&net);
-    let told = net.world.race(first, second);
+    let told = net.world.race_told(first, second);
     assert!(told.contains("changed at the same moment"), "{told}");
 }
 

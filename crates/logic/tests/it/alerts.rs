@@ -7,7 +7,7 @@ use virtflow_logic::limits::{ALERT_KEPT, HOST_LOST_ALERT_AFTER, NOTIFICATION_KEP
 use virtflow_model::Kind;
 use virtflow_types::{ErrorCode, ObjectId};
 
-use crate::story::{change, creation, refuses, refuses_field, removal, remove, spec, status};
+use crate::asking::{create, refuses, refuses_field, removal, spec, status};
 use crate::world::{Host, World};
 
 fn all(world: &World, kind: Kind) -> Vec<ObjectId> {
@@ -77,7 +77,7 @@ fn an_alert_ends_with_its_host() {
     let alert = all(&world, Kind::Alert)[0];
     let admin = world.admin;
     let out = json!({"state": "decommissioned"});
-    change(&mut world, admin, Kind::Baremetal, host.id, out).unwrap();
+    world.patch(admin, Kind::Baremetal, host.id, out).unwrap();
     world.loops();
     assert_eq!(status(&world, alert)["state"], "resolved");
 }
@@ -88,24 +88,20 @@ fn people_silence_an_alert_and_do_nothing_else_to_it() {
     let admin = world.admin;
     let alert = all(&world, Kind::Alert)[0];
     let until = json!({"silenced_until": "2026-12-24T18:00:00Z"});
-    change(&mut world, admin, Kind::Alert, alert, until.clone()).unwrap();
+    world
+        .patch(admin, Kind::Alert, alert, until.clone())
+        .unwrap();
     assert_eq!(
         spec(&world, alert)["silenced_until"],
         "2026-12-24T18:00:00Z"
     );
-    let softer = change(
-        &mut world,
-        admin,
-        Kind::Alert,
-        alert,
-        json!({"severity": "info"}),
-    );
+    let softer = world.patch(admin, Kind::Alert, alert, json!({"severity": "info"}));
     refuses_field(softer, "spec.message");
-    let gone = remove(&mut world, admin, Kind::Alert, alert);
+    let gone = world.delete(admin, Kind::Alert, alert);
     refuses(gone, ErrorCode::Invalid, "not deleted by people");
-    let made = world.ask(admin, &creation(Kind::Alert, "", json!({})));
+    let made = world.ask(admin, &create(Kind::Alert, "", None, json!({})));
     refuses(made, ErrorCode::Invalid, "not created");
-    let theirs = change(&mut world, alice, Kind::Alert, alert, until);
+    let theirs = world.patch(alice, Kind::Alert, alert, until);
     refuses(theirs, ErrorCode::NotFound, "alert");
 }
 
@@ -117,31 +113,14 @@ fn a_notification_is_its_users_and_only_read_changes() {
     let told = all(&world, Kind::Notification);
     assert_eq!(told.len(), 1);
     assert_eq!(spec(&world, told[0])["user_id"], alice.to_string());
-    let message = change(
-        &mut world,
-        alice,
-        Kind::Notification,
-        told[0],
-        json!({"message": "x"}),
-    );
+    let message = world.patch(alice, Kind::Notification, told[0], json!({"message": "x"}));
     refuses_field(message, "spec.message");
-    let stranger = change(
-        &mut world,
-        bob,
-        Kind::Notification,
-        told[0],
-        json!({"read": true}),
-    );
+    let stranger = world.patch(bob, Kind::Notification, told[0], json!({"read": true}));
     refuses(stranger, ErrorCode::NotFound, "notification");
-    change(
-        &mut world,
-        alice,
-        Kind::Notification,
-        told[0],
-        json!({"read": true}),
-    )
-    .unwrap();
-    let made = world.ask(alice, &creation(Kind::Notification, "", json!({})));
+    world
+        .patch(alice, Kind::Notification, told[0], json!({"read": true}))
+        .unwrap();
+    let made = world.ask(alice, &create(Kind::Notification, "", None, json!({})));
     refuses(made, ErrorCode::Invalid, "not created");
     world.wait(NOTIFICATION_KEPT);
     world.loops();
@@ -157,7 +136,7 @@ fn a_notification_goes_with_its_user_and_is_not_written_to_who_is_shut_out() {
     world.loops();
     let suspend = json!({"state": "suspended"});
     let acme = world.named(Kind::Tenant, "acme").id;
-    change(&mut world, admin, Kind::Tenant, acme, suspend).unwrap();
+    world.patch(admin, Kind::Tenant, acme, suspend).unwrap();
     world.offline(&host);
     world.wait(HOST_LOST_ALERT_AFTER);
     world.loops();
@@ -167,18 +146,13 @@ fn a_notification_goes_with_its_user_and_is_not_written_to_who_is_shut_out() {
         "the alert is raised all the same"
     );
     assert_eq!(all(&world, Kind::Notification).len(), 1, "the first one");
-    change(
-        &mut world,
-        admin,
-        Kind::Tenant,
-        acme,
-        json!({"state": "active"}),
-    )
-    .unwrap();
+    world
+        .patch(admin, Kind::Tenant, acme, json!({"state": "active"}))
+        .unwrap();
     world
         .ask(admin, &removal(Kind::VirtualMachine, "web-1"))
         .unwrap();
     world.loops();
-    remove(&mut world, admin, Kind::User, alice).unwrap();
+    world.delete(admin, Kind::User, alice).unwrap();
     assert_eq!(all(&world, Kind::Notification), []);
 }

@@ -7,9 +7,7 @@ use virtflow_model::kinds::price::Billed;
 use virtflow_state::Refused;
 use virtflow_types::{Error, ErrorCode, ObjectId, RequestId, Timestamp};
 
-use crate::story::{
-    change, creation, make, race, refuses, refuses_field, removal, remove, spec, status,
-};
+use crate::asking::{create, refuses, refuses_field, removal, spec, status};
 use crate::world::World;
 
 /// The world's clock stands in November 2026.
@@ -127,13 +125,15 @@ fn a_closed_period_never_changes_nor_what_is_in_it() {
     let ten = hour(bill, "2026-11-10T10:00:00Z", "2026-11-10T11:00:00Z");
     record(&mut world, &ten).unwrap();
     let usage = usages(&world)[0];
-    let holds = remove(&mut world, admin, Kind::BillingPeriod, bill);
+    let holds = world.delete(admin, Kind::BillingPeriod, bill);
     refuses(holds, ErrorCode::InUse, "billing_usage");
 
     let eleven = hour(bill, "2026-11-10T11:00:00Z", "2026-11-10T12:00:00Z");
     let raced = record_usage(&world.state, RequestId::generate(), world.now, &eleven).unwrap();
     let close = json!({"state": "closed"});
-    change(&mut world, admin, Kind::BillingPeriod, bill, close).unwrap();
+    world
+        .patch(admin, Kind::BillingPeriod, bill, close)
+        .unwrap();
     let refused = world.commit(&raced).unwrap_err();
     assert!(matches!(refused, Refused::LinkClosed { .. }), "{refused:?}");
     refuses(
@@ -141,44 +141,26 @@ fn a_closed_period_never_changes_nor_what_is_in_it() {
         ErrorCode::Conflict,
         "is closed",
     );
-    let open = change(
-        &mut world,
-        admin,
-        Kind::BillingPeriod,
-        bill,
-        json!({"state": "open"}),
-    );
+    let open = world.patch(admin, Kind::BillingPeriod, bill, json!({"state": "open"}));
     refuses_field(open, "spec.state");
-    let gone = remove(&mut world, admin, Kind::BillingPeriod, bill);
+    let gone = world.delete(admin, Kind::BillingPeriod, bill);
     refuses(gone, ErrorCode::Conflict, "is closed");
 
-    let cheaper = change(
-        &mut world,
-        admin,
-        Kind::Price,
-        cost,
-        json!({"amount": "0.5"}),
-    );
+    let cheaper = world.patch(admin, Kind::Price, cost, json!({"amount": "0.5"}));
     refuses_field(cheaper, "spec.amount");
-    let gone = remove(&mut world, admin, Kind::Price, cost);
+    let gone = world.delete(admin, Kind::Price, cost);
     refuses(gone, ErrorCode::InUse, "billing_usage");
-    remove(&mut world, admin, Kind::Price, unused).unwrap();
+    world.delete(admin, Kind::Price, unused).unwrap();
     for refused in [
-        world.ask(admin, &creation(Kind::BillingUsage, "", json!({}))),
-        change(
-            &mut world,
-            admin,
-            Kind::BillingUsage,
-            usage,
-            json!({"quantity": "1"}),
-        ),
-        remove(&mut world, admin, Kind::BillingUsage, usage),
+        world.ask(admin, &create(Kind::BillingUsage, "", None, json!({}))),
+        world.patch(admin, Kind::BillingUsage, usage, json!({"quantity": "1"})),
+        world.delete(admin, Kind::BillingUsage, usage),
     ] {
         assert_eq!(refused.unwrap_err().code, ErrorCode::Invalid);
     }
 
     let empty = make_period(&mut world, "acme", "2026-12").unwrap();
-    remove(&mut world, admin, Kind::BillingPeriod, empty).unwrap();
+    world.delete(admin, Kind::BillingPeriod, empty).unwrap();
 }
 
 #[test]
@@ -195,34 +177,27 @@ fn periods_and_prices_are_sound_and_there_is_one_of_each() {
         refuses_field(make_period(&mut world, "acme", month), "spec.period");
     }
     let other = json!({"period": MONTH, "currency": "euro"});
-    let mut create = virtflow_logic::Create::new(Kind::BillingPeriod, "", other);
-    create.tenant = Some("acme".into());
-    let other = world.ask(admin, &virtflow_logic::Request::Create(create));
+    let other = create(Kind::BillingPeriod, "", Some("acme"), other);
+    let other = world.ask(admin, &other);
     refuses_field(other, "spec.currency");
 
     let once = || {
         (
             admin,
-            creation(Kind::Price, "", price("1", "2026-01-01T00:00:00Z")),
+            create(Kind::Price, "", None, price("1", "2026-01-01T00:00:00Z")),
         )
     };
-    let refused = race(&mut world, once(), once()).unwrap_err();
+    let refused = world.race(once(), once()).unwrap_err();
     assert!(matches!(refused, Refused::Claimed { .. }), "{refused:?}");
     let mut price_of = |amount: Value| {
         let mut spec = price("1", "2027-01-01T00:00:00Z");
         spec["amount"] = amount;
-        make(&mut world, admin, Kind::Price, "", spec)
+        world.create_as(admin, Kind::Price, "", spec)
     };
     refuses_field(price_of(json!(0.1)), "spec.amount");
     refuses_field(price_of(json!("-1")), "spec.amount");
     refuses_field(price_of(json!("0.0000001")), "spec.amount");
-    let theirs = make(
-        &mut world,
-        alice,
-        Kind::Price,
-        "",
-        price("1", "2028-01-01T00:00:00Z"),
-    );
+    let theirs = world.create_as(alice, Kind::Price, "", price("1", "2028-01-01T00:00:00Z"));
     refuses(theirs, ErrorCode::Forbidden, "price.create");
 }
 
@@ -235,14 +210,9 @@ fn bills_outlive_their_tenant() {
     let ten = hour(bill, "2026-11-10T10:00:00Z", "2026-11-10T11:00:00Z");
     record(&mut world, &ten).unwrap();
     let usage = usages(&world)[0];
-    change(
-        &mut world,
-        admin,
-        Kind::BillingPeriod,
-        bill,
-        json!({"state": "closed"}),
-    )
-    .unwrap();
+    world
+        .patch(admin, Kind::BillingPeriod, bill, json!({"state": "closed"}))
+        .unwrap();
     let before = spec(&world, usage);
     let acme = world.named(Kind::Tenant, "acme").id;
     world.ask(admin, &removal(Kind::Tenant, "acme")).unwrap();

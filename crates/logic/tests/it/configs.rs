@@ -6,7 +6,7 @@ use virtflow_model::Kind;
 use virtflow_state::Refused;
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
-use crate::story::{change, creation, make, race, refuses, refuses_field, remove};
+use crate::asking::{create, refuses, refuses_field};
 use crate::world::World;
 
 const SCOPE: &str = "genai.policy";
@@ -45,7 +45,7 @@ fn layer(values: Value) -> Value {
 }
 
 fn of_tenant(world: &mut World, user: ObjectId, values: Value) -> Result<ObjectId, Error> {
-    make(world, user, Kind::TenantConfig, "", layer(values))
+    world.create_as(user, Kind::TenantConfig, "", layer(values))
 }
 
 #[test]
@@ -79,17 +79,17 @@ fn a_tenant_narrows_and_never_widens() {
     });
     let own = of_tenant(&mut world, chief, narrow).unwrap();
     let wider = json!({"values": {"allowed_models": ["small", "huge"]}});
-    let wider = change(&mut world, chief, Kind::TenantConfig, own, wider);
+    let wider = world.patch(chief, Kind::TenantConfig, own, wider);
     refuses_field(wider, "spec.values.allowed_models");
     let moved = json!({"scope": "genai.other"});
-    let moved = change(&mut world, chief, Kind::TenantConfig, own, moved);
+    let moved = world.patch(chief, Kind::TenantConfig, own, moved);
     refuses_field(moved, "spec.scope");
     let unknown = json!({"scope": "genai.unknown", "values": {}});
-    let unknown = make(&mut world, chief, Kind::TenantConfig, "", unknown);
+    let unknown = world.create_as(chief, Kind::TenantConfig, "", unknown);
     refuses_field(unknown, "spec.scope");
     let list = json!({"scope": SCOPE, "values": ["small"]});
     refuses_field(
-        make(&mut world, chief, Kind::TenantConfig, "", list),
+        world.create_as(chief, Kind::TenantConfig, "", list),
         "spec.values",
     );
 }
@@ -101,11 +101,11 @@ fn a_user_narrows_what_the_tenant_left() {
     let of_user = |world: &mut World, who: ObjectId, values: Value| {
         let mut spec = layer(values);
         spec["user"] = "alice".into();
-        make(world, who, Kind::UserConfig, "", spec)
+        world.create_as(who, Kind::UserConfig, "", spec)
     };
     let both = json!({"allowed_models": ["small", "large"]});
     let first = of_user(&mut world, alice, both.clone()).unwrap();
-    remove(&mut world, alice, Kind::UserConfig, first).unwrap();
+    world.delete(alice, Kind::UserConfig, first).unwrap();
     of_tenant(&mut world, chief, json!({"allowed_models": ["small"]})).unwrap();
     refuses_field(
         of_user(&mut world, alice, both),
@@ -117,16 +117,10 @@ fn a_user_narrows_what_the_tenant_left() {
     let bob = world.named(Kind::User, "bob").id;
     let stranger = of_user(&mut world, bob, json!({}));
     refuses(stranger, ErrorCode::NotFound, "user");
-    let stranger = change(
-        &mut world,
-        bob,
-        Kind::UserConfig,
-        own,
-        json!({"values": {}}),
-    );
+    let stranger = world.patch(bob, Kind::UserConfig, own, json!({"values": {}}));
     refuses(stranger, ErrorCode::NotFound, "user_config");
     let admin = world.admin;
-    remove(&mut world, admin, Kind::User, alice).unwrap();
+    world.delete(admin, Kind::User, alice).unwrap();
     assert!(world.state.get(own).is_none(), "it goes with its user");
 }
 
@@ -137,45 +131,36 @@ fn one_configuration_of_a_scope_is_active() {
     let again = || {
         (
             admin,
-            creation(Kind::SystemConfig, "", json!({"scope": "a.b"})),
+            create(Kind::SystemConfig, "", None, json!({"scope": "a.b"})),
         )
     };
-    let refused = race(&mut world, again(), again()).unwrap_err();
+    let refused = world.race(again(), again()).unwrap_err();
     assert!(matches!(refused, Refused::Claimed { .. }), "{refused:?}");
-    let twice = make(
-        &mut world,
-        admin,
-        Kind::SystemConfig,
-        "",
-        json!({"scope": "a.b"}),
-    );
+    let twice = world.create_as(admin, Kind::SystemConfig, "", json!({"scope": "a.b"}));
     refuses(twice, ErrorCode::AlreadyExists, "active already");
     let part = json!({"scope": "a.b", "sub_scope": "c"});
-    make(&mut world, admin, Kind::SystemConfig, "", part).unwrap();
+    world
+        .create_as(admin, Kind::SystemConfig, "", part)
+        .unwrap();
     let draft = json!({"scope": "a.b", "active": false});
-    let draft = make(&mut world, admin, Kind::SystemConfig, "", draft).unwrap();
-    let on = change(
-        &mut world,
-        admin,
-        Kind::SystemConfig,
-        draft,
-        json!({"active": true}),
-    );
+    let draft = world
+        .create_as(admin, Kind::SystemConfig, "", draft)
+        .unwrap();
+    let on = world.patch(admin, Kind::SystemConfig, draft, json!({"active": true}));
     refuses(on, ErrorCode::AlreadyExists, "active already");
-    let own = || (chief, creation(Kind::TenantConfig, "", layer(json!({}))));
-    let refused = race(&mut world, own(), own()).unwrap_err();
+    let own = || {
+        (
+            chief,
+            create(Kind::TenantConfig, "", None, layer(json!({}))),
+        )
+    };
+    let refused = world.race(own(), own()).unwrap_err();
     assert!(matches!(refused, Refused::Claimed { .. }), "{refused:?}");
     world.tenant("globex", "bob");
     let mut theirs = Create::new(Kind::TenantConfig, "", layer(json!({})));
     theirs.tenant = Some("globex".into());
     world.ask(admin, &Request::Create(theirs)).unwrap();
-    let shape = make(
-        &mut world,
-        admin,
-        Kind::SystemConfig,
-        "",
-        json!({"scope": "A b"}),
-    );
+    let shape = world.create_as(admin, Kind::SystemConfig, "", json!({"scope": "A b"}));
     refuses_field(shape, "spec.scope");
 }
 
@@ -184,30 +169,18 @@ fn what_lower_layers_rest_on_stays_and_secrets_are_not_stored() {
     let (mut world, cloud, chief) = world();
     let admin = world.admin;
     let own = of_tenant(&mut world, chief, json!({"default_fallback": "other"})).unwrap();
-    let gone = remove(&mut world, admin, Kind::SystemConfig, cloud);
+    let gone = world.delete(admin, Kind::SystemConfig, cloud);
     refuses(gone, ErrorCode::InUse, "tenant_config");
-    let off = change(
-        &mut world,
-        admin,
-        Kind::SystemConfig,
-        cloud,
-        json!({"active": false}),
-    );
+    let off = world.patch(admin, Kind::SystemConfig, cloud, json!({"active": false}));
     refuses(off, ErrorCode::InUse, "tenant_config");
     let secret = json!({"values": {"default_fallback": null}, "schema": {"default_fallback": {"secret": true}}});
-    let secret = change(&mut world, admin, Kind::SystemConfig, cloud, secret);
+    let secret = world.patch(admin, Kind::SystemConfig, cloud, secret);
     refuses(secret, ErrorCode::Conflict, "become secret");
     let value = json!({"values": {"api_key": "k"}});
-    let value = change(&mut world, admin, Kind::SystemConfig, cloud, value);
+    let value = world.patch(admin, Kind::SystemConfig, cloud, value);
     refuses_field(value, "spec.values.api_key");
-    let theirs = change(
-        &mut world,
-        chief,
-        Kind::SystemConfig,
-        cloud,
-        json!({"values": {}}),
-    );
+    let theirs = world.patch(chief, Kind::SystemConfig, cloud, json!({"values": {}}));
     refuses(theirs, ErrorCode::Forbidden, "system_config.update");
-    remove(&mut world, chief, Kind::TenantConfig, own).unwrap();
-    remove(&mut world, admin, Kind::SystemConfig, cloud).unwrap();
+    world.delete(chief, Kind::TenantConfig, own).unwrap();
+    world.delete(admin, Kind::SystemConfig, cloud).unwrap();
 }

@@ -199,7 +199,7 @@ fn an_exclusive_disk_has_one_vm_and_a_shared_one_as_many_as_it_says() {
         (alice, Request::Create(create))
     });
     let [first, second] = racing;
-    let told = world.race(first, second);
+    let told = world.race_told(first, second);
     assert!(
         told.contains("attached to as many VMs as it may be"),
         "{told}"

@@ -221,10 +221,10 @@ fn exactly_one_version_is_the_latest() {
         (alice, Request::Create(create))
     };
     assert_eq!(
-        shelf.world.race(making("3"), making("4")),
+        shelf.world.race_told(making("3"), making("4")),
         "another version became the image's latest at the same moment"
     );
-    let told = shelf.world.race(making("5"), making("6"));
+    let told = shelf.world.race_told(making("5"), making("6"));
     assert!(told.contains("changed at the same moment"), "{told}");
     assert_eq!(shelf.latest(), ["5"]);
 }

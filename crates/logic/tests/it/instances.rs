@@ -5,9 +5,7 @@ use virtflow_model::Kind;
 use virtflow_state::Refused;
 use virtflow_types::{ErrorCode, ObjectId};
 
-use crate::story::{
-    change, creation, make, race, refuses, refuses_field, removal, remove, spec, status,
-};
+use crate::asking::{create, refuses, refuses_field, removal, spec, status};
 use crate::world::{Host, World};
 
 fn world() -> (World, Host, ObjectId, ObjectId) {
@@ -19,7 +17,9 @@ fn world() -> (World, Host, ObjectId, ObjectId) {
 }
 
 fn template(world: &mut World, user: ObjectId, name: &str) -> ObjectId {
-    make(world, user, Kind::Template, name, json!({})).unwrap()
+    world
+        .create_as(user, Kind::Template, name, json!({}))
+        .unwrap()
 }
 
 fn sizes(template: ObjectId) -> serde_json::Value {
@@ -27,7 +27,9 @@ fn sizes(template: ObjectId) -> serde_json::Value {
 }
 
 fn version(world: &mut World, user: ObjectId, template: ObjectId, name: &str) -> ObjectId {
-    make(world, user, Kind::TemplateVersion, name, sizes(template)).unwrap()
+    world
+        .create_as(user, Kind::TemplateVersion, name, sizes(template))
+        .unwrap()
 }
 
 #[test]
@@ -39,27 +41,26 @@ fn one_version_of_a_template_is_always_the_latest() {
     assert_eq!(spec(&world, first)["latest"], true, "the first, unasked");
     assert_eq!(spec(&world, second)["latest"], false);
 
-    change(
-        &mut world,
-        alice,
-        Kind::TemplateVersion,
-        second,
-        json!({"latest": true}),
-    )
-    .unwrap();
+    world
+        .patch(
+            alice,
+            Kind::TemplateVersion,
+            second,
+            json!({"latest": true}),
+        )
+        .unwrap();
     assert_eq!(spec(&world, first)["latest"], false, "it stepped back");
-    let back = change(
-        &mut world,
+    let back = world.patch(
         alice,
         Kind::TemplateVersion,
         second,
         json!({"latest": false}),
     );
     refuses_field(back, "spec.latest");
-    let gone = remove(&mut world, alice, Kind::TemplateVersion, second);
+    let gone = world.delete(alice, Kind::TemplateVersion, second);
     refuses(gone, ErrorCode::Conflict, "its template's latest");
-    remove(&mut world, alice, Kind::TemplateVersion, first).unwrap();
-    remove(&mut world, alice, Kind::TemplateVersion, second).unwrap();
+    world.delete(alice, Kind::TemplateVersion, first).unwrap();
+    world.delete(alice, Kind::TemplateVersion, second).unwrap();
 
     let other = template(&mut world, alice, "db");
     let own = version(&mut world, alice, other, "1.0.0");
@@ -74,8 +75,8 @@ fn one_version_of_a_template_is_always_the_latest() {
 fn two_versions_cannot_both_become_the_latest() {
     let (mut world, _host, alice, _) = world();
     let web = template(&mut world, alice, "web");
-    let first = |name: &str| (alice, creation(Kind::TemplateVersion, name, sizes(web)));
-    let refused = race(&mut world, first("1.0.0"), first("2.0.0")).unwrap_err();
+    let first = |name: &str| (alice, create(Kind::TemplateVersion, name, None, sizes(web)));
+    let refused = world.race(first("1.0.0"), first("2.0.0")).unwrap_err();
     assert!(matches!(refused, Refused::Claimed { .. }), "{refused:?}");
 }
 
@@ -84,21 +85,9 @@ fn a_version_never_changes() {
     let (mut world, _host, alice, _) = world();
     let web = template(&mut world, alice, "web");
     let first = version(&mut world, alice, web, "1.0.0");
-    let larger = change(
-        &mut world,
-        alice,
-        Kind::TemplateVersion,
-        first,
-        json!({"cpu_cores": 3}),
-    );
+    let larger = world.patch(alice, Kind::TemplateVersion, first, json!({"cpu_cores": 3}));
     refuses_field(larger, "spec.cpu_cores");
-    let again = make(
-        &mut world,
-        alice,
-        Kind::TemplateVersion,
-        "1.0.0",
-        sizes(web),
-    );
+    let again = world.create_as(alice, Kind::TemplateVersion, "1.0.0", sizes(web));
     refuses(again, ErrorCode::AlreadyExists, "1.0.0");
 }
 
@@ -108,25 +97,14 @@ fn an_archived_template_gets_no_versions_and_a_deleted_one_takes_them_along() {
     let web = template(&mut world, alice, "web");
     let first = version(&mut world, alice, web, "1.0.0");
     let archive = json!({"state": "archived"});
-    change(&mut world, alice, Kind::Template, web, archive).unwrap();
-    let more = make(
-        &mut world,
-        alice,
-        Kind::TemplateVersion,
-        "1.1.0",
-        sizes(web),
-    );
+    world.patch(alice, Kind::Template, web, archive).unwrap();
+    let more = world.create_as(alice, Kind::TemplateVersion, "1.1.0", sizes(web));
     refuses(more, ErrorCode::Conflict, "archived");
-    change(
-        &mut world,
-        alice,
-        Kind::Template,
-        web,
-        json!({"state": "deprecated"}),
-    )
-    .unwrap();
+    world
+        .patch(alice, Kind::Template, web, json!({"state": "deprecated"}))
+        .unwrap();
     version(&mut world, alice, web, "1.1.0");
-    remove(&mut world, alice, Kind::Template, web).unwrap();
+    world.delete(alice, Kind::Template, web).unwrap();
     assert!(world.state.get(first).is_none());
 }
 
@@ -136,23 +114,17 @@ fn only_a_public_template_is_seen_by_other_tenants() {
     let web = template(&mut world, alice, "web");
     let first = version(&mut world, alice, web, "1.0.0");
     let from = json!({"template_version_id": first});
-    let theirs = make(&mut world, bob, Kind::Instance, "i", from.clone());
+    let theirs = world.create_as(bob, Kind::Instance, "i", from.clone());
     refuses(theirs, ErrorCode::NotFound, "template_version");
     let public = json!({"visibility": "public"});
-    change(&mut world, alice, Kind::Template, web, public).unwrap();
-    make(&mut world, bob, Kind::Instance, "i", from).unwrap();
-    let not_his = change(
-        &mut world,
-        bob,
-        Kind::Template,
-        web,
-        json!({"state": "archived"}),
-    );
+    world.patch(alice, Kind::Template, web, public).unwrap();
+    world.create_as(bob, Kind::Instance, "i", from).unwrap();
+    let not_his = world.patch(bob, Kind::Template, web, json!({"state": "archived"}));
     refuses(not_his, ErrorCode::Forbidden, "template.update");
-    let under_it = make(&mut world, bob, Kind::TemplateVersion, "2.0.0", sizes(web));
+    let under_it = world.create_as(bob, Kind::TemplateVersion, "2.0.0", sizes(web));
     refuses(under_it, ErrorCode::Forbidden, "template_version.create");
     // What was made from it does not hold it.
-    remove(&mut world, alice, Kind::Template, web).unwrap();
+    world.delete(alice, Kind::Template, web).unwrap();
 }
 
 #[test]
@@ -160,13 +132,7 @@ fn an_instance_is_realised_by_one_vm_and_goes_with_it() {
     let (mut world, host, alice, _) = world();
     let web = template(&mut world, alice, "web");
     version(&mut world, alice, web, "1.0.0");
-    let instance = make(
-        &mut world,
-        alice,
-        Kind::Instance,
-        "web-1",
-        json!({"template": "web"}),
-    );
+    let instance = world.create_as(alice, Kind::Instance, "web-1", json!({"template": "web"}));
     let instance = instance.unwrap();
     let vm = world.named(Kind::VirtualMachine, "web-1").id;
     assert_eq!(status(&world, instance)["vm_id"], vm.to_string());
@@ -177,9 +143,9 @@ fn an_instance_is_realised_by_one_vm_and_goes_with_it() {
     world.place();
     world.settle(&host);
 
-    let alone = remove(&mut world, alice, Kind::VirtualMachine, vm);
+    let alone = world.delete(alice, Kind::VirtualMachine, vm);
     refuses(alone, ErrorCode::InUse, "instance `web-1`");
-    let reply = remove(&mut world, alice, Kind::Instance, instance).unwrap();
+    let reply = world.delete(alice, Kind::Instance, instance).unwrap();
     assert_eq!(reply.http_status, 202);
     assert!(world.state.get(instance).is_some(), "its VM is still there");
     world.settle(&host);
@@ -193,14 +159,16 @@ fn an_instance_is_realised_by_one_vm_and_goes_with_it() {
 fn an_instance_without_a_host_goes_at_once_and_with_its_tenant() {
     let (mut world, _host, alice, bob) = world();
     let small = json!({"specification": "small"});
-    let first = make(&mut world, alice, Kind::Instance, "a", small.clone()).unwrap();
-    remove(&mut world, alice, Kind::Instance, first).unwrap();
+    let first = world
+        .create_as(alice, Kind::Instance, "a", small.clone())
+        .unwrap();
+    world.delete(alice, Kind::Instance, first).unwrap();
     assert!(world.state.get(first).is_none());
-    let second = make(&mut world, bob, Kind::Instance, "b", small).unwrap();
+    let second = world.create_as(bob, Kind::Instance, "b", small).unwrap();
     let admin = world.admin;
     let vm = world.named(Kind::VirtualMachine, "b").id;
     let snapshot = json!({"vm_id": vm});
-    make(&mut world, bob, Kind::Snapshot, "s", snapshot).unwrap();
+    world.create_as(bob, Kind::Snapshot, "s", snapshot).unwrap();
     world
         .ask(admin, &crate::instances::cancel_all(&world, vm))
         .unwrap();
@@ -223,79 +191,51 @@ fn cancel_all(world: &World, vm: ObjectId) -> virtflow_logic::Request {
 fn an_instance_is_made_from_exactly_one_thing() {
     let (mut world, _host, alice, _) = world();
     let web = template(&mut world, alice, "web");
-    let empty = make(
-        &mut world,
-        alice,
-        Kind::Instance,
-        "i",
-        json!({"template": "web"}),
-    );
+    let empty = world.create_as(alice, Kind::Instance, "i", json!({"template": "web"}));
     refuses_field(empty, "spec.template");
     version(&mut world, alice, web, "1.0.0");
-    let nothing = make(&mut world, alice, Kind::Instance, "i", json!({}));
+    let nothing = world.create_as(alice, Kind::Instance, "i", json!({}));
     refuses_field(nothing, "spec.template_version_id");
     let both = json!({"template": "web", "specification": "small"});
-    let both = make(&mut world, alice, Kind::Instance, "i", both);
+    let both = world.create_as(alice, Kind::Instance, "i", both);
     refuses_field(both, "spec.specification_id");
     let exclusive = json!({"template": "web", "rental": "exclusive"});
-    let exclusive = make(&mut world, alice, Kind::Instance, "i", exclusive);
+    let exclusive = world.create_as(alice, Kind::Instance, "i", exclusive);
     refuses_field(exclusive, "spec.rental");
 
     let db = template(&mut world, alice, "db");
     let gpu = json!({"template_id": db, "cpu_cores": 1, "memory_mib": 64, "storage_gib": 1, "gpu_count": 1});
-    let gpu = make(&mut world, alice, Kind::TemplateVersion, "1.0.0", gpu).unwrap();
-    let asks = make(
-        &mut world,
-        alice,
-        Kind::Instance,
-        "i",
-        json!({"template": "db"}),
-    );
+    let gpu = world
+        .create_as(alice, Kind::TemplateVersion, "1.0.0", gpu)
+        .unwrap();
+    let asks = world.create_as(alice, Kind::Instance, "i", json!({"template": "db"}));
     refuses_field(asks, "spec.template_version");
     let mixed = json!({"template": "web", "template_version_id": gpu});
-    let mixed = make(&mut world, alice, Kind::Instance, "i", mixed);
+    let mixed = world.create_as(alice, Kind::Instance, "i", mixed);
     refuses_field(mixed, "spec.template_version");
-    change(
-        &mut world,
-        alice,
-        Kind::Template,
-        web,
-        json!({"state": "deprecated"}),
-    )
-    .unwrap();
-    let old = make(
-        &mut world,
-        alice,
-        Kind::Instance,
-        "i",
-        json!({"template": "web"}),
-    );
+    world
+        .patch(alice, Kind::Template, web, json!({"state": "deprecated"}))
+        .unwrap();
+    let old = world.create_as(alice, Kind::Instance, "i", json!({"template": "web"}));
     refuses(old, ErrorCode::Conflict, "not active");
 
-    let made = make(
-        &mut world,
+    let made = world.create_as(
         alice,
         Kind::Instance,
         "i",
         json!({"specification": "small"}),
     );
     let made = made.unwrap();
-    let changed = change(
-        &mut world,
+    let changed = world.patch(
         alice,
         Kind::Instance,
         made,
         json!({"specification_id": null, "template": "web"}),
     );
     refuses_field(changed, "spec.template_version_id");
-    change(
-        &mut world,
-        alice,
-        Kind::Instance,
-        made,
-        json!({"description": "mine"}),
-    )
-    .unwrap();
+    world
+        .patch(alice, Kind::Instance, made, json!({"description": "mine"}))
+        .unwrap();
 }
 
 #[test]
@@ -308,61 +248,46 @@ fn a_set_holds_its_tenants_vms_once_each() {
         .object_id
         .unwrap();
     let theirs = world.vm(bob, "web-1", small).unwrap().object_id.unwrap();
-    let set = make(
-        &mut world,
-        alice,
-        Kind::InstanceSet,
-        "shop",
-        json!({"type": "project"}),
-    );
+    let set = world.create_as(alice, Kind::InstanceSet, "shop", json!({"type": "project"}));
     let set = set.unwrap();
     let member = json!({"set": "shop", "vm_id": vm});
     let stranger = json!({"set": "shop", "vm_id": theirs});
-    let stranger = make(&mut world, alice, Kind::InstanceSetMember, "", stranger);
+    let stranger = world.create_as(alice, Kind::InstanceSetMember, "", stranger);
     refuses(stranger, ErrorCode::NotFound, "virtual_machine");
     let admin = world.admin;
     let crossing = json!({"set_id": set, "vm_id": theirs});
-    let crossing = make(&mut world, admin, Kind::InstanceSetMember, "", crossing);
+    let crossing = world.create_as(admin, Kind::InstanceSetMember, "", crossing);
     refuses(crossing, ErrorCode::NotFound, "virtual_machine");
 
-    let join = || (alice, creation(Kind::InstanceSetMember, "", member.clone()));
-    let refused = race(&mut world, join(), join()).unwrap_err();
+    let join = || {
+        (
+            alice,
+            create(Kind::InstanceSetMember, "", None, member.clone()),
+        )
+    };
+    let refused = world.race(join(), join()).unwrap_err();
     assert!(matches!(refused, Refused::Claimed { .. }), "{refused:?}");
-    change(
-        &mut world,
-        alice,
-        Kind::InstanceSet,
-        set,
-        json!({"state": "archived"}),
-    )
-    .unwrap();
-    let late = make(
-        &mut world,
-        alice,
-        Kind::InstanceSetMember,
-        "",
-        member.clone(),
-    );
+    world
+        .patch(alice, Kind::InstanceSet, set, json!({"state": "archived"}))
+        .unwrap();
+    let late = world.create_as(alice, Kind::InstanceSetMember, "", member.clone());
     refuses(late, ErrorCode::Conflict, "archived");
-    change(
-        &mut world,
-        alice,
-        Kind::InstanceSet,
-        set,
-        json!({"state": "active"}),
-    )
-    .unwrap();
+    world
+        .patch(alice, Kind::InstanceSet, set, json!({"state": "active"}))
+        .unwrap();
 
     // The membership does not keep its VM, and goes with the set.
-    remove(&mut world, alice, Kind::VirtualMachine, vm).unwrap();
+    world.delete(alice, Kind::VirtualMachine, vm).unwrap();
     let members = |world: &World| world.state.of_kind("instance_set_member", None).count();
     assert_eq!(members(&world), 0);
     let vm = world
         .vm(alice, "web-2", json!({"specification": "small"}))
         .unwrap();
     let member = json!({"set": "shop", "vm_id": vm.object_id.unwrap()});
-    make(&mut world, alice, Kind::InstanceSetMember, "", member).unwrap();
-    remove(&mut world, alice, Kind::InstanceSet, set).unwrap();
+    world
+        .create_as(alice, Kind::InstanceSetMember, "", member)
+        .unwrap();
+    world.delete(alice, Kind::InstanceSet, set).unwrap();
     assert_eq!(members(&world), 0);
 }
 
@@ -372,32 +297,30 @@ fn a_snapshot_is_recorded_as_not_taken_and_keeps_its_vm() {
     let small = json!({"specification": "small"});
     let vm = world.vm(alice, "web-1", small).unwrap().object_id.unwrap();
     let of = json!({"vm_id": vm});
-    let snapshot = make(&mut world, alice, Kind::Snapshot, "before", of.clone()).unwrap();
+    let snapshot = world
+        .create_as(alice, Kind::Snapshot, "before", of.clone())
+        .unwrap();
     assert_eq!(
         status(&world, snapshot),
         json!({"phase": "pending", "reason": "not_available"})
     );
-    let again = make(&mut world, alice, Kind::Snapshot, "before", of.clone());
+    let again = world.create_as(alice, Kind::Snapshot, "before", of.clone());
     refuses(again, ErrorCode::AlreadyExists, "before");
-    let strange = make(&mut world, bob, Kind::Snapshot, "s", of.clone());
+    let strange = world.create_as(bob, Kind::Snapshot, "s", of.clone());
     refuses(strange, ErrorCode::NotFound, "virtual_machine");
-    let needed = remove(&mut world, alice, Kind::VirtualMachine, vm);
+    let needed = world.delete(alice, Kind::VirtualMachine, vm);
     refuses(needed, ErrorCode::InUse, "snapshot `before`");
-    remove(&mut world, alice, Kind::Snapshot, snapshot).unwrap();
+    world.delete(alice, Kind::Snapshot, snapshot).unwrap();
 
     world.place();
     world.settle(&host);
-    let late = (alice, creation(Kind::Snapshot, "late", of.clone()));
-    let refused = race(
-        &mut world,
-        (alice, removal(Kind::VirtualMachine, "web-1")),
-        late,
-    );
+    let late = (alice, create(Kind::Snapshot, "late", None, of.clone()));
+    let refused = world.race((alice, removal(Kind::VirtualMachine, "web-1")), late);
     assert!(
         matches!(refused, Err(Refused::LinkClosed { .. })),
         "{refused:?}"
     );
-    let late = make(&mut world, alice, Kind::Snapshot, "late", of);
+    let late = world.create_as(alice, Kind::Snapshot, "late", of);
     refuses(late, ErrorCode::Conflict, "being deleted");
     world.settle(&host);
     assert!(world.state.get(vm).is_none());

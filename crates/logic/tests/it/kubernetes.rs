@@ -5,7 +5,7 @@ use virtflow_model::Kind;
 use virtflow_state::Refused;
 use virtflow_types::{ErrorCode, ObjectId};
 
-use crate::story::{change, creation, make, race, refuses, refuses_field, remove, status};
+use crate::asking::{create, refuses, refuses_field, status};
 use crate::world::World;
 
 fn world() -> (World, ObjectId, ObjectId) {
@@ -17,14 +17,9 @@ fn world() -> (World, ObjectId, ObjectId) {
 }
 
 fn cluster(world: &mut World, user: ObjectId, name: &str) -> ObjectId {
-    make(
-        world,
-        user,
-        Kind::K8sCluster,
-        name,
-        json!({"version": "1.31.0"}),
-    )
-    .unwrap()
+    world
+        .create_as(user, Kind::K8sCluster, name, json!({"version": "1.31.0"}))
+        .unwrap()
 }
 
 fn pool(count: u32, min: u32, max: u32) -> Value {
@@ -42,7 +37,7 @@ fn a_cluster_is_recorded_with_sound_networks_and_a_version() {
         status(&world, made),
         json!({"phase": "pending", "reason": "not_available"})
     );
-    let mut try_with = |spec: Value| make(&mut world, alice, Kind::K8sCluster, "other", spec);
+    let mut try_with = |spec: Value| world.create_as(alice, Kind::K8sCluster, "other", spec);
     refuses_field(try_with(json!({"version": "latest"})), "spec.version");
     let networks = |pods: &str, services: &str| json!({"version": "1.31.0", "networking": {"pod_cidr": pods, "service_cidr": services}});
     let overlapping = networks("10.0.0.0/8", "10.96.0.0/12");
@@ -51,38 +46,27 @@ fn a_cluster_is_recorded_with_sound_networks_and_a_version() {
     refuses_field(try_with(bits), "spec.networking.pod_cidr");
     try_with(networks("10.80.0.0/16", "10.96.0.0/12")).unwrap();
     let moved = json!({"networking": {"pod_cidr": "10.1.0.0/16"}});
-    let moved = change(&mut world, alice, Kind::K8sCluster, made, moved);
+    let moved = world.patch(alice, Kind::K8sCluster, made, moved);
     refuses_field(moved, "spec.networking");
-    change(
-        &mut world,
-        alice,
-        Kind::K8sCluster,
-        made,
-        json!({"version": "1.32.0"}),
-    )
-    .unwrap();
+    world
+        .patch(alice, Kind::K8sCluster, made, json!({"version": "1.32.0"}))
+        .unwrap();
 }
 
 #[test]
 fn a_pool_has_between_least_and_most_nodes() {
     let (mut world, alice, _) = world();
     cluster(&mut world, alice, "k");
-    let mut try_with = |spec: Value| make(&mut world, alice, Kind::NodePool, "p", spec);
+    let mut try_with = |spec: Value| world.create_as(alice, Kind::NodePool, "p", spec);
     refuses_field(try_with(pool(0, 1, 3)), "spec.node_count");
     refuses_field(try_with(pool(4, 1, 3)), "spec.node_count");
     refuses_field(try_with(pool(3, 4, 3)), "spec.min_nodes");
     let made = try_with(pool(3, 1, 3)).unwrap();
-    let fewer = change(
-        &mut world,
-        alice,
-        Kind::NodePool,
-        made,
-        json!({"max_nodes": 2}),
-    );
+    let fewer = world.patch(alice, Kind::NodePool, made, json!({"max_nodes": 2}));
     refuses_field(fewer, "spec.node_count");
     let admin = world.admin;
     let small = world.named(Kind::VirtualMachineSpecification, "small").id;
-    let needed = remove(&mut world, admin, Kind::VirtualMachineSpecification, small);
+    let needed = world.delete(admin, Kind::VirtualMachineSpecification, small);
     refuses(needed, ErrorCode::InUse, "node_pool `p`");
 }
 
@@ -90,39 +74,30 @@ fn a_pool_has_between_least_and_most_nodes() {
 fn what_lives_under_a_cluster_goes_with_it() {
     let (mut world, alice, bob) = world();
     let k = cluster(&mut world, alice, "k");
-    let p = make(&mut world, alice, Kind::NodePool, "p", pool(1, 1, 1)).unwrap();
+    let p = world
+        .create_as(alice, Kind::NodePool, "p", pool(1, 1, 1))
+        .unwrap();
     let ns =
         json!({"cluster": "k", "labels": {"app.example/team": "shop"}, "quotas": {"pods": 10}});
-    let ns = make(&mut world, alice, Kind::Namespace, "shop", ns).unwrap();
+    let ns = world.create_as(alice, Kind::Namespace, "shop", ns).unwrap();
     let spaced = json!({"cluster": "k", "labels": {"a b": "c"}});
-    let spaced = make(&mut world, alice, Kind::Namespace, "x", spaced);
+    let spaced = world.create_as(alice, Kind::Namespace, "x", spaced);
     refuses_field(spaced, "spec.labels");
     let plugin = |version: &str| json!({"cluster": "k", "version": version});
-    let bad = make(
-        &mut world,
-        alice,
-        Kind::K8sClusterPlugin,
-        "m",
-        plugin("new"),
-    );
+    let bad = world.create_as(alice, Kind::K8sClusterPlugin, "m", plugin("new"));
     refuses_field(bad, "spec.version");
     let info =
         json!({"cluster": "k", "version": "0.7.2", "additional_info": {"x": "y".repeat(20_000)}});
-    let large = make(&mut world, alice, Kind::K8sClusterPlugin, "m", info);
+    let large = world.create_as(alice, Kind::K8sClusterPlugin, "m", info);
     refuses_field(large, "spec.additional_info");
-    let plugin = make(
-        &mut world,
-        alice,
-        Kind::K8sClusterPlugin,
-        "m",
-        plugin("0.7.2"),
-    )
-    .unwrap();
+    let plugin = world
+        .create_as(alice, Kind::K8sClusterPlugin, "m", plugin("0.7.2"))
+        .unwrap();
 
     let strange = json!({"cluster_id": k});
-    let strange = make(&mut world, bob, Kind::Namespace, "theirs", strange);
+    let strange = world.create_as(bob, Kind::Namespace, "theirs", strange);
     refuses(strange, ErrorCode::NotFound, "k8s_cluster");
-    remove(&mut world, alice, Kind::K8sCluster, k).unwrap();
+    world.delete(alice, Kind::K8sCluster, k).unwrap();
     for id in [k, p, ns, plugin] {
         assert!(world.state.get(id).is_none());
     }
@@ -141,27 +116,21 @@ fn a_bastion_is_a_vm_of_the_clusters_tenant() {
     let theirs = world.vm(bob, "jump", small).unwrap().object_id.unwrap();
     let admin = world.admin;
     let crossing = json!({"cluster_id": k, "vm_id": theirs});
-    let crossing = make(
-        &mut world,
-        admin,
-        Kind::BastionClusterAssociation,
-        "",
-        crossing,
-    );
+    let crossing = world.create_as(admin, Kind::BastionClusterAssociation, "", crossing);
     refuses(crossing, ErrorCode::NotFound, "virtual_machine");
     let own = json!({"cluster": "k", "vm": "jump"});
     let join = || {
         (
             alice,
-            creation(Kind::BastionClusterAssociation, "", own.clone()),
+            create(Kind::BastionClusterAssociation, "", None, own.clone()),
         )
     };
-    let refused = race(&mut world, join(), join()).unwrap_err();
+    let refused = world.race(join(), join()).unwrap_err();
     assert!(matches!(refused, Refused::Claimed { .. }), "{refused:?}");
-    let needed = remove(&mut world, alice, Kind::VirtualMachine, vm);
+    let needed = world.delete(alice, Kind::VirtualMachine, vm);
     refuses(needed, ErrorCode::InUse, "bastion_cluster_association");
-    remove(&mut world, alice, Kind::K8sCluster, k).unwrap();
-    remove(&mut world, alice, Kind::VirtualMachine, vm).unwrap();
+    world.delete(alice, Kind::K8sCluster, k).unwrap();
+    world.delete(alice, Kind::VirtualMachine, vm).unwrap();
 }
 
 #[test]
@@ -173,36 +142,27 @@ fn a_cluster_has_at_most_one_primary_mesh() {
     }
     let join = |mesh: &str, role: &str| {
         let spec = json!({"cluster": "k", "service_mesh": mesh, "role": role});
-        (alice, creation(Kind::K8sClusterToServiceMesh, "", spec))
+        (alice, create(Kind::K8sClusterToServiceMesh, "", None, spec))
     };
-    let refused = race(&mut world, join("m1", "primary"), join("m2", "primary")).unwrap_err();
+    let refused = world
+        .race(join("m1", "primary"), join("m2", "primary"))
+        .unwrap_err();
     assert!(matches!(refused, Refused::Claimed { .. }), "{refused:?}");
     let (_, again) = join("m1", "secondary");
     refuses(world.ask(alice, &again), ErrorCode::AlreadyExists, "pair");
     let (_, second) = join("m2", "secondary");
     let second = world.ask(alice, &second).unwrap().object_id.unwrap();
     let kind = Kind::K8sClusterToServiceMesh;
-    let up = change(&mut world, alice, kind, second, json!({"role": "primary"}));
+    let up = world.patch(alice, kind, second, json!({"role": "primary"}));
     refuses(up, ErrorCode::AlreadyExists, "another one is primary");
-    let other = change(
-        &mut world,
-        alice,
-        kind,
-        second,
-        json!({"service_mesh": "m3"}),
-    );
+    let other = world.patch(alice, kind, second, json!({"service_mesh": "m3"}));
     refuses_field(other, "spec.service_mesh_id");
 
     let admin = world.admin;
     let m3 = world.named(Kind::ServiceMesh, "m3").id;
-    change(
-        &mut world,
-        admin,
-        Kind::ServiceMesh,
-        m3,
-        json!({"state": "inactive"}),
-    )
-    .unwrap();
+    world
+        .patch(admin, Kind::ServiceMesh, m3, json!({"state": "inactive"}))
+        .unwrap();
     let (_, late) = join("m3", "secondary");
     refuses(
         world.ask(alice, &late),
@@ -210,6 +170,6 @@ fn a_cluster_has_at_most_one_primary_mesh() {
         "takes nothing new",
     );
     let m1 = world.named(Kind::ServiceMesh, "m1").id;
-    let needed = remove(&mut world, admin, Kind::ServiceMesh, m1);
+    let needed = world.delete(admin, Kind::ServiceMesh, m1);
     refuses(needed, ErrorCode::InUse, "k8s_cluster_to_service_mesh");
 }

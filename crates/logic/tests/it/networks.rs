@@ -104,7 +104,10 @@ fn what_carries_a_vpc_carries_no_other() {
         let spec = json!({"cidr": "10.0.0.0/16", "vni": 5001});
         (user, making(Kind::Vpc, name, spec))
     });
-    assert_eq!(world.race(first, second), "VNI 5001 carries another VPC");
+    assert_eq!(
+        world.race_told(first, second),
+        "VNI 5001 carries another VPC"
+    );
 }
 
 #[test]
@@ -152,7 +155,7 @@ fn subnets_lie_within_their_vpc_and_apart_from_one_another() {
         (alice, making(Kind::Subnet, &name, subnet(v1, cidr)))
     });
     let [first, second] = racing;
-    let told = world.race(first, second);
+    let told = world.race_told(first, second);
     assert!(
         told.contains("10.0.9.0 overlaps another subnet's"),
         "{told}"
@@ -243,7 +246,10 @@ fn a_place_has_a_subnet_and_a_subnet_a_place() {
         .patch(alice, Kind::Place, branch, json!({"subnet": null}))
         .unwrap();
     let [first, second] = ["p1", "p2"].map(|name| (alice, making(Kind::Place, name, at(s2))));
-    assert_eq!(world.race(first, second), "that subnet is another place's");
+    assert_eq!(
+        world.race_told(first, second),
+        "that subnet is another place's"
+    );
     let error = world.create_as(bob, Kind::Place, "hq", at(s1)).unwrap_err();
     assert_eq!(error.code, ErrorCode::NotFound);
     let error = world

@@ -5,7 +5,7 @@ use virtflow_model::Kind;
 use virtflow_state::Refused;
 use virtflow_types::{ErrorCode, ObjectId};
 
-use crate::story::{change, creation, make, race, refuses, refuses_field, remove, spec};
+use crate::asking::{create, refuses, refuses_field, spec};
 use crate::world::World;
 
 fn world() -> (World, ObjectId, ObjectId) {
@@ -23,14 +23,9 @@ fn of(kind: &str, name: &str, version: &str) -> Value {
 #[test]
 fn one_version_of_a_name_is_the_default() {
     let (mut world, alice, bob) = world();
-    let first = make(
-        &mut world,
-        alice,
-        Kind::Ontology,
-        "",
-        of("domain", "shop", "1.0.0"),
-    )
-    .unwrap();
+    let first = world
+        .create_as(alice, Kind::Ontology, "", of("domain", "shop", "1.0.0"))
+        .unwrap();
     assert_eq!(
         spec(&world, first)["default_version"],
         true,
@@ -38,39 +33,34 @@ fn one_version_of_a_name_is_the_default() {
     );
     let mut newer = of("domain", "shop", "1.1.0");
     newer["default_version"] = true.into();
-    let second = make(&mut world, alice, Kind::Ontology, "", newer).unwrap();
+    let second = world.create_as(alice, Kind::Ontology, "", newer).unwrap();
     assert_eq!(
         spec(&world, first)["default_version"],
         false,
         "it stepped back"
     );
     let none = json!({"default_version": false});
-    let none = change(&mut world, alice, Kind::Ontology, second, none);
+    let none = world.patch(alice, Kind::Ontology, second, none);
     refuses_field(none, "spec.default_version");
-    let gone = remove(&mut world, alice, Kind::Ontology, second);
+    let gone = world.delete(alice, Kind::Ontology, second);
     refuses(gone, ErrorCode::Conflict, "default of its name");
-    let theirs = make(
-        &mut world,
-        bob,
-        Kind::Ontology,
-        "",
-        of("domain", "shop", "1.0.0"),
-    )
-    .unwrap();
+    let theirs = world
+        .create_as(bob, Kind::Ontology, "", of("domain", "shop", "1.0.0"))
+        .unwrap();
     assert_eq!(
         spec(&world, theirs)["default_version"],
         true,
         "each tenant for itself"
     );
-    remove(&mut world, alice, Kind::Ontology, first).unwrap();
-    remove(&mut world, alice, Kind::Ontology, second).unwrap();
+    world.delete(alice, Kind::Ontology, first).unwrap();
+    world.delete(alice, Kind::Ontology, second).unwrap();
     let again = |version: &str| {
         (
             alice,
-            creation(Kind::Ontology, "", of("base", "b", version)),
+            create(Kind::Ontology, "", None, of("base", "b", version)),
         )
     };
-    let refused = race(&mut world, again("1.0.0"), again("2.0.0")).unwrap_err();
+    let refused = world.race(again("1.0.0"), again("2.0.0")).unwrap_err();
     assert!(matches!(refused, Refused::Claimed { .. }), "{refused:?}");
 }
 
@@ -78,36 +68,21 @@ fn one_version_of_a_name_is_the_default() {
 fn a_version_is_there_once_and_stays_what_it_is() {
     let (mut world, alice, _) = world();
     let shop = of("domain", "shop", "1.0.0");
-    let first = make(&mut world, alice, Kind::Ontology, "", shop.clone()).unwrap();
-    let twice = make(&mut world, alice, Kind::Ontology, "", shop);
+    let first = world
+        .create_as(alice, Kind::Ontology, "", shop.clone())
+        .unwrap();
+    let twice = world.create_as(alice, Kind::Ontology, "", shop);
     refuses(twice, ErrorCode::AlreadyExists, "version");
-    let odd = make(
-        &mut world,
-        alice,
-        Kind::Ontology,
-        "",
-        of("domain", "shop", "v2"),
-    );
+    let odd = world.create_as(alice, Kind::Ontology, "", of("domain", "shop", "v2"));
     refuses_field(odd, "spec.version");
-    let renamed = change(
-        &mut world,
-        alice,
-        Kind::Ontology,
-        first,
-        json!({"version": "1.0.1"}),
-    );
+    let renamed = world.patch(alice, Kind::Ontology, first, json!({"version": "1.0.1"}));
     refuses_field(renamed, "spec.version");
-    change(
-        &mut world,
-        alice,
-        Kind::Ontology,
-        first,
-        json!({"tags": ["trade"]}),
-    )
-    .unwrap();
+    world
+        .patch(alice, Kind::Ontology, first, json!({"tags": ["trade"]}))
+        .unwrap();
     let mut missing = of("domain", "other", "1.0.0");
     missing.as_object_mut().unwrap().remove("entity_classes");
-    let missing = make(&mut world, alice, Kind::Ontology, "", missing);
+    let missing = world.create_as(alice, Kind::Ontology, "", missing);
     refuses_field(missing, "spec.entity_classes");
 }
 
@@ -116,36 +91,27 @@ fn what_is_inherited_from_exists_and_stays() {
     let (mut world, alice, bob) = world();
     let admin = world.admin;
     let base = world.create(Kind::Ontology, "", of("base", "core", "1.0.0"));
-    let theirs = make(
-        &mut world,
-        bob,
-        Kind::Ontology,
-        "",
-        of("domain", "x", "1.0.0"),
-    )
-    .unwrap();
+    let theirs = world
+        .create_as(bob, Kind::Ontology, "", of("domain", "x", "1.0.0"))
+        .unwrap();
     let from = |id: ObjectId| {
         let mut spec = of("domain", "shop", "1.0.0");
         spec["inherits_from"] = json!([id]);
         spec
     };
     for nothing in [ObjectId::generate(), theirs, alice] {
-        let refused = make(&mut world, alice, Kind::Ontology, "", from(nothing));
+        let refused = world.create_as(alice, Kind::Ontology, "", from(nothing));
         refuses_field(refused, "spec.inherits_from");
     }
-    let shop = make(&mut world, alice, Kind::Ontology, "", from(base)).unwrap();
-    let needed = remove(&mut world, admin, Kind::Ontology, base);
+    let shop = world
+        .create_as(alice, Kind::Ontology, "", from(base))
+        .unwrap();
+    let needed = world.delete(admin, Kind::Ontology, base);
     refuses(needed, ErrorCode::InUse, "ontology");
-    let turned = change(
-        &mut world,
-        alice,
-        Kind::Ontology,
-        shop,
-        json!({"inherits_from": []}),
-    );
+    let turned = world.patch(alice, Kind::Ontology, shop, json!({"inherits_from": []}));
     refuses_field(turned, "spec.version");
-    remove(&mut world, alice, Kind::Ontology, shop).unwrap();
-    remove(&mut world, admin, Kind::Ontology, base).unwrap();
+    world.delete(alice, Kind::Ontology, shop).unwrap();
+    world.delete(admin, Kind::Ontology, base).unwrap();
 }
 
 #[test]
@@ -157,9 +123,11 @@ fn only_a_tenants_major_names_compatible_domains() {
         spec["compatible_domains"] = json!(["shop"]);
         spec
     };
-    let domain = make(&mut world, alice, Kind::Ontology, "", with("domain"));
+    let domain = world.create_as(alice, Kind::Ontology, "", with("domain"));
     refuses_field(domain, "spec.compatible_domains");
-    let global = make(&mut world, admin, Kind::Ontology, "", with("major"));
+    let global = world.create_as(admin, Kind::Ontology, "", with("major"));
     refuses_field(global, "spec.type");
-    make(&mut world, alice, Kind::Ontology, "", with("major")).unwrap();
+    world
+        .create_as(alice, Kind::Ontology, "", with("major"))
+        .unwrap();
 }

@@ -53,7 +53,7 @@ fn pools_lie_within_their_subnet_apart_from_one_another_and_only_grow() {
         let spec = json!({"data_center": net.dc, "subnet": net.subnet, "first_address": first, "last_address": "10.0.2.49"});
         (admin, Request::Create(Create::new(Kind::IpPool, name, spec)))
     });
-    let told = net.world.race(first, second);
+    let told = net.world.race_told(first, second);
     assert!(told.contains("10.0.2.45 overlaps another pool's"), "{told}");
 }
 
@@ -74,7 +74,7 @@ fn the_gateway_stays_while_there_are_addresses_and_takes_none_that_is_given() {
     });
     let told = net
         .world
-        .race((net.alice, asking("p1", "web-1")), (admin, racing));
+        .race_told((net.alice, asking("p1", "web-1")), (admin, racing));
     assert_eq!(told, "the address 10.0.2.10 is taken");
     let error = net
         .world
