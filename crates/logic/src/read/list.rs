@@ -213,10 +213,11 @@ fn only_tenant(rights: &Rights, kind: Kind) -> Option<ObjectId> {
 
 fn question(query: &ListQuery, filter: &Filter) -> String {
     format!(
-        "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         query.kind.name(),
         filter.tenant,
         filter.parent,
+        filter.resource,
         query.name,
         filter.host,
         query.phase,

@@ -291,3 +291,26 @@ fn who_has_rights_over_an_object_sees_that_it_is_looked_after() {
         "maintainers are the cloud's"
     );
 }
+
+/// A cursor belongs to its question: that of one object's assignments does not go on in another's.
+#[test]
+fn pages_of_assignments_are_of_one_object() {
+    let mut crew = Crew::new();
+    for who in ["ada", "bert"] {
+        let spec = json!({"resource": "rack/r1", "maintainer": who});
+        crew.world.create(Kind::ResourceMaintainer, "", spec);
+    }
+    let of = |resource: ObjectId, cursor: Option<String>| {
+        let mut query = ListQuery::of(Kind::ResourceMaintainer);
+        query
+            .references
+            .push(("resource".into(), resource.to_string()));
+        (query.limit, query.cursor) = (1, cursor);
+        list(&crew.world.state, &crew.world.cx(crew.world.admin), &query)
+    };
+    let first = of(crew.rack, None).unwrap();
+    let next = of(crew.rack, first.next_cursor.clone()).unwrap();
+    assert_eq!((first.objects.len(), next.objects.len()), (1, 1));
+    let error = of(crew.ada, first.next_cursor).unwrap_err();
+    assert_eq!(field_of(&error), "cursor");
+}
