@@ -152,6 +152,9 @@ pub(crate) struct Audit {
     /// Most records
     #[arg(long, default_value_t = 50, value_parser = rows(), value_name = "N")]
     pub(crate) limit: usize,
+    /// Every record, newest first, each as JSON on a line of its own
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) export: bool,
 }
 
 #[derive(Debug, Subcommand)]

@@ -6,7 +6,11 @@ use super::document::Document;
 use super::prune::Prune;
 use super::read;
 use crate::failure::Failure;
+use crate::generic::text;
 use crate::grammar::{switch, trying, waiting, writing};
+
+/// Longest key of an apply: what is put behind it for each document has room.
+const KEY_BYTES_MAX: usize = 100;
 
 /// The command's own part of the grammar.
 pub(crate) fn grammar() -> Command {
@@ -61,6 +65,12 @@ impl Asked {
     /// From the command line.
     pub(crate) fn of(matches: &ArgMatches) -> Result<Self, Failure> {
         let prune = Prune::of(matches)?;
+        let key = text(matches, "idempotency-key").unwrap_or_default();
+        if key.len() > KEY_BYTES_MAX {
+            return Err(Failure::usage(format!(
+                "--idempotency-key: at most {KEY_BYTES_MAX} characters, for each document's own follows from it"
+            )));
+        }
         let named = matches.get_many::<String>("file").into_iter().flatten();
         let named: Vec<&str> = named.map(String::as_str).collect();
         Ok(Self {

@@ -349,9 +349,11 @@ impl Applying<'_> {
             let Some(call) = call.filter(|_| line.untried.is_none()) else {
                 return Ok(line);
             };
-            let call = call
-                .query_if("dry_run", self.is_trial.then_some("true"))
-                .idempotency_key(format!("{}.{at}", self.key));
+            let call = match self.is_trial {
+                // A trial is not remembered, and must not be taken for what was done under the same key.
+                true => call.query("dry_run", "true"),
+                false => call.idempotency_key(format!("{}.{at}", self.key)),
+            };
             match self.cluster.client.send(&call).await {
                 Ok(answer) => {
                     let data = answer.data;

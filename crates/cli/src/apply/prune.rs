@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::ArgMatches;
 use serde_json::Value;
 use virtflow_client::{Call, ClientError, Method};
-use virtflow_model::Kind;
+use virtflow_model::{ByPeople, Kind};
 use virtflow_types::ErrorCode;
 
 use super::document::Facts;
@@ -106,6 +106,12 @@ impl Prune {
                     .remark(&format!("a {} has no labels: none is pruned", kind.name()));
                 continue;
             }
+            if let ByPeople::Never(_) = kind.rules().create {
+                // What no document can bring back is not taken away for being in none.
+                let why = format!("a {} is not made by documents: none is pruned", kind.name());
+                run.output.remark(&why);
+                continue;
+            }
             let owners = world.owners(kind);
             let (key, value) = &self.labels[0];
             let call =
@@ -186,9 +192,11 @@ impl Prune {
         let mut tries = 0;
         let operation = loop {
             let call = Call::new(Method::Delete, &[kind.plural(), goes.id()])?
-                .query_if("dry_run", trial.then_some("true"))
-                .if_match(goes.object["generation"].as_u64())
-                .idempotency_key(key);
+                .if_match(goes.object["generation"].as_u64());
+            let call = match trial {
+                true => call.query("dry_run", "true"),
+                false => call.idempotency_key(key),
+            };
             tries += 1;
             match cluster.client.send(&call).await {
                 Ok(answer) => break answer.data["operation"].clone(),

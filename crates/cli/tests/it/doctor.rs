@@ -1,4 +1,4 @@
-//! `virtflow doctor` on a real API.
+//! `virtflow doctor`, and the audit trail as lines, on a real API.
 
 use crate::cloud::Cloud;
 
@@ -80,4 +80,26 @@ async fn a_cluster_is_well_until_something_is_wrong() {
         .await
         .good();
     cloud.run(&["doctor", "--context", "hers"]).await.bad(3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_trail_is_exported_as_lines() {
+    let cloud = Cloud::start().await;
+    cloud.run(&["rack", "create", "r1"]).await.good();
+    cloud.run(&["rack", "delete", "r1"]).await.good();
+    let lines = cloud.run(&["audit", "--export"]).await.good();
+    let records: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told: Vec<&str> = records
+        .iter()
+        .filter_map(|it| it["action"].as_str())
+        .take(2)
+        .collect();
+    assert_eq!(told, ["rack.delete", "rack.create"]);
+    assert!(
+        records[0]["head"].is_string()
+            && records[0]["count"].as_u64() > records[1]["count"].as_u64()
+    );
 }
