@@ -66,7 +66,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(folder) => std::path::absolute(folder)?,
         None => {
             let folder = workspace().join("target/packages-dev");
-            package::build(&folder, true, false)?;
+            package::build(&folder, true)?;
             folder
         }
     };

@@ -1,4 +1,4 @@
-//! `cargo xtask package`: Debian and RPM packages of the three programs.
+//! `cargo xtask package`: Debian packages of the three programs.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,14 +12,13 @@ use crate::stages::{cargo, show, workspace};
 /// The workspace's packages that become packages for machines.
 const PACKAGED: [&str; 3] = ["virtflow-controller", "virtflow-agent", "virtflow-cli"];
 
-/// The programs that build them, exactly these versions.
+/// The program that builds them, in exactly this version.
 const CARGO_DEB: (&str, &str) = ("cargo-deb", "3.8.0");
-const CARGO_RPM: (&str, &str) = ("cargo-generate-rpm", "0.21.1");
 
 /// Builds packages of controller, agent and command line tool.
 ///
-/// What it does to this machine: builds in `target`, with the tools cargo-deb and cargo-generate-rpm, which it
-/// installs into `target/tools` when they are missing.
+/// What it does to this machine: builds in `target`, with cargo-deb, which it installs into `target/tools` when it is
+/// missing there.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The folder for the packages.
@@ -28,14 +27,11 @@ pub(crate) struct Options {
     /// Programs without optimization, which build much sooner: for trying out what packages do to a machine.
     #[arg(long)]
     dev: bool,
-    /// Debian packages only.
-    #[arg(long)]
-    deb: bool,
 }
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = workspace().join(&options.out);
-    build(&out, options.dev, !options.deb)?;
+    build(&out, options.dev)?;
     for entry in fs::read_dir(&out)? {
         let path = entry?.path();
         println!(
@@ -47,8 +43,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds Debian packages, and RPMs if wanted, into the folder `out`, which then holds nothing else.
-pub(crate) fn build(out: &Path, dev: bool, rpm: bool) -> Result<()> {
+/// Builds them into the folder `out`, which then holds nothing else.
+pub(crate) fn build(out: &Path, dev: bool) -> Result<()> {
     if out.exists() {
         fs::remove_dir_all(out).with_context(|| format!("emptying {}", out.display()))?;
     }
@@ -89,21 +85,6 @@ pub(crate) fn build(out: &Path, dev: bool, rpm: bool) -> Result<()> {
                 ])
                 .arg(out),
         )?;
-    }
-    if rpm {
-        let rpm = tool(CARGO_RPM)?;
-        for package in PACKAGED {
-            let folder = match package {
-                "virtflow-cli" => "crates/cli",
-                other => other.trim_start_matches("virtflow-"),
-            };
-            show(
-                std::process::Command::new(&rpm)
-                    .current_dir(workspace())
-                    .args(["--package", folder, "--profile", profile, "--output"])
-                    .arg(out),
-            )?;
-        }
     }
     Ok(())
 }
