@@ -31,8 +31,16 @@ pub const REQUIRED: &[&str] = &[
 /// # Errors
 /// When this is no Debian system.
 pub fn missing() -> Result<Vec<&'static str>> {
+    missing_of(REQUIRED)
+}
+
+/// Those of `packages` that are not installed.
+///
+/// # Errors
+/// When this is no Debian system.
+pub fn missing_of(packages: &[&'static str]) -> Result<Vec<&'static str>> {
     let mut missing = Vec::new();
-    for package in REQUIRED {
+    for package in packages {
         let output = command::run(command::system("dpkg-query").args([
             "--show",
             "--showformat=${db:Status-Status}",
