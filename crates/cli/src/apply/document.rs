@@ -183,16 +183,16 @@ fn refuse_both(at: &Place, spec: &Map<String, Value>, field: &str) -> Result<(),
 /// What documents ask of a kind.
 pub(crate) trait Facts {
     /// Whether its objects have names.
-    fn is_named(self) -> bool;
+    fn is_named(&self) -> bool;
     /// Whether its spec has labels.
-    fn has_labels(self) -> bool;
+    fn has_labels(&self) -> bool;
 }
 
 impl Facts for Kind {
-    fn is_named(self) -> bool {
-        crate::nouns::of_kind(self).facts().is_named
+    fn is_named(&self) -> bool {
+        crate::nouns::of_kind(*self).facts().is_named
     }
-    fn has_labels(self) -> bool {
+    fn has_labels(&self) -> bool {
         self.filters().iter().any(|filter| filter.name == "label")
     }
 }

@@ -25,7 +25,7 @@ use virtflow_types::{ErrorCode, ObjectId};
 pub(crate) use self::asked::{Asked, grammar};
 use self::diff::Change;
 use self::document::Whose;
-use self::prune::Prune;
+use self::prune::{Deleting, Prune};
 use self::report::{Did, Line, Report};
 use self::world::World;
 use crate::failure::Failure;
@@ -100,11 +100,13 @@ impl Applying<'_> {
         if let (Some(prune), Ok(())) = (&prune, &done) {
             for (number, it) in goes.into_iter().enumerate() {
                 let key = format!("{}.prune.{number}", self.key);
-                let (run, cluster) = (self.run, self.cluster);
-                let (trial, timeout) = (self.is_trial, self.patience.timeout);
-                done = prune
-                    .delete(run, cluster, it, &key, trial, timeout, &mut report)
-                    .await;
+                let deleting = Deleting {
+                    run: self.run,
+                    cluster: self.cluster,
+                    is_trial: self.is_trial,
+                    timeout: self.patience.timeout,
+                };
+                done = prune.delete(deleting, it, &key, &mut report).await;
                 if done.is_err() {
                     break;
                 }

@@ -32,6 +32,16 @@ pub(super) struct Prune {
     is_sure: bool,
 }
 
+/// How objects are deleted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Deleting<'a> {
+    pub(super) run: &'a Run,
+    pub(super) cluster: &'a Cluster,
+    pub(super) is_trial: bool,
+    /// How long one may take.
+    pub(super) timeout: Duration,
+}
+
 /// An object that goes.
 #[derive(Debug)]
 pub(super) struct Goes {
@@ -180,20 +190,23 @@ impl Prune {
     /// Deletes an object, if it still bears the labels. What takes time is waited for: others may need it gone.
     pub(super) async fn delete(
         &self,
-        run: &Run,
-        cluster: &Cluster,
+        deleting: Deleting<'_>,
         mut goes: Goes,
         key: &str,
-        trial: bool,
-        timeout: Duration,
         report: &mut Report,
     ) -> Result<(), Failure> {
+        let Deleting {
+            run,
+            cluster,
+            is_trial,
+            timeout,
+        } = deleting;
         let (kind, called) = (goes.kind, goes.called());
         let mut tries = 0;
         let operation = loop {
             let call = Call::new(Method::Delete, &[kind.plural(), goes.id()])?
                 .if_match(goes.object["generation"].as_u64());
-            let call = match trial {
+            let call = match is_trial {
                 true => call.query("dry_run", "true"),
                 false => call.idempotency_key(key),
             };
@@ -222,7 +235,7 @@ impl Prune {
                 Err(error) => return Err(super::about(&called, error.into())),
             }
         };
-        if operation.is_object() && !trial {
+        if operation.is_object() && !is_trial {
             wait::until_done(run, cluster, &operation, timeout).await?;
         }
         report.add(Line {

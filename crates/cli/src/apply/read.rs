@@ -103,9 +103,8 @@ pub(crate) fn of_text(source: &str, text: &str) -> Result<Vec<Document>, Failure
         }
     }
     let mut documents = Vec::new();
-    let mut number = 0;
-    for (line, piece) in pieces(text) {
-        number += 1;
+    for (before, (line, piece)) in pieces(text).into_iter().enumerate() {
+        let number = before + 1;
         let at = |line: usize| Place {
             source: source.to_owned(),
             document: number,
