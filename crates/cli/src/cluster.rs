@@ -2,11 +2,12 @@
 
 use serde_json::{Value, json};
 use virtflow_client::{Call, Method};
-use virtflow_types::Timestamp;
+use virtflow_types::{PAGE_OBJECTS_MAX, Timestamp};
 
 use crate::failure::{Failure, exit};
 use crate::grammar::Audit;
 use crate::noun::Show;
+use crate::output::json_line;
 use crate::run::{Cluster, Run};
 use crate::safe;
 use crate::special::form_of;
@@ -230,6 +231,9 @@ pub(crate) async fn audit(run: &Run, cluster: &Cluster, asked: &Audit) -> Result
         .query_if("actor", asked.actor.as_deref())
         .query_if("object", asked.object.as_deref())
         .query_if("tenant", asked.tenant.as_deref());
+    if asked.export {
+        return export(run, cluster, &call).await;
+    }
     let listed = cluster.client.list(&call, asked.limit).await?;
     let more = listed.more;
     run.output
@@ -239,6 +243,27 @@ pub(crate) async fn audit(run: &Run, cluster: &Cluster, asked: &Audit) -> Result
             .remark("there is more: raise --limit, or narrow it with --from and --to");
     }
     Ok(())
+}
+
+/// Page by page, as long as somebody reads.
+async fn export(run: &Run, cluster: &Cluster, call: &Call) -> Result<(), Failure> {
+    let mut cursor: Option<String> = None;
+    loop {
+        let page = call
+            .clone()
+            .query("limit", PAGE_OBJECTS_MAX.to_string())
+            .query_if("cursor", cursor.take());
+        let answer = cluster.client.send(&page).await?;
+        for record in items(&answer.data) {
+            if !run.output.is_read(&json_line(record))? {
+                return Ok(());
+            }
+        }
+        cursor = answer.next_cursor;
+        if cursor.is_none() {
+            return Ok(());
+        }
+    }
 }
 
 fn audit_text(rows: &Value, now: Timestamp) -> String {

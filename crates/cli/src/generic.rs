@@ -7,10 +7,10 @@ use virtflow_client::{Answer, Call, Method};
 use crate::failure::Failure;
 use crate::grammar::ROWS_DEFAULT;
 use crate::noun::Noun;
-use crate::output::described;
+use crate::output::{Format, described};
 use crate::run::{Cluster, Run};
 use crate::wait::{self, Patience};
-use crate::{nouns, past, spec, table};
+use crate::{edit, nouns, past, spec, table, watch};
 
 /// Carries out a verb that all kinds share.
 pub(crate) async fn run(
@@ -22,10 +22,15 @@ pub(crate) async fn run(
 ) -> Result<(), Failure> {
     match verb {
         "list" => list(run, cluster, noun, matches).await,
+        "get" if is_set(matches, "watch") => {
+            let object = fetch(cluster, noun, matches).await?;
+            watch::object(run, cluster, noun, matches, &object).await
+        }
         "get" => {
             let object = fetch(cluster, noun, matches).await?;
+            let is_wide = run.output.format == Format::Wide;
             run.output.data(&object, |object| {
-                table::of_objects(noun, std::slice::from_ref(object), run.now)
+                table::of_objects(noun, std::slice::from_ref(object), run.now, is_wide)
             })
         }
         "describe" => {
@@ -36,6 +41,7 @@ pub(crate) async fn run(
         "blame" => past::blame(run, cluster, noun, matches).await,
         "create" => create(run, cluster, noun, matches, Map::new()).await,
         "update" => update(run, cluster, noun, matches).await,
+        "edit" => edit::edit(run, cluster, noun, matches).await,
         "delete" => delete(run, cluster, noun, matches).await,
         other => Err(Failure::usage(format!(
             "{} has no command `{other}`",
@@ -79,18 +85,12 @@ async fn list(
     noun: &Noun,
     matches: &ArgMatches,
 ) -> Result<(), Failure> {
-    let mut call = Call::new(Method::Get, &[noun.collection()])?
-        .query_if("tenant", text(matches, "tenant"))
-        .query_if("name", text(matches, "name"));
-    for option in noun.list_options() {
-        let value = text(matches, &option.id).map(|value| match option.is_word {
-            true => value.replace('-', "_"),
-            false => value.to_owned(),
-        });
-        call = call.query_if(option.name, value);
+    let call = narrowed(noun, matches)?;
+    if is_set(matches, "watch") {
+        return watch::list(run, cluster, noun, matches, call).await;
     }
     let deleted = is_set(matches, "deleted").then_some("true");
-    call = call.query_if("deleted", deleted);
+    let call = call.query_if("deleted", deleted);
     let limit = matches.get_one::<usize>("limit").copied();
     let listed = cluster
         .client
@@ -104,6 +104,21 @@ async fn list(
         ));
     }
     Ok(())
+}
+
+/// The call of a list, with what narrows it.
+fn narrowed(noun: &Noun, matches: &ArgMatches) -> Result<Call, Failure> {
+    let mut call = Call::new(Method::Get, &[noun.collection()])?
+        .query_if("tenant", text(matches, "tenant"))
+        .query_if("name", text(matches, "name"));
+    for option in noun.list_options() {
+        let value = text(matches, &option.id).map(|value| match option.is_word {
+            true => value.replace('-', "_"),
+            false => value.to_owned(),
+        });
+        call = call.query_if(option.name, value);
+    }
+    Ok(call)
 }
 
 /// One object.

@@ -28,6 +28,7 @@ Exit codes:
     9  it may have been done: look, or repeat it with the same --idempotency-key
    10  the operation failed or was cancelled
    11  the wait is over, the operation goes on
+   12  `doctor` found something
   130  Ctrl-C
 
 Environment:
@@ -38,15 +39,14 @@ Environment:
 /// What every command takes.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Globals {
-    /// Form of the output: table, json or yaml
+    /// Form of the output: table, wide, json, yaml, or custom-columns=HEAD:.path,...
     #[arg(
         short,
         long,
         global = true,
-        value_enum,
-        default_value_t,
+        value_parser = Format::read,
+        default_value = "table",
         value_name = "FORM",
-        hide_possible_values = true,
         help_heading = "Options of every command"
     )]
     pub(crate) output: Format,
@@ -75,6 +75,12 @@ pub(crate) enum Fixed {
     CanI(CanI),
     /// The cluster: who leads, which hosts live, what is late
     Status,
+    /// What is wrong, since when, and what to do: for whoever is on call
+    Doctor {
+        /// Derive every ledger and index again, too, which takes seconds where there is much
+        #[arg(long)]
+        verify: bool,
+    },
     /// Derive every ledger and index again from the rows, and compare
     Verify,
     /// What groups and hosts have, and what is taken
@@ -146,6 +152,9 @@ pub(crate) struct Audit {
     /// Most records
     #[arg(long, default_value_t = 50, value_parser = rows(), value_name = "N")]
     pub(crate) limit: usize,
+    /// Every record, newest first, each as JSON on a line of its own
+    #[arg(long, conflicts_with = "limit")]
+    pub(crate) export: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -179,7 +188,8 @@ pub(crate) fn command() -> Command {
         .long_about(None)
         .after_long_help(EXIT_CODES)
         .subcommand_required(true)
-        .arg_required_else_help(true);
+        .arg_required_else_help(true)
+        .subcommand(crate::apply::grammar());
     nouns::titles().fold(command, |command, title| {
         command.subcommand(of_title(title))
     })
@@ -221,6 +231,10 @@ fn of_noun(command: Command, noun: &'static Noun) -> Command {
     let command = noun.verbs.iter().fold(command, |command, verb| {
         command.subcommand(of_verb(noun, *verb))
     });
+    let command = match noun.verbs.contains(&Verb::Update) {
+        true => command.subcommand(edit(noun)),
+        false => command,
+    };
     let command = match noun.kind {
         // What they are is read off the cluster, not off what is kept.
         virtflow_model::Kind::Controller => command,
@@ -234,7 +248,11 @@ pub(crate) fn of_verb(noun: &Noun, verb: Verb) -> Command {
         Verb::List => list(noun),
         Verb::Get => {
             let about = "One, by name or id";
-            one_as_it_was(noun, Command::new("get").about(about))
+            watching(
+                noun,
+                one_as_it_was(noun, Command::new("get").about(about)),
+                &["at"],
+            )
         }
         Verb::Describe => {
             let about = "One with all that is known of it";
@@ -258,6 +276,11 @@ fn one_as_it_was(noun: &Noun, command: Command) -> Command {
         virtflow_model::Kind::Controller | virtflow_model::Kind::Operation => command,
         _ => command.arg(at()),
     }
+}
+
+fn edit(noun: &Noun) -> Command {
+    let about = "Change its spec in an editor: $VISUAL, $EDITOR, or vi";
+    writing(tenant_of(noun, Command::new("edit").about(about)).arg(target()))
 }
 
 fn history(noun: &Noun) -> Command {
@@ -287,7 +310,7 @@ fn limit() -> Arg {
 }
 
 /// `--dry-run`.
-fn trying(command: Command) -> Command {
+pub(crate) fn trying(command: Command) -> Command {
     command.arg(switch(
         "dry-run",
         "Check it as if it were done, and do nothing",
@@ -314,6 +337,7 @@ fn list(noun: &Noun) -> Command {
         true => command.arg(option("name", "NAME", "Those of this name")),
         false => command,
     };
+    let command = watching(noun, command, &["limit", "deleted"]);
     let options = noun.list_options().into_iter();
     options.fold(command, |command, option| {
         command.arg(
@@ -323,6 +347,26 @@ fn list(noun: &Noun) -> Command {
                 .help(option.help),
         )
     })
+}
+
+/// `--watch` and what goes with it.
+fn watching(noun: &Noun, command: Command, not_with: &[&'static str]) -> Command {
+    if noun.kind == virtflow_model::Kind::Controller {
+        // What they are is read off the cluster, which tells no changes of it.
+        return command;
+    }
+    let watch = switch("watch", "Go on with each change, until Ctrl-C").short('w');
+    let there: Vec<&str> = command
+        .get_arguments()
+        .map(|arg| arg.get_id().as_str())
+        .collect();
+    let not_with = not_with.iter().filter(|name| there.contains(name));
+    let watch = watch.conflicts_with_all(not_with.copied().collect::<Vec<_>>());
+    command.arg(watch).arg(
+        option("timeout", "SPAN", "How long to watch, such as 30s")
+            .requires("watch")
+            .value_parser(crate::amount::span),
+    )
 }
 
 fn create(noun: &Noun) -> Command {

@@ -10,8 +10,12 @@
 
 mod account;
 mod amount;
+mod apply;
 mod cluster;
+mod columns;
 mod contexts;
+mod doctor;
+mod edit;
 mod explain;
 mod failure;
 #[cfg(test)]
@@ -30,6 +34,7 @@ mod spec;
 mod special;
 mod table;
 mod wait;
+mod watch;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

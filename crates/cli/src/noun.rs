@@ -133,7 +133,7 @@ pub(crate) const fn column(head: &'static str, at: &'static [&'static str], show
 
 /// What every list takes, and every command.
 const LIST_TAKES: &[&str] = &[
-    "name", "tenant", "limit", "deleted", "output", "context", "help",
+    "name", "tenant", "limit", "deleted", "output", "context", "help", "watch", "timeout",
 ];
 
 /// An option that narrows a list.

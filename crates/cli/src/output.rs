@@ -5,20 +5,47 @@ use std::io::{self, IsTerminal, Write};
 use serde_json::Value;
 use virtflow_types::Timestamp;
 
+use crate::columns::{self, Custom};
 use crate::failure::Failure;
 use crate::noun::Noun;
 use crate::{safe, table};
 
 /// The form that was asked for with `-o`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Format {
     /// For people.
     #[default]
     Table,
+    /// For people, with more columns.
+    Wide,
+    /// For people, with columns of their own.
+    Columns(&'static [Custom]),
     /// The data as JSON.
     Json,
     /// The data as YAML.
     Yaml,
+}
+
+impl Format {
+    /// Reads what stands after `-o`.
+    pub(crate) fn read(text: &str) -> Result<Self, String> {
+        match text.split_once('=') {
+            Some(("custom-columns", columns)) => {
+                // One a process: the form is copied to wherever something is written.
+                Ok(Self::Columns(Vec::leak(columns::read(columns)?)))
+            }
+            None if text == "table" => Ok(Self::Table),
+            None if text == "wide" => Ok(Self::Wide),
+            None if text == "json" => Ok(Self::Json),
+            None if text == "yaml" => Ok(Self::Yaml),
+            _ => Err("one of table, wide, json, yaml, custom-columns=HEAD:.path,...".into()),
+        }
+    }
+
+    /// True for what people read.
+    pub(crate) fn is_for_people(self) -> bool {
+        !matches!(self, Self::Json | Self::Yaml)
+    }
 }
 
 /// The two streams.
@@ -30,7 +57,7 @@ pub(crate) struct Output {
 impl Output {
     /// True if a person reads it, who wants to see that something goes on.
     pub(crate) fn is_lively(self) -> bool {
-        self.format == Format::Table && io::stderr().is_terminal()
+        self.format.is_for_people() && io::stderr().is_terminal()
     }
 
     /// Data for programs, or `text` for people. A reader that has gone is no failure.
@@ -40,7 +67,8 @@ impl Output {
         text: impl FnOnce(&Value) -> String,
     ) -> Result<(), Failure> {
         let text = match self.format {
-            Format::Table => text(data),
+            Format::Table | Format::Wide => text(data),
+            Format::Columns(columns) => columns::shown(columns, data),
             Format::Json => json(data),
             Format::Yaml => yaml(data),
         };
@@ -50,12 +78,18 @@ impl Output {
     /// Objects of a kind as rows.
     pub(crate) fn rows(self, noun: &Noun, rows: &Value, now: Timestamp) -> Result<(), Failure> {
         self.data(rows, |rows| {
-            table::of_objects(noun, rows.as_array().map_or(&[], Vec::as_slice), now)
+            let rows = rows.as_array().map_or(&[][..], Vec::as_slice);
+            table::of_objects(noun, rows, now, self.format == Format::Wide)
         })
     }
 
     /// Text, with a line break at its end if it has none.
     pub(crate) fn text(self, text: &str) -> Result<(), Failure> {
+        self.is_read(text).map(drop)
+    }
+
+    /// Likewise; false if nobody reads it any more.
+    pub(crate) fn is_read(self, text: &str) -> Result<bool, Failure> {
         let mut stdout = io::stdout().lock();
         let mut write = || {
             stdout.write_all(text.as_bytes())?;
@@ -65,16 +99,17 @@ impl Output {
             stdout.flush()
         };
         match write() {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-            other => other.map_err(|error| {
-                Failure::local(format!("cannot write to standard output: {error}"))
-            }),
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(false),
+            Err(error) => Err(Failure::local(format!(
+                "cannot write to standard output: {error}"
+            ))),
         }
     }
 
     /// A remark for people, on standard error; none for programs.
     pub(crate) fn remark(self, text: &str) {
-        if self.format == Format::Table {
+        if self.format.is_for_people() {
             // Nobody is left to be told if standard error is gone.
             let _ = writeln!(io::stderr(), "{}", safe::block(text));
         }
@@ -88,19 +123,24 @@ impl Output {
     /// How the command failed.
     pub(crate) fn failure(self, failure: &Failure) {
         let text = match self.format {
-            Format::Table => safe::block(&failure.to_text()),
             Format::Json => json(&failure.to_json()),
             Format::Yaml => yaml(&failure.to_json()),
+            _ => safe::block(&failure.to_text()),
         };
         let _ = writeln!(io::stderr(), "{}", text.trim_end());
     }
+}
+
+/// JSON on one line.
+pub(crate) fn json_line(data: &Value) -> String {
+    safe::json(&data.to_string())
 }
 
 fn json(data: &Value) -> String {
     safe::json(&serde_json::to_string_pretty(data).unwrap_or_default())
 }
 
-fn yaml(data: &Value) -> String {
+pub(crate) fn yaml(data: &Value) -> String {
     let text = serde_yaml_ng::to_string(data).unwrap_or_default();
     // The writer quotes and escapes what YAML forbids; what it leaves is shown by its number.
     safe::block(&text)

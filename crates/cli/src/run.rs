@@ -13,7 +13,7 @@ use crate::explain;
 use crate::failure::{Failure, exit};
 use crate::grammar::{self, Fixed};
 use crate::output::Output;
-use crate::{account, cluster, generic, nouns, special};
+use crate::{account, apply, cluster, doctor, generic, nouns, special};
 
 /// An API token in the environment, instead of the context's credentials.
 const TOKEN_VARIABLE: &str = "VIRTFLOW_TOKEN";
@@ -69,6 +69,13 @@ impl Run {
             };
             return cluster.learn(self.now, done).await;
         }
+        if word == "apply" {
+            // What is wrong with the documents is told whether or not a cluster is known.
+            let asked = apply::Asked::of(inner)?;
+            let cluster = self.cluster()?;
+            let done = apply::apply(self, &cluster, asked, inner).await;
+            return cluster.learn(self.now, done).await;
+        }
         let fixed = grammar::fixed(matches).map_err(|error| Failure::usage(error.to_string()))?;
         match fixed {
             Fixed::Login(login) => account::log_in(self, &login).await,
@@ -82,6 +89,7 @@ impl Run {
                     Fixed::Whoami => account::whoami(self, &cluster).await,
                     Fixed::CanI(asked) => account::can_i(self, &cluster, &asked).await,
                     Fixed::Status => cluster::status(self, &cluster).await,
+                    Fixed::Doctor { verify } => doctor::doctor(self, &cluster, verify).await,
                     Fixed::Verify => cluster::verify(self, &cluster).await,
                     Fixed::Capacity => cluster::capacity(self, &cluster).await,
                     Fixed::Audit(asked) => cluster::audit(self, &cluster, &asked).await,

@@ -6,7 +6,7 @@ use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::Value;
 use virtflow_types::Timestamp;
 
-use crate::noun::{Column, Noun, Show};
+use crate::noun::{Column, Noun, Show, column};
 use crate::{amount, safe};
 
 /// What stands where there is nothing to show.
@@ -32,26 +32,55 @@ pub(crate) fn of_cells(heads: &[&str], rows: &[Vec<String>]) -> String {
         .join("\n")
 }
 
+/// Columns that a wide table has beside those of the kind.
+const WIDE: &[Column] = &[
+    column("ID", &["/id"], Show::Plain),
+    column("LABELS", &["/spec/labels"], Show::Plain),
+    column("UPDATED", &["/updated_at"], Show::Age),
+    column("BY", &["/names/updated_by", "/updated_by"], Show::Plain),
+];
+
 /// Objects of a kind.
-pub(crate) fn of_objects(noun: &Noun, objects: &[Value], now: Timestamp) -> String {
-    let is_named = noun.facts().is_named;
-    let mut heads = Vec::new();
-    if is_named {
-        heads.push("NAME");
-    } else {
-        heads.push("ID");
-    }
-    heads.extend(noun.columns.iter().map(|column| column.head));
-    let rows: Vec<Vec<String>> = objects
+pub(crate) fn of_objects(noun: &Noun, objects: &[Value], now: Timestamp, is_wide: bool) -> String {
+    let rows = objects
         .iter()
-        .map(|object| {
-            let first = if is_named { "/name" } else { "/id" };
-            let mut row = vec![show(object.pointer(first), Show::Plain, now)];
-            row.extend(noun.columns.iter().map(|column| cell(object, column, now)));
-            row
-        })
-        .collect();
-    of_cells(&heads, &rows)
+        .map(|object| cells(noun, object, now, is_wide));
+    of_cells(&heads(noun, is_wide), &rows.collect::<Vec<_>>())
+}
+
+/// What a wide table of a kind has more: what it has not already, and what there is.
+fn wide(noun: &Noun, is_wide: bool) -> impl Iterator<Item = &'static Column> {
+    let has_labels = noun.is_listed_by("label");
+    let is_named = noun.facts().is_named;
+    WIDE.iter().filter(move |column| match column.head {
+        "ID" => is_wide && is_named,
+        "LABELS" => is_wide && has_labels,
+        _ => is_wide,
+    })
+}
+
+/// The heads of a kind's table.
+pub(crate) fn heads(noun: &Noun, is_wide: bool) -> Vec<&'static str> {
+    let first = match noun.facts().is_named {
+        true => "NAME",
+        false => "ID",
+    };
+    let columns = noun.columns.iter().chain(wide(noun, is_wide));
+    std::iter::once(first)
+        .chain(columns.map(|column| column.head))
+        .collect()
+}
+
+/// An object's row of that table.
+pub(crate) fn cells(noun: &Noun, object: &Value, now: Timestamp, is_wide: bool) -> Vec<String> {
+    let first = match noun.facts().is_named {
+        true => "/name",
+        false => "/id",
+    };
+    let first = show(object.pointer(first), Show::Plain, now);
+    let columns = noun.columns.iter().chain(wide(noun, is_wide));
+    let columns = columns.map(|column| cell(object, column, now));
+    std::iter::once(first).chain(columns).collect()
 }
 
 /// One object's value in a column.
@@ -104,6 +133,12 @@ fn plain(value: &Value) -> String {
     match value {
         Value::String(text) if text.is_empty() => NOTHING.into(),
         Value::String(text) => text.clone(),
+        Value::Object(fields) if fields.values().all(Value::is_string) => {
+            let pairs = fields
+                .iter()
+                .map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or_default()));
+            pairs.collect::<Vec<_>>().join(",")
+        }
         Value::Bool(true) => "yes".into(),
         Value::Bool(false) => "no".into(),
         other => other.to_string(),
@@ -159,11 +194,26 @@ mod tests {
             },
         ]);
         assert_eq!(
-            of_objects(noun, vms.as_array().unwrap(), NOW),
+            of_objects(noun, vms.as_array().unwrap(), NOW, false),
             "\
 NAME         TENANT  PHASE    REASON       HOST  CPU  MEMORY  DISK  RESTARTS  AGE
 web-1        acme    running  -            h1    1    128MiB  1GiB  0         1m30s
 db\\u{1b}[2J  t-1     pending  no_capacity  -     64   64GiB   2TiB  3         3d1h"
+        );
+    }
+
+    #[test]
+    fn a_wide_table_has_more() {
+        let noun = nouns::of_word("vm").unwrap();
+        let vm = json!({"id": "v-1", "name": "web", "names": {"tenant": "acme", "updated_by": "ada"},
+            "spec": {"cpu_cores": 1, "memory_mib": 128, "storage_gib": 1, "labels": {"app": "shop", "stage": "test"}},
+            "status": {"phase": "running", "restarts": 0},
+            "created_at": "2026-11-23T17:58:30Z", "updated_at": "2026-11-23T17:59:00Z"});
+        assert_eq!(
+            of_objects(noun, &[vm], NOW, true),
+            "\
+NAME  TENANT  PHASE    REASON  HOST  CPU  MEMORY  DISK  RESTARTS  AGE    ID   LABELS               UPDATED  BY
+web   acme    running  -       -     1    128MiB  1GiB  0         1m30s  v-1  app=shop,stage=test  1m0s     ada"
         );
     }
 

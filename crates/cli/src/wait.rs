@@ -52,7 +52,7 @@ impl Progress {
             bar
         });
         Self {
-            run_is_quiet: run.output.format != crate::output::Format::Table,
+            run_is_quiet: !run.output.format.is_for_people(),
             bar,
             last: String::new(),
         }

@@ -57,9 +57,9 @@ pub enum Credentials {
 /// A cluster's API. Clones share connections.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
-    credentials: Credentials,
-    limits: Limits,
+    pub(crate) http: reqwest::Client,
+    pub(crate) credentials: Credentials,
+    pub(crate) limits: Limits,
     /// The one that answered last is first.
     endpoints: Arc<Mutex<Vec<Endpoint>>>,
 }
@@ -126,6 +126,20 @@ impl Client {
                 self.exchange(call, Some(&access_token)).await
             }
             other => other,
+        }
+    }
+
+    /// The token that is in force, or, where that was refused, the one that it is renewed to.
+    pub(crate) async fn bearer(&self, is_refused: bool) -> Result<Option<String>, ClientError> {
+        let keeper = match &self.credentials {
+            Credentials::None => return Ok(None),
+            Credentials::Token(token) => return Ok(Some(token.clone())),
+            Credentials::Session(keeper) => keeper,
+        };
+        let session = keeper.load().map_err(kept)?;
+        match is_refused {
+            true => self.renew(keeper.as_ref(), &session).await.map(Some),
+            false => Ok(Some(session.access_token)),
         }
     }
 
@@ -296,7 +310,7 @@ impl Client {
     }
 
     /// The one that answered is asked first from now on.
-    fn prefer(&self, endpoint: &Endpoint) {
+    pub(crate) fn prefer(&self, endpoint: &Endpoint) {
         let mut endpoints = self.order();
         if let Some(at) = endpoints.iter().position(|known| known == endpoint) {
             endpoints[..=at].rotate_right(1);
@@ -305,7 +319,7 @@ impl Client {
 }
 
 /// True if another controller, or the same one in a moment, may answer otherwise.
-fn is_passing(error: &ClientError) -> bool {
+pub(crate) fn is_passing(error: &ClientError) -> bool {
     matches!(error, ClientError::Api(error) if error.status != 413 && matches!(
         error.code,
         ErrorCode::Unavailable | ErrorCode::OutcomeUnknown | ErrorCode::LimitExceeded
@@ -324,7 +338,7 @@ fn retry_after(response: &reqwest::Response) -> Duration {
     }
 }
 
-async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
+pub(crate) async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| plain(&error))? {
         if body.len() + chunk.len() > RESPONSE_BYTES_MAX {
@@ -338,7 +352,7 @@ async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
 }
 
 /// A transport error without its URL, which stands beside it already.
-fn plain(error: &reqwest::Error) -> String {
+pub(crate) fn plain(error: &reqwest::Error) -> String {
     if error.is_timeout() && !error.is_connect() {
         return "no answer in time".into();
     }

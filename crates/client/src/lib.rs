@@ -19,6 +19,7 @@ mod fuzz;
 mod operation;
 mod session;
 mod trust;
+mod watch;
 
 pub use answer::{Answer, Listed, RESPONSE_BYTES_MAX};
 pub use call::{Call, Method, PathError};
@@ -28,6 +29,7 @@ pub use error::{ApiError, Attempt, ClientError};
 pub use operation::Waited;
 pub use session::{Session, SessionKeeper};
 pub use trust::{ClusterCa, TrustError};
+pub use watch::{Event, Watch};
 
 #[cfg(test)]
 #[global_allocator]

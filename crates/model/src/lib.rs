@@ -33,7 +33,7 @@ pub use meta::{Meta, Stamps, StoredStatus};
 pub use permission::{Action, Permission};
 pub use print::{Print, dimension, key, space};
 pub use resource::{PerKind, Resource, Scope};
-pub use rules::{ByPeople, Owner, Reference, Rules, Tie};
+pub use rules::{Anything, ByPeople, Owner, Reference, Rules, Tie};
 pub use schema::schema_of;
 pub use sizes::Amounts;
 

@@ -11,6 +11,8 @@ pub struct Rules {
     pub about: &'static str,
     /// What its spec names.
     pub references: &'static [Reference],
+    /// The object of whatever kind that its spec names beside those.
+    pub anything: Option<Anything>,
     /// How people make one.
     pub create: ByPeople,
     /// How people change its spec.
@@ -36,6 +38,7 @@ impl Rules {
         Self {
             about,
             references: &[],
+            anything: None,
             create: ByPeople::Plainly,
             update: ByPeople::Plainly,
             delete: ByPeople::Plainly,
@@ -75,6 +78,15 @@ pub struct Reference {
     pub kind: Kind,
     /// What being named means.
     pub tie: Tie,
+}
+
+/// An object of any kind that a spec names: as `kind/name` or by id as `field`, by id as `field_id`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Anything {
+    /// The field for names.
+    pub field: &'static str,
+    /// `system` stands for no object, where that is meant.
+    pub or_system: bool,
 }
 
 /// What a reference means beside being one.

@@ -81,6 +81,7 @@ const TESTS_ONLY: &[(&str, &str)] = &[
     ("virtflow-raft", "virtflow-shadow"),
     ("virtflow-raft", "virtflow-powercut"),
     ("virtflow-shadow", "virtflow-powercut"),
+    ("virtflow-cli", "virtflow-controller"),
 ];
 
 /// Crates from outside that only one crate of ours may name.

@@ -31,6 +31,7 @@ const TAKEN: &[&str] = &[
     "unset",
     "version",
     "wait",
+    "watch",
 ];
 /// References that have a column.
 const REFERENCES_SHOWN: usize = 3;

@@ -64,6 +64,11 @@ pub(crate) async fn run(
     Some(done)
 }
 
+/// True for what shows a secret when it is made, once.
+pub(crate) fn gives_secret(kind: Kind) -> bool {
+    matches!(kind, Kind::ApiToken | Kind::JoinToken)
+}
+
 /// True for what needs no cluster.
 pub(crate) fn is_offline(kind: Kind, verb: &str) -> bool {
     kind == Kind::Role && verb == "catalogue"

@@ -11,7 +11,6 @@ use crate::failure::Failure;
 use crate::generic::{target, text, write};
 use crate::grammar::{option, writing};
 use crate::noun::Form;
-use crate::output::Format;
 use crate::run::{Cluster, Run};
 use crate::safe;
 use crate::spec::value_of;
@@ -177,7 +176,7 @@ pub(crate) async fn invite(
             .map(line)
             .join("\n")
     })?;
-    if run.output.format == Format::Table {
+    if run.output.format.is_for_people() {
         let endpoints = cluster.client.endpoints();
         let endpoint = endpoints
             .first()

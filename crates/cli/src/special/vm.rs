@@ -12,7 +12,6 @@ use crate::failure::{Failure, exit};
 use crate::generic::{is_set, report, target, text, write};
 use crate::grammar::{option, switch, target as target_arg, waiting, writing};
 use crate::noun::Noun;
-use crate::output::Format;
 use crate::run::{Cluster, Run};
 use crate::safe;
 use crate::table::of_cells;
@@ -140,7 +139,7 @@ pub(crate) async fn console(
 ) -> Result<(), Failure> {
     let is_followed = is_set(matches, "follow");
     let bytes = matches.get_one::<u64>("bytes").copied().unwrap_or(1);
-    if run.output.format != Format::Table {
+    if !run.output.format.is_for_people() {
         if is_followed {
             return Err(Failure::usage(
                 "--follow prints text: it takes no other form of output",

@@ -45,6 +45,8 @@ pub(crate) struct Seen {
 pub(crate) enum Reply {
     Json(u16, Value),
     Raw(u16, Bytes),
+    /// Server-sent events, and then the end.
+    Stream(Bytes),
     /// Ends the connection without an answer, after the request was read.
     HangUp,
 }
@@ -181,13 +183,15 @@ async fn respond<A: Fn(&Seen) -> Reply>(
         seen.body = serde_json::from_slice(&body).unwrap();
     }
     calls.lock().unwrap().push(seen.clone());
-    let (status, body) = match answer(&seen) {
-        Reply::Json(status, value) => (status, Bytes::from(value.to_string())),
-        Reply::Raw(status, body) => (status, body),
+    let (status, kind, body) = match answer(&seen) {
+        Reply::Json(status, value) => (status, "application/json", Bytes::from(value.to_string())),
+        Reply::Raw(status, body) => (status, "application/json", body),
+        Reply::Stream(body) => (200, "text/event-stream", body),
         Reply::HangUp => return Err(HungUp),
     };
     Ok(Response::builder()
         .status(status)
+        .header("content-type", kind)
         .body(Full::new(body))
         .unwrap())
 }

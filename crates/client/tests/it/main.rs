@@ -6,3 +6,4 @@ mod reading;
 mod retries;
 mod sessions;
 mod trust;
+mod watch;

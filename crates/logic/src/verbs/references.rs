@@ -49,10 +49,9 @@ pub(crate) fn resolve(
         }
         check_id(door, fields, &id_field, target, old, tenant)?;
     }
-    match kind {
-        Kind::RoleBinding => resolve_any(door, fields, "scope", true),
-        Kind::ResourceMaintainer => resolve_any(door, fields, "resource", false),
-        _ => Ok(()),
+    match kind.rules().anything {
+        Some(named) => resolve_any(door, fields, named.field, named.or_system),
+        None => Ok(()),
     }
 }
 

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::ObjectId;
 
 use crate::print::{key, space};
-use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
+use crate::{Anything, ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// An assignment. It must not keep either end from going, so nothing is linked: it goes after them.
 #[derive(Debug)]
@@ -51,6 +51,10 @@ impl Resource for ResourceMaintainer {
             Reference::to("maintainer", Kind::Maintainer),
             Reference::to("maintainer_group", Kind::MaintainerGroup),
         ],
+        anything: Some(Anything {
+            field: "resource",
+            or_system: false,
+        }),
         update: ByPeople::Never("delete it and make another"),
         ..Rules::plain("Who looks after what")
     };

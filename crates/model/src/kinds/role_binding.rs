@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::ObjectId;
 
 use crate::print::{key, space};
-use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Reference, Resource, Rules, Scope};
+use crate::{Action, Anything, ByPeople, Invalid, Kind, Meta, Owner, Print, Reference, Resource, Rules, Scope};
 
 /// A binding of a role to a subject, a user or a user group, over a scope.
 #[derive(Debug)]
@@ -42,6 +42,10 @@ impl Resource for RoleBinding {
             Reference::to("subject_group", Kind::UserGroup),
             Reference::to("role", Kind::Role),
         ],
+        anything: Some(Anything {
+            field: "scope",
+            or_system: true,
+        }),
         create: ByPeople::ByVerb,
         update: ByPeople::Never("delete it and make another"),
         owner: Owner::Named("subject_id"),

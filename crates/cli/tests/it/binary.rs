@@ -1,5 +1,4 @@
 //! The program as its users start it, as far as that needs no cluster.
-#![allow(clippy::unwrap_used, reason = "tests")]
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;

@@ -1,0 +1,105 @@
+//! `virtflow doctor`, and the audit trail as lines, on a real API.
+
+use crate::cloud::Cloud;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_well_until_something_is_wrong() {
+    let cloud = Cloud::start().await;
+    let ended = cloud.run(&["doctor", "--verify"]).await;
+    assert_eq!(
+        ended.good(),
+        "nothing is wrong that can be seen from here\n"
+    );
+
+    cloud.run(&["tenant", "create", "acme"]).await.good();
+    let line = [
+        "vm",
+        "create",
+        "web",
+        "--tenant",
+        "acme",
+        "--cpu",
+        "1",
+        "--memory",
+        "512MiB",
+        "--storage",
+        "4GiB",
+        "--wait",
+    ];
+    // There is no host: the wait ends because of that.
+    let ended = cloud.run(&line).await;
+    assert_ne!(ended.code, 0, "{ended:?}");
+    let ended = cloud.run(&["doctor", "-o", "json"]).await;
+    assert_eq!(ended.code, 12, "{ended:?}");
+    let told: serde_json::Value = serde_json::from_str(&ended.out).unwrap();
+    let found = &told["findings"][0];
+    assert_eq!(
+        (&found["severity"], &found["code"]),
+        (&"warning".into(), &"blocked".into()),
+        "{told}"
+    );
+    assert!(
+        found["since"].is_string()
+            && found["do"]
+                .as_str()
+                .unwrap()
+                .starts_with("virtflow vm placement"),
+        "{told}"
+    );
+
+    // Whoever may not see the whole system is told so.
+    let password = cloud.write("hers", "a long enough one");
+    cloud
+        .run(&[
+            "user",
+            "create",
+            "alice",
+            "--tenant",
+            "acme",
+            "--password-file",
+            &password,
+        ])
+        .await
+        .good();
+    let endpoint = format!("https://{}", cloud.app.config().listen.api);
+    let ca = cloud.path("ca.pem");
+    cloud
+        .run(&[
+            "login",
+            "--endpoint",
+            &endpoint,
+            "--ca",
+            &ca,
+            "--user",
+            "alice",
+            "--password-file",
+            &password,
+            "--context",
+            "hers",
+        ])
+        .await
+        .good();
+    cloud.run(&["doctor", "--context", "hers"]).await.bad(3);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_audit_trail_is_exported_as_lines() {
+    let cloud = Cloud::start().await;
+    cloud.run(&["rack", "create", "r1"]).await.good();
+    cloud.run(&["rack", "delete", "r1"]).await.good();
+    let lines = cloud.run(&["audit", "--export"]).await.good();
+    let records: Vec<serde_json::Value> = lines
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let told: Vec<&str> = records
+        .iter()
+        .filter_map(|it| it["action"].as_str())
+        .take(2)
+        .collect();
+    assert_eq!(told, ["rack.delete", "rack.create"]);
+    assert!(
+        records[0]["head"].is_string()
+            && records[0]["count"].as_u64() > records[1]["count"].as_u64()
+    );
+}

@@ -1,0 +1,10 @@
+//! The program as its users start it. One binary for all of it, so that it is linked once.
+#![allow(clippy::unwrap_used, reason = "a test may say so by panicking")]
+
+mod apply;
+mod apply_kinds;
+mod binary;
+mod cloud;
+mod doctor;
+mod edit;
+mod watch;
