@@ -12,6 +12,7 @@ mod account;
 mod amount;
 mod cluster;
 mod contexts;
+mod diff;
 mod explain;
 mod failure;
 #[cfg(test)]

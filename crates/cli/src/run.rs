@@ -13,7 +13,7 @@ use crate::explain;
 use crate::failure::{Failure, exit};
 use crate::grammar::{self, Fixed};
 use crate::output::Output;
-use crate::{account, cluster, generic, nouns, special};
+use crate::{account, cluster, diff, generic, nouns, special};
 
 /// An API token in the environment, instead of the context's credentials.
 const TOKEN_VARIABLE: &str = "VIRTFLOW_TOKEN";
@@ -85,6 +85,7 @@ impl Run {
                     Fixed::Verify => cluster::verify(self, &cluster).await,
                     Fixed::Capacity => cluster::capacity(self, &cluster).await,
                     Fixed::Audit(asked) => cluster::audit(self, &cluster, &asked).await,
+                    Fixed::Diff(asked) => diff::diff(self, &cluster, &asked).await,
                     Fixed::Login(_)
                     | Fixed::Context(_)
                     | Fixed::Completions { .. }
