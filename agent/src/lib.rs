@@ -14,6 +14,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod agent;
+pub mod arguments;
 pub mod check;
 pub mod config;
 pub mod desired;

@@ -1,17 +1,17 @@
 //! `virtflow-agent`: the command line around the agent.
 
 use std::io::Read as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::{Parser, Subcommand};
+use clap::Parser as _;
 use tokio::signal::unix::{SignalKind, signal};
+use virtflow_agent::arguments::{Arguments, Command, TOKEN_VARIABLE};
 use virtflow_agent::check::{Severity, check};
-use virtflow_agent::config::{Config, FILE_DEFAULT};
+use virtflow_agent::config::Config;
 use virtflow_agent::logging::LogLevel;
 use virtflow_agent::{Agent, identity, logging};
-use virtflow_pki::CaFingerprint;
 
 /// Threads for calls that block (libvirt, files). libvirt's lanes take at most eight of them.
 const BLOCKING_THREADS_MAX: usize = 24;
@@ -19,49 +19,6 @@ const BLOCKING_THREADS_MAX: usize = 24;
 const THREAD_STACK_BYTES: usize = 1024 * 1024;
 /// The longest token file.
 const TOKEN_BYTES_MAX: u64 = 4096;
-/// Where the join token is looked for.
-const TOKEN_VARIABLE: &str = "VIRTFLOW_JOIN_TOKEN";
-
-/// Runs VirtFlow's virtual machines on this host.
-#[derive(Debug, Parser)]
-#[command(name = "virtflow-agent", version)]
-struct Arguments {
-    /// The configuration file.
-    #[arg(long, global = true, default_value = FILE_DEFAULT)]
-    config: PathBuf,
-    /// Only check the configuration: the same as the command `check-config`.
-    #[arg(long)]
-    check_config: bool,
-    #[command(subcommand)]
-    command: Option<Command>,
-}
-
-#[derive(Debug, Subcommand)]
-enum Command {
-    /// Run the agent (this is what the systemd unit does).
-    Run,
-    /// Join a cluster with a one-time token.
-    ///
-    /// The token is read from --token-file, else from the environment variable VIRTFLOW_JOIN_TOKEN,
-    /// else from standard input; it is never given on the command line, which anybody can read.
-    Join {
-        /// The API address of a controller, https://host:port; several may be given.
-        #[arg(long, required = true)]
-        controller: Vec<String>,
-        /// SHA-256 fingerprint of the cluster's CA, in hexadecimal.
-        #[arg(long, value_name = "HEX")]
-        ca_fingerprint: CaFingerprint,
-        /// File that holds the token.
-        #[arg(long, value_name = "FILE")]
-        token_file: Option<PathBuf>,
-    },
-    /// Say in plain words what this host lacks and how to mend it.
-    ///
-    /// Ends with 1 if the agent could not do its work.
-    Check,
-    /// Check the configuration and say what is wrong with it.
-    CheckConfig,
-}
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();

@@ -202,3 +202,26 @@ impl Metrics {
         self.orders.get_or_create(&OrderLabels { outcome }).inc();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Each number that is told has a line in the list that people look it up in.
+    #[test]
+    fn every_number_is_explained() {
+        let list = include_str!("../../docs/metrics.md");
+        let told = Metrics::default().encode().unwrap();
+        let names: Vec<&str> = told
+            .lines()
+            .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+            .collect();
+        assert!(names.len() > 10, "{names:?}");
+        for name in names {
+            assert!(
+                list.contains(&format!("| `{name}`")),
+                "{name} is not in docs/metrics.md"
+            );
+        }
+    }
+}

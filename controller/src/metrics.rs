@@ -27,6 +27,13 @@ pub struct ReportLabel {
     pub outcome: &'static str,
 }
 
+/// What a host is to the cloud.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct LivenessLabel {
+    /// `never`, `online`, `offline`, `quarantined`.
+    pub liveness: String,
+}
+
 /// The registry and what this process counts itself.
 #[derive(Debug)]
 pub struct Metrics {
@@ -51,6 +58,16 @@ pub struct Metrics {
     pub push_seconds: Histogram,
     /// Milliseconds of this clock ahead of the voters' median.
     pub clock_offset_ms: Gauge,
+    /// Hosts by what they are to the cloud, as far as this controller has applied.
+    pub hosts: Family<LivenessLabel, Gauge>,
+    /// Objects past the deadline of the phase they are in.
+    pub overdue_objects: Gauge,
+    /// When this controller's certificate expires, in seconds since 1970.
+    pub certificate_expiry_s: Gauge,
+    /// Bytes that are left on the disk of the data folder for anybody but the superuser.
+    pub disk_free_bytes: Gauge,
+    /// Bytes of this process that are resident in memory.
+    pub resident_memory_bytes: Gauge,
 }
 
 /// Fine around the intervals that are in use, so that a late heartbeat stands out.
@@ -77,6 +94,11 @@ impl Default for Metrics {
             agent_sessions: Gauge::default(),
             push_seconds: seconds(),
             clock_offset_ms: Gauge::default(),
+            hosts: Family::default(),
+            overdue_objects: Gauge::default(),
+            certificate_expiry_s: Gauge::default(),
+            disk_free_bytes: Gauge::default(),
+            resident_memory_bytes: Gauge::default(),
         };
         metrics.register();
         metrics
@@ -140,6 +162,31 @@ impl Metrics {
                 "clock_offset_milliseconds",
                 "This clock ahead of the voters' median",
                 self.clock_offset_ms.clone(),
+            );
+            registry.register(
+                "hosts",
+                "Hosts by what they are to the cloud",
+                self.hosts.clone(),
+            );
+            registry.register(
+                "overdue_objects",
+                "Objects past the deadline of the phase they are in",
+                self.overdue_objects.clone(),
+            );
+            registry.register(
+                "certificate_expiry_timestamp_seconds",
+                "When this controller's certificate expires, in seconds since 1970",
+                self.certificate_expiry_s.clone(),
+            );
+            registry.register(
+                "disk_free_bytes",
+                "Bytes left on the disk of the data folder",
+                self.disk_free_bytes.clone(),
+            );
+            registry.register(
+                "resident_memory_bytes",
+                "Resident memory of the controller",
+                self.resident_memory_bytes.clone(),
             );
         });
     }

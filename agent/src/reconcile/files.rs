@@ -8,7 +8,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use virtflow_types::ObjectId;
@@ -53,6 +53,9 @@ pub fn prepare(guests_dir: &Path, vm_id: ObjectId, storage_gib: u64) -> Result<(
         .mode(0o711)
         .create(&folder)
         .map_err(failed("make the folder", &folder))?;
+    // Whatever mask the process makes its files with: the unit's lets nobody else in.
+    fs::set_permissions(&folder, fs::Permissions::from_mode(0o711))
+        .map_err(failed("open the folder to QEMU's user", &folder))?;
     let create = |path: &Path| {
         OpenOptions::new()
             .write(true)
@@ -168,6 +171,12 @@ mod tests {
         prepare(root.path(), VM, 3).unwrap();
         assert_eq!(size(), 3 << 30);
         assert_eq!(fs::metadata(&disk).unwrap().mode() & 0o777, 0o600);
+        let folder = disk.parent().unwrap();
+        assert_eq!(fs::metadata(folder).unwrap().mode() & 0o777, 0o711);
+        // One that an earlier agent made behind a tighter mask is opened too.
+        fs::set_permissions(folder, fs::Permissions::from_mode(0o700)).unwrap();
+        prepare(root.path(), VM, 1).unwrap();
+        assert_eq!(fs::metadata(folder).unwrap().mode() & 0o777, 0o711);
 
         remove(root.path(), VM).unwrap();
         assert!(!guest_dir(root.path(), VM).exists());

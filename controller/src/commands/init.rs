@@ -12,6 +12,7 @@ use virtflow_pki::{CaFingerprint, CertificateAuthority, SealKey, Token, TokenPre
 use virtflow_raft::offline;
 use virtflow_types::{Incarnation, Name, ObjectId, RequestId, Timestamp};
 
+use super::owner::Owner;
 use super::{ConfigFile, Output, print_json};
 use crate::app::{CLUSTER_VERSION_SUPPORTED, Parts, VERSION};
 use crate::config::Config;
@@ -52,6 +53,7 @@ pub struct Initialized {
 
 pub(super) async fn command(init: Init) -> anyhow::Result<ExitCode> {
     let config = init.config.load()?;
+    let _owner = Owner::of(&config);
     if init.admin_password_file.is_none() && init.admin_token_file.is_none() {
         bail!("name a file for the first administrator's password: --admin-password-file FILE");
     }

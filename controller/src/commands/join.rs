@@ -20,6 +20,7 @@ use virtflow_raft::{MemberInfo, PeerTls, offline};
 use virtflow_types::ObjectId;
 use zeroize::Zeroizing;
 
+use super::owner::Owner;
 use super::{ConfigFile, Output, print_json};
 use crate::app::{CLUSTER_VERSION_SUPPORTED, VERSION};
 use crate::config::Config;
@@ -61,6 +62,7 @@ pub struct Join {
 
 pub(super) async fn command(join: Join) -> anyhow::Result<ExitCode> {
     let config = join.config.load()?;
+    let _owner = Owner::of(&config);
     let token = read_token(join.token_file.as_deref())?;
     let store = enter(
         &config,

@@ -4,6 +4,7 @@ mod backup;
 mod ctl;
 mod init;
 mod join;
+mod owner;
 mod recover;
 mod restore;
 mod verify;

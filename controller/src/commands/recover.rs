@@ -12,6 +12,7 @@ use virtflow_raft::{MemberInfo, offline};
 use virtflow_shadow::{current_state_file, inspect, set_incarnation};
 use virtflow_types::Incarnation;
 
+use super::owner::Owner;
 use super::{ConfigFile, Output, print_json};
 use crate::config::Config;
 use crate::store::StoreFile;
@@ -34,6 +35,7 @@ pub struct Recover {
 
 pub(super) async fn command(recover: Recover) -> anyhow::Result<ExitCode> {
     let config = recover.config.load()?;
+    let _owner = Owner::of(&config);
     if !recover.yes && !confirmed()? {
         bail!("nothing was changed; with --yes it is not asked");
     }

@@ -13,6 +13,7 @@ use virtflow_raft::{MemberInfo, offline};
 use virtflow_shadow::{restore_into, verify_backup};
 use virtflow_types::{Incarnation, ObjectId};
 
+use super::owner::Owner;
 use super::{ConfigFile, Output, print_json};
 use crate::config::Config;
 use crate::daemon::admin::SEALED_CA;
@@ -34,6 +35,7 @@ pub struct Restore {
 
 pub(super) async fn command(restore: Restore) -> anyhow::Result<ExitCode> {
     let config = restore.config.load()?;
+    let _owner = Owner::of(&config);
     let (store, incarnation) = bring_back(&config, &restore.from).await?;
     match restore.output {
         Output::Json => print_json(&json!({

@@ -9,6 +9,7 @@ use serde_json::json;
 use virtflow_shadow::{Inspection, current_state_file, inspect};
 use virtflow_state::State;
 
+use super::owner::Owner;
 use super::{ConfigFile, Output, print_json};
 
 /// Arguments of `verify`.
@@ -35,9 +36,14 @@ pub(super) struct Findings {
 }
 
 pub(super) async fn command(verify: Verify) -> anyhow::Result<ExitCode> {
-    let file = match verify.db {
-        Some(file) => file,
-        None => current_state_file(&verify.config.load()?.folders().shadow())?,
+    let (file, _owner) = match verify.db {
+        Some(file) => (file, None),
+        None => {
+            let config = verify.config.load()?;
+            // Reading a database makes files beside it when nobody else has it open.
+            let owner = Owner::of(&config);
+            (current_state_file(&config.folders().shadow())?, owner)
+        }
     };
     let inspection = inspect(&file)
         .await

@@ -6,10 +6,15 @@ use std::path::Path;
 /// With less room than this nothing can be written: an index of the database's journal alone takes 32 KiB, and a log file grows by more.
 const ROOM_MIN: u64 = 1 << 20;
 
+/// Bytes of the disk of `folder` that anybody but the superuser may still have; nothing if it cannot be told.
+pub(super) fn free_bytes(folder: &Path) -> Option<u64> {
+    let disk = rustix::fs::statvfs(folder).ok()?;
+    Some(disk.f_bavail.saturating_mul(disk.f_frsize))
+}
+
 /// What to do about a disk that has no room, in bytes that anybody but the superuser may have; nothing if it has.
 pub(super) fn advice(folder: &Path) -> Option<String> {
-    let disk = rustix::fs::statvfs(folder).ok()?;
-    let room = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let room = free_bytes(folder)?;
     (room < ROOM_MIN).then(|| {
         format!(
             "the disk of {} is full, {} KiB are left: make room, then start this controller again",

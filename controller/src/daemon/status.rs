@@ -17,7 +17,10 @@ use virtflow_raft::RaftStatus;
 use virtflow_state::State;
 use virtflow_types::Timestamp;
 
+use super::room;
 use crate::app::{App, Caller, VERSION};
+use crate::metrics::LivenessLabel;
+use crate::off_loop::off_loop;
 
 /// How long a quorum may take to confirm that this controller is ready.
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
@@ -136,7 +139,12 @@ async fn status(Shared(app): Shared<App>) -> Json<Value> {
 }
 
 async fn metrics(Shared(app): Shared<App>) -> Response {
-    match app.metrics().encode() {
+    let encoded = off_loop(move || {
+        look_around(&app);
+        app.metrics().encode()
+    });
+    let encoded = encoded.await.unwrap_or(Err(std::fmt::Error));
+    match encoded {
         Ok(text) => (
             [(
                 header::CONTENT_TYPE,
@@ -150,6 +158,37 @@ async fn metrics(Shared(app): Shared<App>) -> Response {
             StatusCode::INTERNAL_SERVER_ERROR.into_response()
         }
     }
+}
+
+/// Sets what is only known by looking, for the moment of a scrape.
+fn look_around(app: &App) {
+    let metrics = app.metrics();
+    let signed = |n: u64| i64::try_from(n).unwrap_or(i64::MAX);
+    let image = app.node().image();
+    for (liveness, count) in hosts_by_liveness(&image) {
+        let gauge = metrics
+            .hosts
+            .get_or_create_owned(&LivenessLabel { liveness });
+        gauge.set(signed(count));
+    }
+    let overdue = virtflow_logic::overdue(&image, Timestamp::now()).len();
+    metrics.overdue_objects.set(signed(overdue as u64));
+    let expires_ms = app.certificates().certificate().validity().not_after_ms;
+    metrics.certificate_expiry_s.set(signed(expires_ms / 1000));
+    if let Some(bytes) = room::free_bytes(app.config().folders().root()) {
+        metrics.disk_free_bytes.set(signed(bytes));
+    }
+    if let Some(bytes) = resident_bytes() {
+        metrics.resident_memory_bytes.set(signed(bytes));
+    }
+}
+
+/// Bytes of this process that are resident, which the kernel tells in KiB.
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kib: u64 = line.split_whitespace().next()?.parse().ok()?;
+    Some(kib * 1024)
 }
 
 /// What this controller says of itself and, as far as it knows, of the cluster.

@@ -107,6 +107,25 @@ async fn monitoring_sees_a_controller() {
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
         assert!(answer.contains(expected), "{path}: {answer}");
+        if path == "/metrics" {
+            every_number_is_explained(&answer);
+        }
+    }
+}
+
+/// Each number that is told has a line in the list that people look it up in.
+fn every_number_is_explained(scraped: &str) {
+    let list = include_str!("../../../docs/metrics.md");
+    let names: Vec<&str> = scraped
+        .lines()
+        .filter_map(|line| line.strip_prefix("# TYPE ")?.split(' ').next())
+        .collect();
+    assert!(names.len() > 30, "{names:?}");
+    for name in names {
+        assert!(
+            list.contains(&format!("| `{name}`")),
+            "{name} is not in docs/metrics.md"
+        );
     }
 }
 

@@ -39,6 +39,12 @@ use crate::failure::{Failure, exit};
 use crate::output::Output;
 use crate::run::Run;
 
+/// The grammar of the command line, for manuals and completions.
+#[must_use]
+pub fn command() -> clap::Command {
+    grammar::command()
+}
+
 /// Carries out one command line, the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let matches = match grammar::command().try_get_matches_from(arguments) {

@@ -53,7 +53,7 @@ pub use error::{BootstrapError, Committed, DecideError, MembershipError, ReadErr
 pub use feed::{ChangeEvent, ChangeStream};
 pub use leadership::Leadership;
 pub use link::{MESSAGE_BYTES_MAX, PeerError, PeerTls, peer_channel_to};
-#[cfg(virtflow_sim)]
+#[cfg(any(test, virtflow_sim))]
 pub use log::simulated::{DiskBehaviour, DiskFault, SimulatedDisk};
 pub use measure::{Histogram, Measured};
 pub use member::{Member, MemberInfo, MemberRole};

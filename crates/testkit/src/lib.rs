@@ -19,6 +19,7 @@ pub mod command;
 pub mod fuzz;
 pub mod guest;
 pub mod history;
+pub mod machine;
 pub mod packages;
 pub mod poll;
 pub mod rig;

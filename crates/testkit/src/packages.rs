@@ -31,8 +31,16 @@ pub const REQUIRED: &[&str] = &[
 /// # Errors
 /// When this is no Debian system.
 pub fn missing() -> Result<Vec<&'static str>> {
+    missing_of(REQUIRED)
+}
+
+/// Those of `packages` that are not installed.
+///
+/// # Errors
+/// When this is no Debian system.
+pub fn missing_of(packages: &[&'static str]) -> Result<Vec<&'static str>> {
     let mut missing = Vec::new();
-    for package in REQUIRED {
+    for package in packages {
         let output = command::run(command::system("dpkg-query").args([
             "--show",
             "--showformat=${db:Status-Status}",
@@ -46,14 +54,26 @@ pub fn missing() -> Result<Vec<&'static str>> {
     Ok(missing)
 }
 
-/// The `apt-get` arguments that install `packages`.
+/// What installing takes, as apt itself foretells it.
+#[derive(Debug)]
+pub struct Installation {
+    /// The arguments for `apt-get`.
+    pub arguments: Vec<String>,
+    /// Installed packages that get an older version, because the one they have fits no QEMU that
+    /// the machine's sources offer; `name=version` each.
+    pub downgraded: Vec<String>,
+}
+
+/// How to install `packages` so that nothing that is installed goes.
 ///
 /// Where QEMU's tools are already from Debian's backports, and that suite is among the sources,
-/// everything comes from there, so that the parts of QEMU are of one version.
+/// everything comes from there, so that the parts of QEMU are of one version. Where they are newer
+/// than anything the sources offer, apt alone would remove them; here they take the version that
+/// fits instead.
 ///
 /// # Errors
-/// When apt cannot be asked.
-pub fn install_arguments(packages: &[&str]) -> Result<Vec<String>> {
+/// When apt cannot be asked, or cannot install these without removing something.
+pub fn installation(packages: &[&str]) -> Result<Installation> {
     let policy = command::call("apt-cache", ["policy", "qemu-utils"])?;
     let installed_from_backports = policy
         .lines()
@@ -66,7 +86,60 @@ pub fn install_arguments(packages: &[&str]) -> Result<Vec<String>> {
         arguments.push("--target-release=bookworm-backports".to_owned());
     }
     arguments.extend(packages.iter().map(|&package| package.to_owned()));
-    Ok(arguments)
+
+    let mut downgraded = Vec::new();
+    for package in would_remove(&arguments)? {
+        let offered = command::call("apt-cache", ["madison", &package])?;
+        let Some(version) = newest_offered(&offered) else {
+            bail!(
+                "installing {} would remove {package}, which no source of this machine offers: \
+                 add Debian's own sources, or install these packages by hand",
+                packages.join(", ")
+            );
+        };
+        downgraded.push(format!("{package}={version}"));
+    }
+    if !downgraded.is_empty() {
+        arguments.push("--allow-downgrades".to_owned());
+        arguments.extend(downgraded.iter().cloned());
+        let still = would_remove(&arguments)?;
+        if !still.is_empty() {
+            bail!(
+                "installing {} would remove {}: make room for them by hand with `apt-get {}`",
+                packages.join(", "),
+                still.join(", "),
+                arguments.join(" ")
+            );
+        }
+    }
+    Ok(Installation {
+        arguments,
+        downgraded,
+    })
+}
+
+/// The installed packages that apt would remove, foretold by its own simulation.
+fn would_remove(arguments: &[String]) -> Result<Vec<String>> {
+    let mut simulate = vec!["--simulate".to_owned()];
+    simulate.extend_from_slice(arguments);
+    let told = command::call("apt-get", &simulate)?;
+    Ok(removed_in(&told))
+}
+
+/// The packages of the `Remv` lines of an apt simulation.
+fn removed_in(told: &str) -> Vec<String> {
+    told.lines()
+        .filter_map(|line| line.strip_prefix("Remv "))
+        .filter_map(|rest| rest.split_whitespace().next())
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The version in the first line of `apt-cache madison`, which lists what sources offer, newest
+/// first: `package | version | source`.
+fn newest_offered(madison: &str) -> Option<&str> {
+    let version = madison.lines().next()?.split('|').nth(1)?.trim();
+    (!version.is_empty()).then_some(version)
 }
 
 /// Where the workspace's own programs are: beside the running one, or one folder up when that is
@@ -87,4 +160,27 @@ pub fn own_binary(name: &str) -> Result<PathBuf> {
         "{name} is not beside {}: build it with `cargo build --workspace --bins`",
         running.display()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_apt_would_remove_is_read_from_its_simulation() {
+        let told = "Reading package lists...\n\
+            The following packages will be REMOVED:\n  qemu-utils\n\
+            Remv qemu-utils [1:10.0.2+ds-2+deb13u1~bpo12+1]\n\
+            Inst sqlite3 (3.40.1-2 Debian:12.15/oldstable [amd64])\n";
+        assert_eq!(removed_in(told), ["qemu-utils"]);
+        assert!(removed_in("Inst sqlite3 (3.40.1-2 Debian [amd64])\n").is_empty());
+    }
+
+    #[test]
+    fn the_newest_version_that_is_offered_is_the_first_of_the_list() {
+        let listed = "qemu-utils | 1:7.2+dfsg-7+deb12u18+b3 | http://deb.debian.org bookworm/main\n\
+            qemu-utils | 1:7.2+dfsg-7+deb12u15 | http://deb.debian.org bookworm-security/main\n";
+        assert_eq!(newest_offered(listed), Some("1:7.2+dfsg-7+deb12u18+b3"));
+        assert_eq!(newest_offered(""), None);
+    }
 }

@@ -8,6 +8,9 @@ use anyhow::{Result, bail};
 /// How long [`until`] rests between two looks.
 const INTERVAL: Duration = Duration::from_millis(25);
 
+/// How long [`often_until`] rests.
+const SHORT_INTERVAL: Duration = Duration::from_millis(1);
+
 /// Asks `probe` again and again until it yields a value.
 ///
 /// # Errors
@@ -15,6 +18,27 @@ const INTERVAL: Duration = Duration::from_millis(25);
 pub fn until<T>(
     what: impl Display,
     limit: Duration,
+    probe: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    look(what, limit, INTERVAL, probe)
+}
+
+/// As [`until`], for moments that are over within milliseconds and cost little to look for.
+///
+/// # Errors
+/// As [`until`].
+pub fn often_until<T>(
+    what: impl Display,
+    limit: Duration,
+    probe: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
+    look(what, limit, SHORT_INTERVAL, probe)
+}
+
+fn look<T>(
+    what: impl Display,
+    limit: Duration,
+    interval: Duration,
     mut probe: impl FnMut() -> Result<Option<T>>,
 ) -> Result<T> {
     let start = Instant::now();
@@ -25,7 +49,7 @@ pub fn until<T>(
         if start.elapsed() >= limit {
             bail!("waited {} s in vain for {what}", limit.as_secs_f32());
         }
-        std::thread::sleep(INTERVAL);
+        std::thread::sleep(interval);
     }
 }
 

@@ -1,5 +1,5 @@
 //! What a person does with this workspace beside editing it: `cargo xtask demo`, `ci`, `fix`,
-//! `bench`, `fuzz`, `mutants`, `rig`, `setup`, `sim`.
+//! `bench`, `fuzz`, `install-test`, `mutants`, `package`, `rig`, `setup`, `sim`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -11,7 +11,9 @@ mod bench;
 mod ci;
 mod demo;
 mod fuzz;
+mod install;
 mod mutants;
+mod package;
 mod rig;
 mod setup;
 mod sim;
@@ -38,6 +40,8 @@ enum Command {
     Fix,
     Rig(rig::Options),
     Sim(sim::Options),
+    Package(package::Options),
+    InstallTest(install::Options),
     Mutants(mutants::Options),
     /// Installs the Debian packages that building, the demo and the tests need.
     ///
@@ -55,6 +59,8 @@ fn main() -> ExitCode {
         Command::Fix => ci::fix(),
         Command::Rig(options) => rig::run(&options),
         Command::Sim(options) => sim::run(&options),
+        Command::Package(options) => package::run(&options),
+        Command::InstallTest(options) => install::run(&options),
         Command::Mutants(options) => mutants::run(&options),
         Command::Setup => setup::packages(),
     };

@@ -67,6 +67,10 @@ const ALLOWED: &[(&str, &[&str])] = &[
         "virtflow-cli",
         &["virtflow-types", "virtflow-model", "virtflow-client"],
     ),
+    (
+        "virtflow-packaging",
+        &["virtflow-agent", "virtflow-cli", "virtflow-controller"],
+    ),
     ("virtflow-powercut", &[]),
     ("virtflow-testkit", &[]),
     ("xtask", &["virtflow-testkit"]),

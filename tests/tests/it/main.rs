@@ -11,6 +11,7 @@ mod lifetimes;
 mod members;
 mod recipe;
 mod rig;
+mod snapshots;
 mod sources;
 mod stores;
 mod support;

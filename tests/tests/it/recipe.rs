@@ -49,7 +49,14 @@ fn a_kind_is_one_file_and_one_line() {
     let place = root().join("target/recipe");
     let sources = place.join("sources");
     let _ = fs::remove_dir_all(&sources);
-    for top in ["agent", "controller", "crates", "proto", "tests"] {
+    for top in [
+        "agent",
+        "controller",
+        "crates",
+        "packaging",
+        "proto",
+        "tests",
+    ] {
         copy(&root().join(top), &sources.join(top));
     }
     for name in ["Cargo.toml", "Cargo.lock"] {

@@ -7,10 +7,8 @@
 mod flush;
 #[cfg(test)]
 mod fuzz;
-#[cfg(test)]
-pub(crate) mod memory;
 mod record;
-#[cfg(virtflow_sim)]
+#[cfg(any(test, virtflow_sim))]
 pub(crate) mod simulated;
 mod triage;
 

@@ -7,7 +7,7 @@ use openraft::testing::log::{StoreBuilder, Suite};
 use openraft::vote::RaftLeaderId;
 use tempfile::TempDir;
 
-use super::memory::MemoryLog;
+use super::simulated::{SimulatedDisk, SimulatedLog};
 use super::*;
 use crate::fatal::Fatal;
 use crate::machine::{Applied, Machine, Published};
@@ -114,9 +114,11 @@ impl StoreBuilder<Types, LogStore, Machine, ()> for Builder {
     }
 }
 
-impl StoreBuilder<Types, MemoryLog, Machine, ()> for Builder {
-    async fn build(&self) -> Result<((), MemoryLog, Machine), StorageError<Types>> {
-        let log = MemoryLog::open(Arc::default());
+impl StoreBuilder<Types, SimulatedLog, Machine, ()> for Builder {
+    async fn build(&self) -> Result<((), SimulatedLog, Machine), StorageError<Types>> {
+        let disk = SimulatedDisk::default();
+        disk.behave(|disk| (disk.flush_min, disk.flush_max) = Default::default());
+        let log = SimulatedLog::open(disk);
         Ok(((), log, Self::machine(&self.folder())))
     }
 }
@@ -130,7 +132,7 @@ async fn the_librarys_own_suite_passes_on_the_disk() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_librarys_own_suite_passes_in_memory() {
-    Suite::<Types, MemoryLog, Machine, _, _>::test_all(Builder::new())
+    Suite::<Types, SimulatedLog, Machine, _, _>::test_all(Builder::new())
         .await
         .unwrap();
 }
@@ -355,7 +357,7 @@ async fn damage_below_the_flushed_end_is_refused_not_cut() {
     }
 }
 
-/// The node's inside takes any log: what a simulation will need.
+/// The node's inside takes any log: what a simulation needs.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_node_runs_on_a_log_in_memory_and_keeps_what_was_flushed() {
     use virtflow_pki::{Csr, KeyPair, LeafRequest, Role};
@@ -397,7 +399,7 @@ async fn a_node_runs_on_a_log_in_memory_and_keeps_what_was_flushed() {
             .unwrap(),
         pinned: Arc::default(),
     };
-    let disk = Arc::default();
+    let disk = SimulatedDisk::default();
     let start = async || {
         let (shadow, loaded) = shadow::TestShadow::open(dir.path());
         let parts = Parts {
@@ -412,7 +414,7 @@ async fn a_node_runs_on_a_log_in_memory_and_keeps_what_was_flushed() {
             tls: tls.clone(),
             measures: Arc::default(),
         };
-        let log = MemoryLog::open(Arc::clone(&disk));
+        let log = SimulatedLog::open(disk.clone());
         Node::start_on(parts, log, |link| Network { link })
             .await
             .unwrap()
@@ -426,6 +428,7 @@ async fn a_node_runs_on_a_log_in_memory_and_keeps_what_was_flushed() {
     node.bootstrap(genesis, me).await.unwrap();
     node.stop().await;
     drop(node);
+    disk.power_cut();
     let node = start().await;
     assert_eq!(node.read().await.unwrap().incarnation(), Some(incarnation));
 

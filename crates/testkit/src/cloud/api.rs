@@ -139,6 +139,79 @@ impl Api {
         self.request(address, "GET", path, &[], None)
     }
 
+    /// Posts each of `bodies` to `path`, one after the other over one connection.
+    ///
+    /// # Errors
+    /// When curl cannot be started, or breaks off.
+    pub fn post_all(
+        &self,
+        address: impl std::fmt::Display,
+        path: &str,
+        bodies: &[Value],
+    ) -> Result<Vec<Answer>> {
+        let requests = bodies.iter().map(|body| {
+            format!(
+                "request = POST\nheader = \"Content-Type: application/json\"\ndata = {}\n\
+                 url = \"https://{address}:8443/api/v1{path}\"\n",
+                quoted(&body.to_string())
+            )
+        });
+        self.all(requests.collect())
+    }
+
+    /// Reads each of `paths`, one after the other over one connection.
+    ///
+    /// # Errors
+    /// When curl cannot be started, or breaks off.
+    pub fn get_all(
+        &self,
+        address: impl std::fmt::Display,
+        paths: impl Iterator<Item = String>,
+    ) -> Result<Vec<Answer>> {
+        let requests = paths.map(|path| format!("url = \"https://{address}:8443/api/v1{path}\"\n"));
+        self.all(requests.collect())
+    }
+
+    /// Sends requests that are parts of a curl configuration.
+    fn all(&self, requests: Vec<String>) -> Result<Vec<Answer>> {
+        let common = format!(
+            "silent\nmax-time = {ANSWER_TIMEOUT_S}\nwrite-out = \"\\n%{{http_code}}\\n\"\n\
+             cacert = {}\nheader = {}\n",
+            quoted(&self.ca.display().to_string()),
+            quoted(&format!("@{}", self.credential.display())),
+        );
+        let sent = requests.len();
+        let parts: Vec<String> = requests
+            .into_iter()
+            .map(|request| format!("{common}{request}"))
+            .collect();
+        let mut child = system("nsenter")
+            .args(["--target", &self.place.to_string(), "--net", "--"])
+            .args(["curl", "--config", "-"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .spawn()
+            .context("starting curl")?;
+        let mut input = child.stdin.take().context("curl has no input")?;
+        // curl reads all of it before it begins.
+        input.write_all(parts.join("next\n").as_bytes())?;
+        drop(input);
+        let output = child.wait_with_output()?;
+        let lines: Vec<&[u8]> = output.stdout.split(|byte| *byte == b'\n').collect();
+        let answers: Vec<Answer> = lines
+            .chunks_exact(2)
+            .map(|pair| answer(&pair.join(&b'\n')))
+            .collect();
+        ensure!(
+            answers.len() == sent,
+            "curl got {} answers to {sent} requests: {}",
+            answers.len(),
+            output.status
+        );
+        Ok(answers)
+    }
+
     /// Starts a request and leaves it under way; see [`Api::finish`].
     ///
     /// # Errors
@@ -283,6 +356,11 @@ impl Sent {
     }
 }
 
+/// A value in a curl configuration.
+fn quoted(value: &str) -> String {
+    format!("\"{}\"", value.replace('\\', "\\\\").replace('"', "\\\""))
+}
+
 fn answer(printed: &[u8]) -> Answer {
     let text = String::from_utf8_lossy(printed);
     let (body, status) = text.rsplit_once('\n').unwrap_or(("", ""));
@@ -295,6 +373,11 @@ fn answer(printed: &[u8]) -> Answer {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_value_stays_in_its_quotes() {
+        assert_eq!(quoted(r#"{"a": "\n"}"#), r#""{\"a\": \"\\n\"}""#);
+    }
 
     #[test]
     fn status_and_body_are_told_apart() {

@@ -1,0 +1,381 @@
+//! What happens to the machines, one step after the other.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use virtflow_testkit::guest::{self, Image};
+use virtflow_testkit::machine::Machine;
+use virtflow_testkit::poll;
+
+use super::{Site, copy};
+
+const PATIENCE: Duration = Duration::from_secs(120);
+/// Exposure levels that `systemd-analyze security` may find at most; less is better.
+const CONTROLLER_EXPOSURE_MAX: f32 = 2.5;
+const AGENT_EXPOSURE_MAX: f32 = 4.0;
+
+const CONTROLLER: &str = "virtflow-controller";
+const AGENT: &str = "virtflow-agent";
+
+/// The tool in the hands of the operator at the desk.
+fn operator(site: &Site, arguments: &str) -> Result<Value> {
+    let printed = site
+        .desk()
+        .shell(&format!("virtflow --output json {arguments}"))?;
+    if printed.trim().is_empty() {
+        return Ok(Value::Null);
+    }
+    serde_json::from_str(&printed).with_context(|| format!("virtflow {arguments}: {printed}"))
+}
+
+pub(super) fn install(site: &Site) -> Result<()> {
+    for (machines, packages, unit) in [
+        (
+            &site.controllers,
+            "virtflow-controller virtflow-cli",
+            CONTROLLER,
+        ),
+        (&site.hosts, AGENT, AGENT),
+    ] {
+        let files: Vec<String> = packages
+            .split(' ')
+            .map(|package| format!("/packages/{package}_*.deb"))
+            .collect();
+        for machine in machines {
+            // Nothing to download: what the packages need is there.
+            let printed = machine.shell(&format!(
+                "DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes install {} 2>&1",
+                files.join(" ")
+            ))?;
+            ensure!(printed.contains("nothing runs yet"), "{printed}");
+            ensure!(
+                machine.unit(unit)? == "inactive",
+                "{unit} runs on {}",
+                machine.name()
+            );
+            ensure!(
+                machine
+                    .shell(&format!("systemctl is-enabled {unit}"))?
+                    .trim()
+                    == "enabled"
+            );
+            // Asked to start all the same it says calmly that there is nothing to do.
+            machine.shell(&format!("systemctl start {unit}"))?;
+            ensure!(machine.unit(unit)? == "inactive");
+            let failed = machine.shell("systemctl list-units --failed --plain --no-legend")?;
+            ensure!(!failed.contains("virtflow"), "{failed}");
+            machine.shell(&format!(
+                "man -w {unit} >/dev/null 2>&1 || test -e /usr/share/man/man1/{unit}.1.gz"
+            ))?;
+        }
+    }
+    Ok(())
+}
+
+fn configure(machine: &Machine) -> Result<()> {
+    let name = machine.name();
+    let mut text = fs::read_to_string(machine.file("etc/virtflow/controller.toml"))?;
+    text.push_str(&format!(
+        "\nname = \"{name}\"\n[advertise]\napi = \"{name}:8443\"\nagent = \"{name}:8444\"\npeer = \"{name}:8445\"\n"
+    ));
+    fs::write(machine.file("etc/virtflow/controller.toml"), text)?;
+    machine.shell("virtflow-controller check-config")?;
+    Ok(())
+}
+
+/// The first controller makes the cluster, the others join; the CA's fingerprint.
+pub(super) fn cluster(site: &Site) -> Result<String> {
+    let desk = site.desk();
+    let unready =
+        desk.try_shell("virtflow-controller init --admin-password-file /root/admin-password")?;
+    ensure!(
+        !unready.status.success(),
+        "a cluster was made without a name"
+    );
+    configure(desk)?;
+    let made = desk.shell(
+        "virtflow-controller init --admin-password-file /root/admin-password --output json",
+    )?;
+    let made: Value = serde_json::from_str(&made)?;
+    let fingerprint = made["ca_fingerprint"]
+        .as_str()
+        .context("no fingerprint")?
+        .to_owned();
+    desk.shell("systemctl start virtflow-controller")?;
+    desk.wait_unit(CONTROLLER, "active")?;
+    desk.shell(&format!(
+        "virtflow login --endpoint https://{}:8443 --ca-fingerprint {fingerprint} --user admin --password-file /root/admin-password",
+        desk.name()
+    ))?;
+    for machine in &site.controllers[1..] {
+        configure(machine)?;
+        let token = invite(site, "--role controller")?;
+        join(machine, CONTROLLER, desk.name(), &fingerprint, &token)?;
+    }
+    poll::until("all controllers to vote", PATIENCE, || {
+        let listed = operator(site, "controller list")?;
+        let text = listed.to_string();
+        Ok((text.matches("\"voter\"").count() == site.controllers.len()).then_some(()))
+    })?;
+    Ok(fingerprint)
+}
+
+fn invite(site: &Site, arguments: &str) -> Result<String> {
+    let invitation = operator(site, &format!("invite create {arguments}"))?;
+    Ok(invitation["token"].as_str().context("no token")?.to_owned())
+}
+
+fn join(machine: &Machine, daemon: &str, by: &str, fingerprint: &str, token: &str) -> Result<()> {
+    machine.shell(&format!(
+        "VIRTFLOW_JOIN_TOKEN={token} {daemon} join --controller https://{by}:8443 --ca-fingerprint {fingerprint}"
+    ))?;
+    machine.shell(&format!("systemctl start {daemon}"))?;
+    machine.wait_unit(daemon, "active")
+}
+
+pub(super) fn guest(site: &Site, image: &Image, fingerprint: &str) -> Result<()> {
+    for command in [
+        "data-center create attic --region north",
+        "rack create r1 --data-center attic",
+        "group create general --data-center attic",
+        "spec create small --cpu 1 --memory 128MiB --storage 1GiB",
+        "tenant create acme --quota-cpu 8 --quota-memory 4GiB --quota-vms 8",
+        "quota create --group general --tenant acme --cpu-percent 100 --memory 4GiB --storage 20GiB",
+    ] {
+        operator(site, command)?;
+    }
+    for (number, machine) in site.hosts.iter().enumerate() {
+        copy(machine, &image.kernel, "var/lib/virtflow/boot/vmlinuz")?;
+        copy(
+            machine,
+            &image.initramfs,
+            "var/lib/virtflow/boot/initrd.img",
+        )?;
+        fs::write(
+            machine.file("etc/virtflow/agent.toml"),
+            format!(
+                "hypervisor = \"qemu\"\nserial = \"install-{number}\"\n\
+                 [capacity]\ncpu_milli = 4000\nmemory_mib = 1024\nstorage_gib = 10\n\
+                 [boot]\nkernel = \"/var/lib/virtflow/boot/vmlinuz\"\ninitrd = \"/var/lib/virtflow/boot/initrd.img\"\n\
+                 cmdline = \"{}\"\n",
+                guest::COMMAND_LINE
+            ),
+        )?;
+        // All that is missing is the cluster.
+        let found = machine.try_shell("virtflow-agent check")?;
+        let found = String::from_utf8_lossy(&found.stdout).into_owned();
+        let failing: Vec<&str> = found
+            .lines()
+            .filter(|line| line.starts_with("FAIL"))
+            .collect();
+        ensure!(
+            failing.len() == 1 && failing[0].contains("not joined"),
+            "{found}"
+        );
+        let token = invite(site, "--role agent --group general --rack r1")?;
+        join(machine, AGENT, site.desk().name(), fingerprint, &token)?;
+        machine.shell("virtflow-agent check")?;
+    }
+    for machine in &site.hosts {
+        poll::until(
+            format_args!("{} to be online", machine.name()),
+            PATIENCE,
+            || {
+                let host = operator(site, &format!("host get {}", machine.name()))?;
+                Ok((host["status"]["liveness"] == "online").then_some(()))
+            },
+        )?;
+    }
+    for number in 1..=site.hosts.len() {
+        operator(
+            site,
+            &format!("vm create web-{number} --tenant acme --spec small --restart always --wait"),
+        )?;
+    }
+    poll::until("the guest to have booted", PATIENCE, || {
+        let console = site
+            .desk()
+            .shell("virtflow vm console web-1 --tenant acme --log")?;
+        Ok(console.contains("web-1").then_some(()))
+    })
+}
+
+/// Processes of the machine's own daemons, and whose they are.
+pub(super) fn users(site: &Site) -> Result<()> {
+    for machine in &site.controllers {
+        let owners = machine
+            .shell("ps -o user= -C virtflow-control || ps -o user= -C virtflow-controller")?;
+        let owners: Vec<&str> = owners.split_whitespace().collect();
+        ensure!(owners == ["virtflow"], "on {}: {owners:?}", machine.name());
+        let root_owned = machine.shell("find /var/lib/virtflow/controller -not -user virtflow")?;
+        ensure!(root_owned.is_empty(), "not the service's own: {root_owned}");
+    }
+    for machine in &site.hosts {
+        // The agent needs root for libvirt's socket and the guests' folder; the guests do not.
+        let qemus = machine.shell("ps -o user= -C qemu-system-x86 || true")?;
+        ensure!(
+            !qemus.contains("root"),
+            "QEMU runs as root on {}: {qemus}",
+            machine.name()
+        );
+    }
+    Ok(())
+}
+
+/// How exposed systemd finds a unit, 0 to 10.
+fn exposure(machine: &Machine, unit: &str) -> Result<f32> {
+    let printed = machine.shell(&format!(
+        "systemd-analyze security --no-pager {unit}.service"
+    ))?;
+    let line = printed
+        .lines()
+        .find(|line| line.contains("Overall exposure level"))
+        .with_context(|| printed.clone())?;
+    let level = line
+        .split(':')
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next());
+    Ok(level.context("no level")?.parse()?)
+}
+
+pub(super) fn security(site: &Site) -> Result<()> {
+    for (machine, unit, most) in [
+        (site.desk(), CONTROLLER, CONTROLLER_EXPOSURE_MAX),
+        (&site.hosts[0], AGENT, AGENT_EXPOSURE_MAX),
+    ] {
+        let level = exposure(machine, unit)?;
+        println!("   {unit}: exposure {level}");
+        ensure!(
+            level <= most,
+            "{unit} is exposed at {level}, more than {most}"
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn backup(site: &Site) -> Result<()> {
+    let desk = site.desk();
+    desk.shell("systemctl start virtflow-backup.service")?;
+    let made = desk.shell("ls /var/backups/virtflow")?;
+    ensure!(
+        made.lines().count() == 1 && made.starts_with("backup-"),
+        "{made}"
+    );
+    desk.shell(&format!(
+        "virtflow-controller verify --db /var/backups/virtflow/{}/state.db",
+        made.trim()
+    ))?;
+    desk.shell("systemctl enable --now virtflow-backup.timer")?;
+    let timers = desk.shell("systemctl list-timers --no-pager")?;
+    ensure!(timers.contains("virtflow-backup.timer"), "{timers}");
+    Ok(())
+}
+
+/// The ids of the QEMU processes on a host.
+fn guests(machine: &Machine) -> Result<Vec<String>> {
+    let printed = machine.shell("pgrep -x qemu-system-x86 || true")?;
+    Ok(printed.split_whitespace().map(str::to_owned).collect())
+}
+
+fn all_guests_run(site: &Site) -> Result<()> {
+    for number in 1..=site.hosts.len() {
+        poll::until(format_args!("web-{number} to run"), PATIENCE, || {
+            let Ok(vm) = operator(site, &format!("vm get web-{number} --tenant acme")) else {
+                return Ok(None);
+            };
+            Ok((vm["status"]["phase"] == "running").then_some(()))
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn restarts(site: &Site) -> Result<()> {
+    let before = site.hosts.iter().map(guests).collect::<Result<Vec<_>>>()?;
+    ensure!(
+        before.iter().any(|qemus| !qemus.is_empty()),
+        "no guest runs"
+    );
+    for machine in &site.controllers {
+        machine.shell("systemctl restart virtflow-controller")?;
+        machine.wait_unit(CONTROLLER, "active")?;
+    }
+    for machine in &site.hosts {
+        for unit in ["libvirtd", AGENT] {
+            machine.shell(&format!("systemctl restart {unit}"))?;
+            machine.wait_unit(unit, "active")?;
+        }
+    }
+    all_guests_run(site)?;
+    let after = site.hosts.iter().map(guests).collect::<Result<Vec<_>>>()?;
+    ensure!(before == after, "guests were {before:?}, are {after:?}");
+    for machine in site.all() {
+        let unit = if site.hosts.iter().any(|host| host.name() == machine.name()) {
+            AGENT
+        } else {
+            CONTROLLER
+        };
+        // It was told to stop, and did not have to be killed.
+        let journal = machine.journal(unit)?;
+        ensure!(
+            !journal.contains("timed out") && !journal.contains("code=killed"),
+            "{journal}"
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn reboots(site: &mut Site) -> Result<()> {
+    if let Some(last) = site.controllers.last_mut() {
+        last.reboot()?;
+        last.wait_unit(CONTROLLER, "active")?;
+    }
+    site.hosts[0].reboot()?;
+    let host = &site.hosts[0];
+    host.wait_unit(AGENT, "active")?;
+    poll::until("the host to be online again", PATIENCE, || {
+        let Ok(seen) = operator(site, &format!("host get {}", host.name())) else {
+            return Ok(None);
+        };
+        Ok((seen["status"]["liveness"] == "online").then_some(()))
+    })?;
+    all_guests_run(site)
+}
+
+pub(super) fn removal(site: &Site) -> Result<()> {
+    let host = &site.hosts[site.hosts.len() - 1];
+    let before = guests(host)?;
+    host.shell("DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes remove virtflow-agent")?;
+    ensure!(
+        guests(host)? == before,
+        "removing the package touched a guest"
+    );
+    ensure!(
+        host.file("etc/virtflow/agent.toml").exists(),
+        "remove took the configuration"
+    );
+    host.shell("DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes purge virtflow-agent")?;
+    ensure!(
+        guests(host)? == before,
+        "purging the package touched a guest"
+    );
+    let left = host.shell(
+        "find /etc/virtflow /var/lib/virtflow -mindepth 1 -maxdepth 1 2>/dev/null || true",
+    )?;
+    let allowed = ["/var/lib/virtflow/guests", "/var/lib/virtflow/boot"];
+    for path in left.split_whitespace() {
+        ensure!(allowed.contains(&path), "{path} is left on {}", host.name());
+    }
+    if let Some(controller) = site.controllers.last()
+        && site.controllers.len() > 1
+    {
+        controller.shell(
+            "DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes purge virtflow-controller",
+        )?;
+        let left = controller
+            .shell("find /etc/virtflow /var/lib/virtflow -mindepth 1 2>/dev/null || true")?;
+        ensure!(left.is_empty(), "left on {}: {left}", controller.name());
+    }
+    Ok(())
+}
