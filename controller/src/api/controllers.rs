@@ -82,7 +82,7 @@ pub(crate) async fn get(
     let object = logic::get(image, &call.cx()?, Kind::Controller, &id, None)?;
     let status = api.app().node().status();
     let data = with_member(logic::public(image, &object), &status);
-    Ok(Answer::ok(image.index(), data).etag(object.generation))
+    Ok(Answer::ok(image.index(), data).etag(object.id, object.generation))
 }
 
 /// `POST /controllers/{id}/promote`: makes a learner a voter, once it has caught up.

@@ -6,7 +6,7 @@ use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 use virtflow_raft::DecideError;
-use virtflow_types::{Error, ErrorCode, RequestId};
+use virtflow_types::{Error, ErrorCode, ObjectId, RequestId};
 
 /// Carries the request id in requests between controllers and in every answer.
 pub(crate) const REQUEST_ID_HEADER: &str = "x-request-id";
@@ -20,7 +20,7 @@ pub(crate) struct Answer {
     index: u64,
     data: Value,
     next_cursor: Option<String>,
-    generation: Option<u64>,
+    tag: Option<(ObjectId, u64)>,
     location: Option<String>,
     replayed: bool,
     tried: bool,
@@ -35,7 +35,7 @@ impl Answer {
             index,
             data,
             next_cursor: None,
-            generation: None,
+            tag: None,
             location: None,
             replayed: false,
             tried: false,
@@ -47,7 +47,7 @@ impl Answer {
         Self {
             status: StatusCode::OK,
             location: None,
-            generation: None,
+            tag: None,
             tried: true,
             ..self
         }
@@ -69,15 +69,25 @@ impl Answer {
         self.next_cursor = cursor;
         self
     }
-    /// The generation that `ETag` carries.
-    pub(crate) fn etag(mut self, generation: u64) -> Self {
-        self.generation = Some(generation);
+    /// The object and its generation, which `ETag` carries: that of one object is never that of another.
+    pub(crate) fn etag(mut self, object: ObjectId, generation: u64) -> Self {
+        self.tag = Some((object, generation));
         self
     }
     /// Where what was made is found.
     pub(crate) fn location(mut self, path: String) -> Self {
         self.location = Some(path);
         self
+    }
+    /// The answer as one of many in another: the index it is as new as, and the rest.
+    pub(crate) fn item(self) -> (u64, Value) {
+        let mut item = Map::new();
+        item.insert("status".into(), self.status.as_u16().into());
+        if self.replayed {
+            item.insert("replayed".into(), true.into());
+        }
+        item.insert("data".into(), self.data);
+        (self.index, item.into())
     }
     /// The recorded answer to a repeated idempotency key.
     pub(crate) fn replayed(mut self) -> Self {
@@ -101,6 +111,12 @@ impl Failure {
     /// An error whose HTTP status is more precise than its code's.
     pub(crate) fn with_status(status: StatusCode, error: Error) -> Self {
         Self::Error(Box::new(error), Some(status))
+    }
+    /// The failure as one of many outcomes in an answer.
+    pub(crate) fn item(self) -> Value {
+        let (error, status) = self.into_error();
+        let status = status.map_or(error.code.http_status(), |status| status.as_u16());
+        json!({"status": status, "error": told(error)})
     }
     /// What the caller is told.
     fn into_error(self) -> (Error, Option<StatusCode>) {
@@ -257,8 +273,8 @@ fn success(answer: Answer, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCode
     if answer.replayed {
         meta.insert("replayed".into(), true.into());
     }
-    if let Some(generation) = answer.generation {
-        set(headers, "etag", &format!("\"{generation}\""));
+    if let Some((object, generation)) = answer.tag {
+        set(headers, "etag", &format!("\"{object}.{generation}\""));
     }
     if let Some(location) = answer.location {
         set(headers, "location", &location);
@@ -295,6 +311,12 @@ fn refusal(failure: Failure, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCo
         }
         _ => {}
     }
+    let body = json!({"meta": meta(by), "status": "error", "error": told(error)});
+    (status, body)
+}
+
+/// An error in an answer.
+fn told(error: Error) -> Map<String, Value> {
     let mut body = Map::new();
     body.insert("code".into(), error.code.as_str().into());
     body.insert("message".into(), error.message.into());
@@ -313,8 +335,7 @@ fn refusal(failure: Failure, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCo
     if let Some(details) = details {
         body.insert("details".into(), details);
     }
-    let body = json!({"meta": meta(by), "status": "error", "error": body});
-    (status, body)
+    body
 }
 
 fn meta(by: Seal<'_>) -> Map<String, Value> {
@@ -353,10 +374,13 @@ mod tests {
 
     #[tokio::test]
     async fn success_carries_index_cursor_and_etag() {
-        let answer = Answer::ok(42, json!([1])).next(Some("c".into())).etag(7);
+        let answer = Answer::ok(42, json!([1]))
+            .next(Some("c".into()))
+            .etag(ObjectId::from_u128(9), 7);
         let (status, headers, body) = read(Ok(answer)).await;
         assert_eq!(status, 200);
-        assert_eq!(headers["etag"], "\"7\"");
+        let tag = "\"00000000-0000-0000-0000-000000000009.7\"";
+        assert_eq!(headers["etag"], tag);
         assert_eq!(
             headers["x-request-id"],
             "00000000-0000-0000-0000-000000000005"

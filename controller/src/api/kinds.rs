@@ -7,7 +7,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{self, MethodRouter};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use virtflow_logic::{self as logic, Create, Delete, ListQuery, Request, Update};
+use virtflow_logic::{self as logic, Create, Delete, Fields, ListQuery, Request, Update};
 use virtflow_model::{Action, Kind};
 use virtflow_types::Error;
 
@@ -16,33 +16,46 @@ use super::envelope::{Answer, Failure};
 use super::json;
 use super::request::Call;
 use super::write::DRY_RUN;
-use super::{past, watch};
+use super::{moment, past, search, watch};
 
 /// A request, as handlers take it.
 pub(crate) type TheCall = Extension<Arc<Call>>;
 /// The outcome of a handler.
 pub(crate) type Answered = Result<Answer, Failure>;
 
-/// Where a page begins and how long it is.
-const PAGING: [&str; 2] = ["limit", "cursor"];
+/// The parameter that chooses parts of what is shown.
+pub(crate) const FIELDS: &str = "fields";
+/// What a list has beside its filters: its order, words to search for, where a page begins, how long it is, and what
+/// of each object is on it.
+const PAGING: [&str; 5] = [search::SORT, search::TEXT, "limit", "cursor", FIELDS];
 
 /// Parameters of a kind's list: its filters, and the page.
 pub(crate) fn list_parameters(kind: Kind) -> Vec<&'static str> {
     let filters = kind.filters().iter().map(|filter| filter.name);
-    filters.chain(PAGING).collect()
+    match kind {
+        // Controllers are shown with more than what is kept of them, and there are few.
+        Kind::Controller => filters.chain(["limit", "cursor"]).collect(),
+        _ => filters.chain(PAGING).collect(),
+    }
 }
 
 /// Those, and what makes a stream of a list, or a list of what is no more.
 pub(crate) fn listed(kind: Kind) -> Vec<&'static str> {
     let mut known = list_parameters(kind);
-    known.extend(["watch", "from", "deleted"]);
+    known.extend(["watch", "from", "deleted", "at"]);
     known
+}
+
+/// What a list of the past knows: it is in the order in which the objects were made.
+fn listed_at(kind: Kind) -> Vec<&'static str> {
+    let filters = kind.filters().iter().map(|filter| filter.name);
+    filters.chain(["at", "limit", "cursor", FIELDS]).collect()
 }
 
 /// What a stream knows: it has no pages.
 fn watched(kind: Kind) -> Vec<&'static str> {
     let filters = kind.filters().iter().map(|filter| filter.name);
-    filters.chain(["watch", "from"]).collect()
+    filters.chain(["watch", "from", FIELDS]).collect()
 }
 
 /// The body of a create.
@@ -129,8 +142,28 @@ pub(crate) fn delete_one(kind: Kind) -> MethodRouter<Api> {
     )
 }
 
+/// The parts of each object that a request asks for; all of it where it names none.
+pub(crate) fn fields_of(call: &Call, kind: Kind) -> Result<Option<Fields>, Error> {
+    let fields = call.query.get(FIELDS);
+    fields.map(|text| Fields::read(kind, text)).transpose()
+}
+
+/// An object, or the chosen parts of it.
+pub(crate) fn chosen(fields: Option<&Fields>, object: Value) -> Value {
+    match fields {
+        Some(fields) => fields.of(&object),
+        None => object,
+    }
+}
+
+/// Objects, or the chosen parts of them.
+pub(crate) fn all_chosen(fields: Option<&Fields>, objects: Vec<Value>) -> Vec<Value> {
+    let objects = objects.into_iter();
+    objects.map(|object| chosen(fields, object)).collect()
+}
+
 /// What a list asks for.
-fn query_of(call: &Call, kind: Kind) -> Result<ListQuery, Failure> {
+pub(crate) fn query_of(call: &Call, kind: Kind) -> Result<ListQuery, Failure> {
     let mut query = ListQuery::of(kind);
     query.limit = call.query.limit()?;
     query.cursor = call.query.get("cursor").map(str::to_owned);
@@ -148,6 +181,8 @@ fn query_of(call: &Call, kind: Kind) -> Result<ListQuery, Failure> {
             "subject" => query.subject = Some(text),
             "state" => query.state = Some(text),
             "label" => query.label = Some(text),
+            "labels" => query.labels = Some(text),
+            "scope" => query.scope = Some(text),
             reference => query.references.push((reference.to_owned(), text)),
         }
     }
@@ -169,14 +204,27 @@ async fn list_or_watch(api: &Api, call: &Call, kind: Kind) -> Result<Response, F
             .await
             .map(IntoResponse::into_response);
     }
+    if let Some(at) = call.query.get("at") {
+        call.query.only(&listed_at(kind))?;
+        let query = query_of(call, kind)?;
+        let then = moment::list(api, call, &query, at).await;
+        return then.map(IntoResponse::into_response);
+    }
     if !call.query.flag("watch")? {
         if call.query.get("from").is_some() {
             return Err(
                 Error::invalid("from", "is where a stream goes on: it needs `watch=true`").into(),
             );
         }
+        if search::is_asked(call) {
+            let query = query_of(call, kind)?;
+            let found = search::page(api, call, kind, &query).await;
+            return found.map(IntoResponse::into_response);
+        }
+        let fields = fields_of(call, kind)?;
         let page = logic::list(call.image()?, &call.cx()?, &query_of(call, kind)?)?;
-        let answer = Answer::ok(call.image()?.index(), page.objects.into());
+        let objects = all_chosen(fields.as_ref(), page.objects);
+        let answer = Answer::ok(call.image()?.index(), objects.into());
         return Ok(answer.next(page.next_cursor).into_response());
     }
     call.query.only(&watched(kind))?;
@@ -192,21 +240,23 @@ async fn list_or_watch(api: &Api, call: &Call, kind: Kind) -> Result<Response, F
         Some(id) => Some(id?),
         None => call.query.parsed("from", "an index")?,
     };
-    watch::begin(api, call, query_of(call, kind)?, from)
+    let fields = fields_of(call, kind)?;
+    watch::begin(api, call, query_of(call, kind)?, fields, from)
 }
 
-async fn get_of(api: &Api, call: &Call, kind: Kind, id: &str) -> Answered {
-    call.query.only(&["tenant", "at"])?;
+pub(crate) async fn get_of(api: &Api, call: &Call, kind: Kind, id: &str) -> Answered {
+    call.query.only(&["tenant", "at", FIELDS])?;
     if let Some(at) = call.query.get("at") {
         return past::at(api, call, kind, id, at).await;
     }
+    let fields = fields_of(call, kind)?;
     let image = call.image()?;
     let object = logic::get(image, &call.cx()?, kind, id, call.query.get("tenant"))?;
-    let data = logic::public(image, &object);
-    Ok(Answer::ok(image.index(), data).etag(object.generation))
+    let data = chosen(fields.as_ref(), logic::public(image, &object));
+    Ok(Answer::ok(image.index(), data).etag(object.id, object.generation))
 }
 
-async fn create_of(api: &Api, call: &Call, kind: Kind) -> Answered {
+pub(crate) async fn create_of(api: &Api, call: &Call, kind: Kind) -> Answered {
     call.query.only(&[DRY_RUN])?;
     let body: CreateBody = json::body(call)?;
     let password_hash = match (body.password, kind) {
@@ -228,7 +278,13 @@ async fn create_of(api: &Api, call: &Call, kind: Kind) -> Answered {
     api.change(call, Request::Create(create), kind).await
 }
 
-async fn update(api: &Api, call: &Call, kind: Kind, target: String, merge: bool) -> Answered {
+pub(crate) async fn update(
+    api: &Api,
+    call: &Call,
+    kind: Kind,
+    target: String,
+    merge: bool,
+) -> Answered {
     call.query.only(&["tenant", DRY_RUN])?;
     let body: UpdateBody = json::body(call)?;
     let update = Update {

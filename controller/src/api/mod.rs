@@ -7,8 +7,11 @@
 
 mod access_token;
 mod addresses;
+mod aliases;
 mod audit;
 mod auth;
+mod bulk;
+mod configs;
 mod controllers;
 mod credential;
 mod envelope;
@@ -21,6 +24,7 @@ mod hosts;
 mod json;
 mod kinds;
 mod metrics;
+mod moment;
 mod openapi;
 mod operations;
 pub mod password;
@@ -29,6 +33,7 @@ mod query;
 mod refusals;
 mod request;
 mod routes;
+mod search;
 mod secrets;
 mod sql;
 mod status;
@@ -158,6 +163,7 @@ fn routes() -> Router<Api> {
     routes::fixed()
         .into_iter()
         .chain(of_kinds)
+        .chain(aliases::routes())
         .fold(Router::new(), |router, route| {
             router.route(&format!("/api/v1{}", route.path), route.handler)
         })

@@ -7,6 +7,8 @@ use axum::Extension;
 use serde_json::{Map, Value, json};
 use virtflow_model::{By, Kind, PerKind, Resource};
 
+use super::aliases;
+use super::bulk;
 use super::envelope::Answer;
 use super::kinds::{Answered, TheCall};
 use super::routes::{self, Body, Gives, Route};
@@ -25,13 +27,22 @@ pub(crate) fn whole() -> Value {
     let of_kinds = Kind::ALL
         .iter()
         .flat_map(|kind| routes::of_kind(*kind, kind.plural()));
-    for route in routes::fixed().into_iter().chain(of_kinds) {
-        if route.is_told {
-            paths
-                .entry(format!("/api/v1{}", route.path))
-                .or_default()
-                .insert(route.method.as_str().to_lowercase(), operation(&route));
+    let own = routes::fixed().into_iter().chain(of_kinds);
+    let own = own.map(|route| (route, false));
+    let aliases = aliases::routes().into_iter().map(|route| (route, true));
+    for (route, is_alias) in own.chain(aliases) {
+        // With a slash at the end it is the same.
+        if !route.is_told || (is_alias && route.path.ends_with('/')) {
+            continue;
         }
+        let mut told = operation(&route);
+        if is_alias {
+            told["deprecated"] = true.into();
+        }
+        paths
+            .entry(format!("/api/v1{}", route.path))
+            .or_default()
+            .insert(route.method.as_str().to_lowercase(), told);
     }
     json!({
         "openapi": "3.1.0",
@@ -76,7 +87,7 @@ fn operation(route: &Route) -> Value {
     });
     if let Some(schema) = body(&route.body) {
         told["requestBody"] = json!({
-            "required": true,
+            "required": route.body != Body::Ids,
             "content": {"application/json": {"schema": schema}},
         });
     }
@@ -104,7 +115,7 @@ fn parameters(route: &Route) -> Vec<Value> {
     }
     for name in &route.query {
         let schema = match *name {
-            "limit" | "bytes" => json!({"type": "integer", "minimum": 1}),
+            "limit" | "bytes" | "confirm" => json!({"type": "integer", "minimum": 1}),
             "from" => json!({"type": "integer", "minimum": 0}),
             "force" | "watch" | "dry_run" | "deleted" => json!({"type": "boolean"}),
             _ => json!({"type": "string"}),
@@ -117,9 +128,34 @@ fn parameters(route: &Route) -> Vec<Value> {
                 By::Any => json!("Id of the object, of any kind"),
                 By::Object(what) => format!("Name or id of a {}", what.name()).into(),
                 By::Name => "Those of this name".into(),
-                By::Word => format!("Those whose {name} this is").into(),
+                By::Word | By::Text => format!("Those whose {name} this is").into(),
                 By::Label => "Those with this label, `key=value`".into(),
+                By::Labels => "Those whose labels are such: requirements by commas, `env=prod,tier!=db,backup,!draft,zone in (a,b),zone notin (c)`".into(),
             };
+        }
+        if let (Gives::Page(kind), "sort") = (route.gives, *name) {
+            let known: Vec<&str> = kind.sorts().iter().map(|sort| sort.name.as_str()).collect();
+            parameter["description"] = format!(
+                "Order: {}; with `-` before it the other way round",
+                known.join(", ")
+            )
+            .into();
+        }
+        let moment = match *name {
+            "at" | "to" => true,
+            "from" => route.path == "/diff",
+            _ => false,
+        };
+        if moment {
+            parameter["schema"] = json!({"type": "string"});
+            parameter["description"] = "After this index, or at this time".into();
+        }
+        if *name == "q" {
+            parameter["description"] =
+                "Words that all have to be in the name or in a text of the spec".into();
+        }
+        if *name == "fields" {
+            parameter["description"] = "Parts of each object by commas, each where it stands in the whole: `name,spec.labels.env,status.phase`".into();
         }
         told.push(parameter);
     }
@@ -130,7 +166,8 @@ fn parameters(route: &Route) -> Vec<Value> {
             "schema": {"type": "string"},
         }));
     }
-    if matches!(route.method.as_str(), "PUT" | "PATCH" | "DELETE") {
+    let is_of_one = route.body != Body::Ids;
+    if is_of_one && matches!(route.method.as_str(), "PUT" | "PATCH" | "DELETE") {
         told.push(json!({
             "name": "If-Match", "in": "header",
             "description": "The ETag that was read: refused if the object has changed since",
@@ -147,8 +184,21 @@ fn body(body: &Body) -> Option<Value> {
         Body::Create(kind) => Some(of(kind, "Create")),
         Body::Replace(kind) => Some(of(kind, "Replace")),
         Body::Merge(kind) => Some(of(kind, "Merge")),
+        Body::CreateMany(kind) => Some(many("items", of(kind, "Create"))),
+        Body::Ids => Some(many(
+            "ids",
+            json!({"type": "string", "description": "Id or name"}),
+        )),
         Body::Other(schema) => Some(schema.clone()),
     }
+}
+
+fn many(field: &str, item: Value) -> Value {
+    json!({
+        "type": "object",
+        "additionalProperties": false,
+        "properties": {field: {"type": "array", "maxItems": bulk::ITEMS_MAX, "items": item}},
+    })
 }
 
 fn data(gives: Gives) -> Value {

@@ -14,7 +14,7 @@ use virtflow_types::{Error, OPERATION_WAIT_S_MAX};
 
 use super::Api;
 use super::envelope::{Answer, Failure};
-use super::kinds::{Answered, TheCall};
+use super::kinds::{self, Answered, TheCall};
 use super::request::Call;
 use super::write::answer;
 
@@ -43,7 +43,8 @@ pub(crate) async fn cancel(
 /// Answers at once, or with `?wait=` when there is something to tell: it has ended, or it is held up
 /// by an error such as a lack of capacity. Otherwise when the wait is over.
 async fn get(api: &Api, call: &Call, id: &str) -> Answered {
-    call.query.only(&["wait", "tenant"])?;
+    call.query.only(&["wait", "tenant", kinds::FIELDS])?;
+    let fields = kinds::fields_of(call, Kind::Operation)?;
     let wait = call.query.get("wait").map(duration).transpose()?;
     let until = Instant::now() + wait.unwrap_or_default();
     let cx = call.cx()?;
@@ -61,8 +62,8 @@ async fn get(api: &Api, call: &Call, id: &str) -> Answered {
         // Rights are looked at again on every image: who lost them meanwhile is told nothing more.
         object = logic::get(&image, &cx, Kind::Operation, id, tenant)?;
     }
-    let data = logic::public(&image, &object);
-    Ok(Answer::ok(image.index(), data).etag(object.generation))
+    let data = kinds::chosen(fields.as_ref(), logic::public(&image, &object));
+    Ok(Answer::ok(image.index(), data).etag(object.id, object.generation))
 }
 
 fn has_news(object: &Object) -> Result<bool, Failure> {

@@ -16,13 +16,13 @@ use virtflow_types::{Error, ObjectId, Timestamp};
 
 use super::Api;
 use super::envelope::{Answer, Failure};
-use super::kinds::{Answered, TheCall};
+use super::kinds::{Answered, FIELDS, TheCall, all_chosen, chosen, fields_of};
 use super::request::Call;
 use super::sql;
 use super::write::add;
 
 /// What cannot be read when it cannot.
-const HISTORY: &str = "the history";
+pub(super) const HISTORY: &str = "the history";
 /// Versions that are looked at to find who set a field.
 const BLAME_VERSIONS_MAX: usize = 10_000;
 /// Pages of deleted objects that are looked at for one page of those that the caller may see.
@@ -31,14 +31,14 @@ const DELETED_PAGES_MAX: usize = 10;
 /// Parameters of a list of versions.
 pub(crate) const PARAMETERS: &[&str] = &["tenant", "limit", "cursor"];
 /// Parameters of a list of what is no more.
-pub(crate) const DELETED: &[&str] = &["deleted", "limit", "cursor"];
+pub(crate) const DELETED: &[&str] = &["deleted", "limit", "cursor", FIELDS];
 
-fn unread(error: StoreError) -> Error {
+pub(super) fn unread(error: StoreError) -> Error {
     sql::unavailable(HISTORY, error)
 }
 
 /// A version as the object that it was; what it held of the shared is not kept.
-fn object_of(row: &HistoryRow) -> Object {
+pub(super) fn object_of(row: &HistoryRow) -> Object {
     let mut object = Object::new(row.kind.as_str(), row.object, row.name.as_str());
     object.tenant = row.tenant;
     object.parent = row.parent;
@@ -50,7 +50,7 @@ fn object_of(row: &HistoryRow) -> Object {
     object
 }
 
-fn cause(row: &HistoryRow) -> Value {
+pub(super) fn cause(row: &HistoryRow) -> Value {
     json!({
         "index": row.index,
         "at": row.at,
@@ -59,7 +59,7 @@ fn cause(row: &HistoryRow) -> Value {
     })
 }
 
-fn shown(call: &Call, row: &HistoryRow) -> Result<Value, Failure> {
+pub(super) fn shown(call: &Call, row: &HistoryRow) -> Result<Value, Failure> {
     let mut data = logic::public(call.image()?, &object_of(row));
     let mut more = Map::new();
     more.insert("deleted".into(), row.deleted.into());
@@ -69,7 +69,12 @@ fn shown(call: &Call, row: &HistoryRow) -> Result<Value, Failure> {
 }
 
 /// The object that a question means, after it was made sure that the caller may know of it.
-async fn found(api: &Api, call: &Call, kind: Kind, target: &str) -> Result<ObjectId, Failure> {
+pub(super) async fn found(
+    api: &Api,
+    call: &Call,
+    kind: Kind,
+    target: &str,
+) -> Result<ObjectId, Failure> {
     sql::caught_up(api, call.image()?, HISTORY).await?;
     let cx = call.cx()?;
     let meant = {
@@ -117,14 +122,14 @@ async fn history_of(api: &Api, call: &Call, kind: Kind, target: &str) -> Answere
     Ok(Answer::ok(page.seen.index, rows?.into()).next(next))
 }
 
-/// `GET /{kinds}/{id}?at=`: what it was after an index, or at a time.
-pub(crate) async fn at(api: &Api, call: &Call, kind: Kind, target: &str, at: &str) -> Answered {
+/// An index, or a time, that is not in the future.
+pub(super) fn moment_of(call: &Call, parameter: &str, at: &str) -> Result<Moment, Failure> {
     let moment = match (at.parse::<u64>(), at.parse::<Timestamp>()) {
         (Ok(index), _) => Moment::Index(index),
         (_, Ok(time)) => Moment::Time(time),
         _ => {
             let problem = "must be an index such as 1234, or a time such as 2026-11-23T18:00:00Z";
-            return Err(Error::invalid("at", problem).into());
+            return Err(Error::invalid(parameter, problem).into());
         }
     };
     if let Moment::Index(index) = moment
@@ -134,14 +139,24 @@ pub(crate) async fn at(api: &Api, call: &Call, kind: Kind, target: &str, at: &st
             "is in the future: the newest index is {}",
             call.image()?.index()
         );
-        return Err(Error::invalid("at", problem).into());
+        return Err(Error::invalid(parameter, problem).into());
     }
+    Ok(moment)
+}
+
+/// `GET /{kinds}/{id}?at=`: what it was after an index, or at a time.
+pub(crate) async fn at(api: &Api, call: &Call, kind: Kind, target: &str, at: &str) -> Answered {
+    let moment = moment_of(call, "at", at)?;
+    let fields = fields_of(call, kind)?;
     let id = found(api, call, kind, target).await?;
     let newest = call.image()?.get(id).map(|object| object.version);
     let asked = api.app().shadow().version_at(id, moment, newest).await;
     let (row, seen) = asked.map_err(unread)?;
     match row {
-        Some(row) if !row.deleted => Ok(Answer::ok(seen.index, shown(call, &row)?)),
+        Some(row) if !row.deleted => {
+            let data = chosen(fields.as_ref(), shown(call, &row)?);
+            Ok(Answer::ok(seen.index, data))
+        }
         _ => Err(Error::not_found(kind.name(), target)
             .advise(
                 "it was not there at that moment, or so old a version is not kept: see its history",
@@ -236,7 +251,7 @@ impl Blame {
 }
 
 /// The fields of a spec by their paths; a list is one value.
-fn leaves(value: &Value, at: &str, into: &mut BTreeMap<String, Value>) {
+pub(super) fn leaves(value: &Value, at: &str, into: &mut BTreeMap<String, Value>) {
     match value {
         Value::Object(fields) if !fields.is_empty() || at.is_empty() => {
             for (name, field) in fields {
@@ -258,6 +273,7 @@ fn leaves(value: &Value, at: &str, into: &mut BTreeMap<String, Value>) {
 pub(crate) async fn deleted(api: &Api, call: &Call, kind: Kind) -> Answered {
     call.query.only(DELETED)?;
     let limit = call.query.limit()?;
+    let fields = fields_of(call, kind)?;
     let mut after = call.query.get("cursor").map(read_cursor).transpose()?;
     sql::caught_up(api, call.image()?, HISTORY).await?;
     let cx = call.cx()?;
@@ -279,6 +295,7 @@ pub(crate) async fn deleted(api: &Api, call: &Call, kind: Kind) -> Answered {
             break;
         }
     }
+    let rows = all_chosen(fields.as_ref(), rows);
     Ok(Answer::ok(index, rows.into()).next(after.as_ref().map(cursor)))
 }
 

@@ -15,7 +15,7 @@ use bytes::{Bytes, BytesMut};
 use futures::FutureExt;
 use http_body_util::BodyExt;
 use tokio::time::Instant;
-use virtflow_logic::{Cx, Idempotency, Principal};
+use virtflow_logic::{Cx, Idempotency, IfMatch, Principal};
 use virtflow_state::State;
 use virtflow_types::{
     Error, ErrorCode, IDEMPOTENCY_KEY_BYTES_MAX, REQUEST_BODY_BYTES_MAX, RequestId, Timestamp,
@@ -142,24 +142,29 @@ impl Call {
         }))
     }
 
-    /// `If-Match: "7"`; `*` asks for nothing, since a verb on what is not there fails anyway.
-    fn if_match(&self) -> Result<Option<u64>, Error> {
+    /// `If-Match: "<id>.7"`, or a generation alone, `"7"`; `*` asks for nothing, since a verb on what is not there fails anyway.
+    fn if_match(&self) -> Result<Option<IfMatch>, Error> {
         let Some(text) = self.single("if-match")? else {
             return Ok(None);
         };
         if text == "*" {
             return Ok(None);
         }
-        let generation = text
+        let bare = text
             .strip_prefix('"')
             .and_then(|text| text.strip_suffix('"'))
-            .unwrap_or(text)
-            .parse();
-        generation.map(Some).map_err(|_| {
-            Error::invalid(
-                "If-Match",
-                "must be one generation as `ETag` gives it: `\"7\"`",
-            )
+            .unwrap_or(text);
+        let seen = || {
+            let (object, generation) = match bare.split_once('.') {
+                Some((id, generation)) => (Some(id.parse().ok()?), generation),
+                None => (None, bare),
+            };
+            let generation = generation.parse().ok()?;
+            Some(IfMatch { object, generation })
+        };
+        seen().map(Some).ok_or_else(|| {
+            let problem = "must be one tag as `ETag` gives it, or a generation alone: `\"7\"`";
+            Error::invalid("If-Match", problem)
         })
     }
 

@@ -10,8 +10,8 @@ use virtflow_pki::TokenPrefix;
 
 use super::write::DRY_RUN;
 use super::{
-    Api, addresses, audit, auth, controllers, hosts, kinds, openapi, operations, past, secrets,
-    status, tenants, vms,
+    Api, addresses, audit, auth, bulk, configs, controllers, hosts, kinds, moment, openapi,
+    operations, past, secrets, status, tenants, vms,
 };
 
 /// A route below `/api/v1`.
@@ -44,6 +44,10 @@ pub(crate) enum Body {
     Replace(Kind),
     /// What of a spec changes.
     Merge(Kind),
+    /// Names and specs of new objects.
+    CreateMany(Kind),
+    /// Names and ids of objects.
+    Ids,
     /// This schema.
     Other(Value),
 }
@@ -154,6 +158,45 @@ pub(crate) fn fixed() -> Vec<Route> {
         )
         .query(audit::PARAMETERS),
         Route::get(
+            "/diff",
+            routing::get(moment::diff),
+            "What was made, changed and deleted between two moments",
+        )
+        .query(moment::DIFF),
+        Route::get(
+            "/configs/tenant/{id}",
+            routing::get(configs::of_tenant),
+            "The layers of configuration of a tenant",
+        )
+        .query(&["scope", "limit", "cursor", kinds::FIELDS])
+        .gives(Gives::Page(Kind::TenantConfig)),
+        Route::post(
+            "/configs",
+            routing::post(configs::create),
+            "Make a layer of configuration: of a user, a tenant or the cloud",
+        )
+        .query(&[DRY_RUN]),
+        Route::get(
+            "/configs/{id}",
+            routing::get(configs::get),
+            "Get a layer of configuration",
+        )
+        .query(&["tenant", "at", kinds::FIELDS]),
+        Route::new(
+            Method::PUT,
+            "/configs/{id}".to_owned(),
+            routing::put(configs::replace),
+            "Replace the spec of a layer of configuration",
+        )
+        .query(&["tenant", DRY_RUN]),
+        Route::new(
+            Method::DELETE,
+            "/configs/{id}".to_owned(),
+            routing::delete(configs::delete),
+            "Delete a layer of configuration",
+        )
+        .query(&["tenant", "force", DRY_RUN]),
+        Route::get(
             "/status",
             routing::get(status::status),
             "Who leads, which hosts live, what is late",
@@ -196,9 +239,9 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
         _ => kinds::delete_one(kind),
     };
     let get_query: &[&'static str] = match kind {
-        Kind::Operation => &["wait", "tenant"],
+        Kind::Operation => &["wait", "tenant", kinds::FIELDS],
         Kind::Controller => &[],
-        _ => &["tenant", "at"],
+        _ => &["tenant", "at", kinds::FIELDS],
     };
     let delete_query: &[&'static str] = match kind {
         Kind::Controller => &["force"],
@@ -263,11 +306,43 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
         )
         .query(&["tenant"]),
     );
+    routes.extend(of_many(kind, word));
     routes.extend(verbs(kind, &all, &one));
     for route in &mut routes {
         route.kind = Some(kind);
     }
     routes
+}
+
+/// Making and deleting many in one request. What is shown once, or is done outside the state too, goes alone.
+fn of_many(kind: Kind, word: &str) -> Vec<Route> {
+    if matches!(kind, Kind::ApiToken | Kind::JoinToken | Kind::Controller) {
+        return Vec::new();
+    }
+    let rules = kind.rules();
+    let path = format!("/bulk/{word}");
+    let noun = kind.name().replace('_', " ");
+    let say = |what: &str| {
+        format!(
+            "{what} up to {} of kind {noun}, each on its own",
+            bulk::ITEMS_MAX
+        )
+    };
+    vec![
+        Route::post(&path, bulk::create(kind), &say("Make"))
+            .query(&[DRY_RUN])
+            .takes(Body::CreateMany(kind))
+            .if_done(rules.create),
+        Route::new(
+            Method::DELETE,
+            path.clone(),
+            bulk::delete(kind),
+            &say("Delete"),
+        )
+        .query(&bulk::deletion_parameters(kind))
+        .takes(Body::Ids)
+        .if_done(rules.delete),
+    ]
 }
 
 /// What a kind has beside that.

@@ -34,10 +34,21 @@ impl Api {
         request: Request,
         kind: Kind,
     ) -> Result<Answer, Failure> {
-        if !call.query.flag(DRY_RUN)? {
-            return Ok(answer(self.write(call, request).await?, kind));
+        let is_tried = call.query.flag(DRY_RUN)?;
+        self.change_as(call.cx()?, request, kind, is_tried).await
+    }
+
+    /// The same in a context of its own.
+    pub(crate) async fn change_as(
+        &self,
+        cx: Cx,
+        request: Request,
+        kind: Kind,
+        is_tried: bool,
+    ) -> Result<Answer, Failure> {
+        if !is_tried {
+            return Ok(answer(self.write_as(cx, request).await?, kind));
         }
-        let cx = call.cx()?;
         let tried = self.decided(move |head| {
             let (mut changeset, reply) = decide(head, &cx, &request)?;
             changeset.ops.clear();
@@ -93,8 +104,8 @@ pub(crate) fn answer(committed: Committed<Reply>, kind: Kind) -> Answer {
         other => StatusCode::from_u16(other).unwrap_or(StatusCode::OK),
     };
     let mut answer = Answer::ok(committed.index, data).status(status);
-    if let Some(generation) = reply.generation {
-        answer = answer.etag(generation);
+    if let (Some(id), Some(generation)) = (reply.object_id, reply.generation) {
+        answer = answer.etag(id, generation);
     }
     if let Some(path) = location.filter(|_| status != StatusCode::OK) {
         answer = answer.location(path);

@@ -29,8 +29,10 @@ pub(crate) async fn run(
         "get" => {
             let object = fetch(cluster, noun, matches).await?;
             let is_wide = run.output.format == Format::Wide;
-            run.output.data(&object, |object| {
-                table::of_objects(noun, std::slice::from_ref(object), run.now, is_wide)
+            let rows = std::slice::from_ref(&object);
+            run.output.data(&object, |_| match text(matches, "fields") {
+                Some(fields) => table::of_fields(fields, rows),
+                None => table::of_objects(noun, rows, run.now, is_wide),
             })
         }
         "describe" => {
@@ -90,14 +92,26 @@ async fn list(
         return watch::list(run, cluster, noun, matches, call).await;
     }
     let deleted = is_set(matches, "deleted").then_some("true");
-    let call = call.query_if("deleted", deleted);
+    let fields = text(matches, "fields");
+    let call = call
+        .query_if("deleted", deleted)
+        .query_if("at", text(matches, "at"))
+        .query_if("sort", text(matches, "sort"))
+        .query_if("q", text(matches, "search"))
+        .query_if("fields", fields);
     let limit = matches.get_one::<usize>("limit").copied();
     let listed = cluster
         .client
         .list(&call, limit.unwrap_or(ROWS_DEFAULT))
         .await?;
     let shown = listed.rows.len();
-    run.output.rows(noun, &Value::Array(listed.rows), run.now)?;
+    let rows = Value::Array(listed.rows);
+    match fields {
+        Some(fields) => run.output.data(&rows, |rows| {
+            table::of_fields(fields, rows.as_array().map_or(&[], Vec::as_slice))
+        })?,
+        None => run.output.rows(noun, &rows, run.now)?,
+    }
     if listed.more {
         run.output.warn(&format!(
             "{shown} shown, there are more: raise --limit or narrow the list"
@@ -129,6 +143,7 @@ pub(crate) async fn fetch(
 ) -> Result<Value, Failure> {
     let call = Call::new(Method::Get, &[noun.collection(), target(matches)])?
         .query_if("tenant", text(matches, "tenant"))
+        .query_if("fields", text(matches, "fields"))
         .query_if("at", text(matches, "at"));
     Ok(cluster.client.send(&call).await?.data)
 }

@@ -87,6 +87,8 @@ pub(crate) enum Fixed {
     Capacity,
     /// Who did what, when
     Audit(Audit),
+    /// What was made, changed and deleted between two moments
+    Diff(Diff),
     /// Clusters and users that this machine knows
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Context(ContextCommand),
@@ -155,6 +157,24 @@ pub(crate) struct Audit {
     /// Every record, newest first, each as JSON on a line of its own
     #[arg(long, conflicts_with = "limit")]
     pub(crate) export: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Diff {
+    /// Two indexes or times: 120..180, or 120.. for until now
+    #[arg(value_name = "FROM..TO")]
+    pub(crate) range: String,
+    /// Only of this kind
+    pub(crate) kind: Option<String>,
+    /// Only this one, by name or id
+    #[arg(value_name = "NAME|ID")]
+    pub(crate) object: Option<String>,
+    /// Only of this tenant
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
+    /// Most objects
+    #[arg(long, default_value_t = 1000, value_parser = rows(), value_name = "N")]
+    pub(crate) limit: usize,
 }
 
 #[derive(Debug, Subcommand)]
@@ -273,8 +293,9 @@ pub(crate) fn of_verb(noun: &Noun, verb: Verb) -> Command {
 fn one_as_it_was(noun: &Noun, command: Command) -> Command {
     let command = tenant_of(noun, command).arg(target());
     match noun.kind {
-        virtflow_model::Kind::Controller | virtflow_model::Kind::Operation => command,
-        _ => command.arg(at()),
+        virtflow_model::Kind::Controller => command,
+        virtflow_model::Kind::Operation => command.arg(fields()),
+        _ => command.arg(fields()).arg(at()),
     }
 }
 
@@ -303,6 +324,20 @@ fn at() -> Arg {
     )
 }
 
+fn fields() -> Arg {
+    let help = "Parts of the object, by commas: name,spec.labels.env,status.phase";
+    option("fields", "PATHS", help)
+}
+
+/// Order and words of a list.
+fn searching(command: Command) -> Command {
+    let sort = "Order: name, created_at or a field; -name is the other way round";
+    let words = "Those with all of these words in the name or a text of the spec";
+    command
+        .arg(option("sort", "KEY", sort).allow_hyphen_values(true))
+        .arg(option("search", "WORDS", words))
+}
+
 fn limit() -> Arg {
     option("limit", "N", "Most rows")
         .value_parser(rows())
@@ -324,7 +359,7 @@ fn list(noun: &Noun) -> Command {
     let command = command.arg(limit());
     let command = match noun.kind {
         virtflow_model::Kind::Controller => command,
-        _ => command.arg(switch(
+        _ => searching(command).arg(fields()).arg(at()).arg(switch(
             "deleted",
             "Those that are no more, as they last were",
         )),
@@ -340,12 +375,9 @@ fn list(noun: &Noun) -> Command {
     let command = watching(noun, command, &["limit", "deleted"]);
     let options = noun.list_options().into_iter();
     options.fold(command, |command, option| {
-        command.arg(
-            Arg::new(option.id)
-                .long(option.long)
-                .value_name("VALUE")
-                .help(option.help),
-        )
+        let arg = Arg::new(option.id).long(option.long).help(option.help);
+        let arg = option.short.into_iter().fold(arg, Arg::short);
+        command.arg(arg.value_name("VALUE"))
     })
 }
 

@@ -14,6 +14,7 @@ mod apply;
 mod cluster;
 mod columns;
 mod contexts;
+mod diff;
 mod doctor;
 mod edit;
 mod explain;

@@ -133,7 +133,8 @@ pub(crate) const fn column(head: &'static str, at: &'static [&'static str], show
 
 /// What every list takes, and every command.
 const LIST_TAKES: &[&str] = &[
-    "name", "tenant", "limit", "deleted", "output", "context", "help", "watch", "timeout",
+    "name", "tenant", "limit", "deleted", "fields", "selector", "sort", "search", "at", "output",
+    "context", "help", "watch", "timeout",
 ];
 
 /// An option that narrows a list.
@@ -145,6 +146,8 @@ pub(crate) struct ListOption {
     pub(crate) id: String,
     pub(crate) long: String,
     pub(crate) help: String,
+    /// Its letter, if it has one.
+    pub(crate) short: Option<char>,
     /// Its value is a word, in which a hyphen is an underscore in the API.
     pub(crate) is_word: bool,
 }
@@ -188,6 +191,8 @@ impl Noun {
         let hyphens = filter.name.replace('_', "-");
         let by_flag = self.flags.iter().find(|flag| flag.path == filter.name);
         let long = match (by_flag, filter.by, filter.name) {
+            // The flag of the field gives labels one by one.
+            (_, By::Labels, _) => "selector".to_owned(),
             (Some(flag), ..) => flag.long.to_owned(),
             (None, By::Object(Kind::User), "parent") => "user".to_owned(),
             (None, ..) if LIST_TAKES.contains(&hyphens.as_str()) => format!("of-{hyphens}"),
@@ -199,13 +204,17 @@ impl Noun {
             (By::Object(_), "group") => "Those in this group".to_owned(),
             (By::Object(_), _) => format!("Those with this {words}, by name or id"),
             (By::Label, _) => "Those with this label, key=value".to_owned(),
+            (By::Labels, _) => {
+                "Those whose labels are such: env=prod,tier!=db,backup,!draft".to_owned()
+            }
             (By::Any, _) => "Those of the object with this id".to_owned(),
-            (By::Word | By::Name, _) => format!("Those in this {words}"),
+            (By::Word | By::Text | By::Name, _) => format!("Those in this {words}"),
         };
         ListOption {
             name: filter.name,
             id: format!("by-{}", filter.name),
             is_word: filter.by == By::Word,
+            short: (filter.by == By::Labels).then_some('l'),
             long,
             help,
         }

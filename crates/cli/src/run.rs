@@ -13,7 +13,7 @@ use crate::explain;
 use crate::failure::{Failure, exit};
 use crate::grammar::{self, Fixed};
 use crate::output::Output;
-use crate::{account, apply, cluster, doctor, generic, nouns, special};
+use crate::{account, apply, cluster, diff, doctor, generic, nouns, special};
 
 /// An API token in the environment, instead of the context's credentials.
 const TOKEN_VARIABLE: &str = "VIRTFLOW_TOKEN";
@@ -93,6 +93,7 @@ impl Run {
                     Fixed::Verify => cluster::verify(self, &cluster).await,
                     Fixed::Capacity => cluster::capacity(self, &cluster).await,
                     Fixed::Audit(asked) => cluster::audit(self, &cluster, &asked).await,
+                    Fixed::Diff(asked) => diff::diff(self, &cluster, &asked).await,
                     Fixed::Login(_)
                     | Fixed::Context(_)
                     | Fixed::Completions { .. }

@@ -83,6 +83,33 @@ pub(crate) fn cells(noun: &Noun, object: &Value, now: Timestamp, is_wide: bool) 
     std::iter::once(first).chain(columns).collect()
 }
 
+/// The chosen fields of objects, a column each.
+pub(crate) fn of_fields(fields: &str, objects: &[Value]) -> String {
+    let paths: Vec<&str> = fields.split(',').map(str::trim).collect();
+    let heads: Vec<String> = paths.iter().map(|path| path.to_uppercase()).collect();
+    let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
+    let at = |object: &Value, path: &str| {
+        let mut value = object.clone();
+        let mut rest = Some(path);
+        while let Some(text) = rest {
+            // A key may have dots: what stands there as a whole comes first.
+            let whole = value.get(text).is_some();
+            let (step, after) = match text.split_once('.') {
+                Some((step, after)) if !whole => (step, Some(after)),
+                _ => (text, None),
+            };
+            value = value[step].take();
+            rest = after;
+        }
+        show(Some(&value), Show::Plain, Timestamp::EPOCH)
+    };
+    let rows: Vec<Vec<String>> = objects
+        .iter()
+        .map(|object| paths.iter().map(|path| at(object, path)).collect())
+        .collect();
+    of_cells(&heads, &rows)
+}
+
 /// One object's value in a column.
 fn cell(object: &Value, column: &Column, now: Timestamp) -> String {
     let found = column

@@ -21,8 +21,27 @@ pub struct Cx {
     pub source: String,
     /// The client's own key for this request.
     pub idempotency: Option<Idempotency>,
-    /// The generation that the client saw.
-    pub if_match: Option<u64>,
+    /// What the client saw.
+    pub if_match: Option<IfMatch>,
+}
+
+/// What a client saw of an object before it asked for a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IfMatch {
+    /// Which object that was, if the client told.
+    pub object: Option<ObjectId>,
+    /// Its generation.
+    pub generation: u64,
+}
+
+impl IfMatch {
+    /// A generation of the object that is asked about, whichever that is.
+    pub const fn generation(generation: u64) -> Self {
+        Self {
+            object: None,
+            generation,
+        }
+    }
 }
 
 /// A client's key for a request.

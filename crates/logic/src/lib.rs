@@ -40,7 +40,7 @@ pub use accounts::lock_user;
 pub use audit::{AUDIT_STREAM, REFUSALS_MAX, Refusal, refusals_summary};
 pub use billing::{Measured, record_usage};
 pub use cx::{
-    Cx, Idempotency, LoginCandidate, Principal, Via, authenticate_certificate,
+    Cx, Idempotency, IfMatch, LoginCandidate, Principal, Via, authenticate_certificate,
     authenticate_session, authenticate_token, login_candidate,
 };
 pub use decide::decide;
@@ -56,9 +56,9 @@ pub use observe::{
     observed,
 };
 pub use read::{
-    ConsoleTarget, ListQuery, Meant, Page, Past, Sight, Watch, audit_scope, authorize_only, can_i,
-    capacity, cluster_view, console_of, get, list, operation_state, placement, public, usage,
-    verify_report, whoami,
+    ConsoleTarget, Fields, ListQuery, Meant, Page, Past, PastList, Plan, PlanOrder, Search, Sight,
+    Watch, audit_scope, authorize_only, can_i, capacity, cluster_view, console_of, get, list,
+    operation_state, placement, public, usage, verify_report, whoami,
 };
 pub use request::{
     AddressAct, AddressVerb, AllocateAddress, ControllerVerb, Create, Delete, HostAct, HostVerb,

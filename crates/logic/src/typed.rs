@@ -24,7 +24,7 @@ use virtflow_model::kinds::virtual_machine_specification::{
 };
 use virtflow_model::kinds::vpc::{NetworkState, VpcSpec};
 use virtflow_model::states::ActiveState;
-use virtflow_model::{Kind, Meta, Resource, Stamps, StoredStatus};
+use virtflow_model::{Kind, Meta, PerKind, Resource, Stamps, StoredStatus};
 use virtflow_state::Object;
 use virtflow_types::{Error, ErrorCode, Footprint};
 
@@ -145,6 +145,20 @@ pub(crate) fn compose<R: Resource>(object: &mut Object, typed: &Typed<R>) -> Res
 pub(crate) fn footprint_of<R: Resource>(object: &Object, typed: &Typed<R>) -> Footprint {
     let meta = meta_of(object, typed.stamps.clone());
     R::footprint(&meta, &typed.spec, &typed.status)
+}
+
+/// An object that comes from where footprints are not kept, with its own. One that cannot be read stays without.
+pub(crate) fn with_footprint(mut object: Object) -> Object {
+    struct Print<'o>(&'o Object);
+    impl PerKind for Print<'_> {
+        type Out = Option<Footprint>;
+        fn run<R: Resource>(self) -> Option<Footprint> {
+            Some(footprint_of::<R>(self.0, &decode::<R>(self.0).ok()?))
+        }
+    }
+    let print = kind_of(&object).and_then(|kind| kind.dispatch(Print(&object)));
+    object.footprint = print.unwrap_or_default();
+    object
 }
 
 /// Whether an object takes no new links: the one place that says which decision of an administrator

@@ -28,8 +28,12 @@ pub enum By {
     Name,
     /// A word of the field with the parameter's name.
     Word,
+    /// A text of the field with the parameter's name.
+    Text,
     /// `key=value`.
     Label,
+    /// Requirements on labels, by commas.
+    Labels,
 }
 
 /// Which index leads to what a list of a kind asks for.
@@ -144,8 +148,13 @@ fn filters_of<R: Resource>(spec: &Value, status: &Value) -> Vec<Filter> {
     if has(status, "phase") {
         add("phase", By::Word);
     }
+    // Of a configuration: what it configures.
+    if has(spec, "scope") {
+        add("scope", By::Text);
+    }
     if has(spec, "labels") {
         add("label", By::Label);
+        add("labels", By::Labels);
     }
     filters
 }
@@ -281,12 +290,13 @@ mod tests {
                 "group",
                 "user_group",
                 "phase",
-                "label"
+                "label",
+                "labels"
             ]
         );
         assert_eq!(
             names(Kind::Baremetal),
-            ["name", "group", "rack", "state", "label"]
+            ["name", "group", "rack", "state", "label", "labels"]
         );
         assert_eq!(names(Kind::Operation), ["tenant", "state"]);
         assert_eq!(names(Kind::BaremetalGroupTenantQuota), ["group", "tenant"]);

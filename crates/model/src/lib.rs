@@ -23,6 +23,7 @@ mod resource;
 mod rules;
 mod schema;
 mod sizes;
+mod sorts;
 pub mod states;
 
 pub use decimal::Decimal;
@@ -36,6 +37,7 @@ pub use resource::{PerKind, Resource, Scope};
 pub use rules::{Anything, ByPeople, Owner, Reference, Rules, Tie};
 pub use schema::schema_of;
 pub use sizes::Amounts;
+pub use sorts::{Sort, SortBy};
 
 #[cfg(test)]
 #[global_allocator]

@@ -9,8 +9,10 @@ use virtflow_types::ObjectId;
 
 use crate::backup::BackupManifest;
 use crate::error::StoreError;
+use crate::moment::Then;
 use crate::read::{AuditCursor, AuditQuery, DeletedCursor, HistoryRow, Moment, Page, Seen};
 use crate::records::{MissingHistory, MissingRange, RecordChunk};
+use crate::search::{Found, Search};
 use crate::shadow::SqliteShadow;
 
 /// The shadow as a whole controller uses it. A simulation has one in memory.
@@ -41,6 +43,22 @@ pub trait Archive: Shadow {
         after: Option<DeletedCursor>,
         limit: u32,
     ) -> Result<Page<HistoryRow, DeletedCursor>, StoreError>;
+    /// Ids of live objects, by fields and words, in an order, within a time.
+    async fn search(&self, search: &Search) -> Result<Found, StoreError>;
+    /// Objects of a kind that are no more and were deleted after a moment, by id.
+    async fn deleted_after(
+        &self,
+        kind: &str,
+        moment: Moment,
+        after: Option<ObjectId>,
+        limit: u32,
+    ) -> Result<Page<HistoryRow, ObjectId>, StoreError>;
+    /// What objects were at a moment; with each comes its version, if it is there now.
+    async fn then(
+        &self,
+        objects: &[(ObjectId, Option<u64>)],
+        moment: Moment,
+    ) -> Result<(Vec<Then>, Seen), StoreError>;
     /// Entries whose versions of objects lie only with peers.
     async fn missing_history(&self) -> Result<Vec<MissingHistory>, StoreError>;
     /// Ranges of records that lie only with peers.
@@ -89,6 +107,25 @@ impl Archive for SqliteShadow {
         limit: u32,
     ) -> Result<Page<HistoryRow, DeletedCursor>, StoreError> {
         self.deleted(kind, after, limit).await
+    }
+    async fn search(&self, search: &Search) -> Result<Found, StoreError> {
+        self.search(search).await
+    }
+    async fn deleted_after(
+        &self,
+        kind: &str,
+        moment: Moment,
+        after: Option<ObjectId>,
+        limit: u32,
+    ) -> Result<Page<HistoryRow, ObjectId>, StoreError> {
+        self.deleted_after(kind, moment, after, limit).await
+    }
+    async fn then(
+        &self,
+        objects: &[(ObjectId, Option<u64>)],
+        moment: Moment,
+    ) -> Result<(Vec<Then>, Seen), StoreError> {
+        self.then(objects, moment).await
     }
     async fn missing_history(&self) -> Result<Vec<MissingHistory>, StoreError> {
         self.missing_history().await

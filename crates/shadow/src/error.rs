@@ -56,6 +56,14 @@ pub enum StoreError {
         /// Why it does not fit.
         why: String,
     },
+    /// It was given so much time and needs more.
+    #[error("{what} takes longer than {} ms", after.as_millis())]
+    TooLong {
+        /// What was tried.
+        what: String,
+        /// The time it was given.
+        after: std::time::Duration,
+    },
     /// The database answered with an error.
     #[error("{doing}")]
     Sql {

@@ -36,10 +36,12 @@ mod files;
 mod inspect;
 mod install;
 mod load;
+mod moment;
 mod options;
 mod read;
 mod records;
 mod schema;
+mod search;
 mod shadow;
 mod shared;
 mod snapshot;
@@ -53,12 +55,14 @@ pub use archive::Archive;
 pub use backup::{BackupFile, BackupManifest, restore_into, set_incarnation, verify_backup};
 pub use error::StoreError;
 pub use inspect::{Inspection, current_state_file, inspect};
+pub use moment::Then;
 pub use options::{Integrity, Part, Retention, ShadowOptions, Timing, ViewColumn, ViewDef};
 pub use read::{
     AuditCursor, AuditQuery, DeletedCursor, HistoryRow, Moment, PAGE_RECORDS_MAX, Page, Seen,
     StreamReport,
 };
 pub use records::{MissingHistory, MissingRange, RANGE_RECORDS_MAX, RecordChunk};
+pub use search::{Condition, Found, Order, SEARCH_ROWS_MAX, Search, SortValue, Word};
 pub use shadow::{ShadowStats, SqliteShadow};
 
 #[cfg(test)]

@@ -107,7 +107,7 @@ pub enum Part {
 }
 
 impl Part {
-    fn column(self) -> &'static str {
+    pub(crate) fn column(self) -> &'static str {
         match self {
             Self::Spec => "spec",
             Self::Status => "status",
@@ -198,7 +198,7 @@ fn is_identifier(text: &str) -> bool {
             .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_')
 }
 
-fn is_path(text: &str) -> bool {
+pub(crate) fn is_path(text: &str) -> bool {
     let Some(rest) = text.strip_prefix('$') else {
         return false;
     };

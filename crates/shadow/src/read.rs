@@ -139,7 +139,7 @@ pub struct StreamReport {
     pub broken: Option<(u64, String)>,
 }
 
-const HISTORY_COLUMNS: &str = "object, version, deleted, kind, tenant, parent, name, generation, \
+pub(crate) const HISTORY_COLUMNS: &str = "object, version, deleted, kind, tenant, parent, name, generation, \
     closed, spec, status, applied_index, at_ms, actor, request";
 
 impl SqliteShadow {
@@ -369,7 +369,7 @@ impl SqliteShadow {
     }
 
     /// One image of the records for the length of a transaction.
-    async fn reader(&self) -> Result<(Transaction<'static, Sqlite>, Seen), StoreError> {
+    pub(crate) async fn reader(&self) -> Result<(Transaction<'static, Sqlite>, Seen), StoreError> {
         let doing = || format!("reading {}", self.records_path().display());
         let mut reader = self.readers().begin().await.doing(doing)?;
         let row = sqlx::query("SELECT applied_index, written_at_ms FROM meta WHERE one = 1")
@@ -384,12 +384,12 @@ impl SqliteShadow {
     }
 }
 
-fn page(limit: u32) -> u32 {
+pub(crate) fn page(limit: u32) -> u32 {
     limit.clamp(1, PAGE_RECORDS_MAX)
 }
 
 /// The rows of a page, and the one beyond it if there is one.
-fn split<T>(
+pub(crate) fn split<T>(
     rows: &[SqliteRow],
     limit: u32,
     read: impl Fn(&SqliteRow) -> Result<T, sqlx::Error>,
@@ -403,7 +403,7 @@ fn split<T>(
     Ok((rows, over))
 }
 
-fn version_of(row: &SqliteRow) -> Result<HistoryRow, sqlx::Error> {
+pub(crate) fn version_of(row: &SqliteRow) -> Result<HistoryRow, sqlx::Error> {
     let wrong = |what: &str| sqlx::Error::Decode(what.into());
     Ok(HistoryRow {
         object: id_of(row, 0)?.ok_or_else(|| wrong("object"))?,

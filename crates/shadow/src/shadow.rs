@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use sqlx::sqlite::{SqlitePool, SqlitePoolOptions};
-use tokio::sync::{Mutex, mpsc, oneshot};
+use tokio::sync::{Mutex, Semaphore, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use virtflow_state::port::{
     AppliedEntry, Loaded, Shadow, ShadowError, ShadowProgress, SnapshotFile,
@@ -19,6 +19,7 @@ use crate::install::examine_received;
 use crate::options::ShadowOptions;
 use crate::records::{RecordChunk, RecordsFile};
 use crate::schema::create_state;
+use crate::search::SEARCHES_MAX;
 use crate::shared::Shared;
 use crate::snapshot::{Snapshots, next_number};
 use crate::state_file::StateFile;
@@ -40,6 +41,8 @@ pub struct SqliteShadow {
     readers: SqlitePool,
     /// Held while a snapshot is taken or installed: the two never overlap.
     snapshots: Mutex<Snapshots>,
+    /// A permit for each search; an install takes them all, as it removes the file that they read.
+    searches: Semaphore,
     writer: JoinHandle<()>,
 }
 
@@ -107,6 +110,7 @@ impl SqliteShadow {
             commands,
             readers,
             snapshots: Mutex::new(snapshots),
+            searches: Semaphore::new(SEARCHES_MAX as usize),
             writer: tokio::spawn(writer.run()),
         };
         Ok((Arc::new(shadow), loaded))
@@ -137,6 +141,9 @@ impl SqliteShadow {
 
     pub(crate) fn readers(&self) -> &SqlitePool {
         &self.readers
+    }
+    pub(crate) fn searches(&self) -> &Semaphore {
+        &self.searches
     }
     pub(crate) fn records_path(&self) -> PathBuf {
         self.folder.records_path()
@@ -201,6 +208,7 @@ impl SqliteShadow {
         let content = examine_received(&received, &here).await?;
         self.shared.crash.reach(CrashPoint::InstallVerified).await;
         let loaded = content.loaded();
+        let _no_search = self.searches.acquire_many(SEARCHES_MAX).await;
         let switch = Box::new(Switch { received, content });
         self.ask(|reply| Command::Switch(switch, reply)).await??;
         Ok(loaded)

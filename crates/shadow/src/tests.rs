@@ -11,4 +11,5 @@ mod machine;
 mod open;
 mod power;
 mod read;
+mod search;
 mod size;

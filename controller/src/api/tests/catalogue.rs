@@ -246,6 +246,8 @@ async fn bad_queries_and_headers_are_refused() {
         ("idempotency-key", "two words"),
         ("idempotency-key", long_key.as_str()),
         ("if-match", "seven"),
+        ("if-match", "\"x.7\""),
+        ("if-match", "\"01a21000-0000-7000-8000-000000000001.\""),
         ("if-match", "W/\"7\""),
         ("if-match", "\"1\", \"2\""),
     ] {

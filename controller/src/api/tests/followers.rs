@@ -73,7 +73,7 @@ async fn followers_answer_as_the_leader_does() {
         made.headers["x-request-id"],
         made.body["meta"]["request_id"].as_str().unwrap()
     );
-    assert_eq!(made.headers["etag"], "\"1\"");
+    assert_eq!(made.headers["etag"], format!("\"{}.1\"", made.id()));
     for app in [&rig.app, &second, &third] {
         let seen = send(app, admin, "GET", "/data_centers/dc1", Value::Null).await;
         assert_eq!(seen.data(200)["id"], made.id());

@@ -3,12 +3,16 @@
 
 mod access;
 mod addresses;
+mod bulk;
 mod catalogue;
 mod followers;
+mod lists;
 mod model;
+mod moment;
 mod objects;
 mod openapi;
 mod past;
+mod search;
 mod support;
 mod tokens;
 mod watch;

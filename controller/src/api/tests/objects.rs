@@ -13,7 +13,8 @@ async fn an_update_rests_on_the_generation_that_was_seen() {
             json!({"name": "acme", "spec": {"quota": {"vms": 5}}}),
         )
         .await;
-    assert_eq!(made.headers["etag"], "\"1\"");
+    let tag = |generation: u64| format!("\"{}.{generation}\"", made.id());
+    assert_eq!(made.headers["etag"], tag(1));
     assert_eq!(
         made.headers["location"],
         format!("/api/v1/tenants/{}", made.id())
@@ -23,16 +24,22 @@ async fn an_update_rests_on_the_generation_that_was_seen() {
         let ask = ask.header("if-match", etag);
         ask.json(&json!({"spec": {"quota": {"vms": vms}}}))
     };
-    let changed = patch("\"1\"", 6).send().await;
+    let changed = patch(&tag(1), 6).send().await;
     assert_eq!(changed.data(200)["spec"]["quota"]["vms"], 6);
-    assert_eq!(changed.headers["etag"], "\"2\"");
+    assert_eq!(changed.headers["etag"], tag(2));
     assert_eq!(
         patch("\"1\"", 7).send().await.error(412),
         "precondition_failed"
     );
     let seen = rig.get("/tenants/acme", &rig.admin).await;
     assert_eq!(seen.data(200)["spec"]["quota"]["vms"], 6);
-    assert_eq!(seen.headers["etag"], "\"2\"");
+    assert_eq!(seen.headers["etag"], tag(2));
+    // The tag of another object is never this one's; a generation alone is of the one that is asked about.
+    let other = rig.make("/tenants", json!({"name": "other"})).await;
+    let other = format!("\"{}.2\"", other.id());
+    let refused = patch(&other, 7).send().await;
+    assert_eq!(refused.error(412), "precondition_failed");
+    patch("\"2\"", 7).send().await.data(200);
     patch("*", 8).send().await.data(200);
 
     // A merge patch keeps what it does not name, a whole spec does not.

@@ -17,13 +17,14 @@ use futures::{Stream, StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::sync::watch::Receiver;
 use tokio::time::Instant;
-use virtflow_logic::{self as logic, Cx, ListQuery, Sight};
+use virtflow_logic::{self as logic, Cx, Fields, ListQuery, Sight};
 use virtflow_state::State;
 use virtflow_types::{Error, ErrorCode, PAGE_OBJECTS_MAX, Timestamp};
 
 use self::recent::Entry;
 use super::Api;
 use super::envelope::Failure;
+use super::kinds::chosen;
 use super::request::{Call, Streams};
 
 pub(crate) use self::recent::{Recent, follow};
@@ -77,6 +78,8 @@ struct Watcher {
     api: Api,
     cx: Cx,
     query: ListQuery,
+    /// What of each object is told; what went is told by what it was.
+    fields: Option<Fields>,
     at: At,
     newest: Receiver<u64>,
     /// When it was last said how far this is.
@@ -89,6 +92,7 @@ pub(crate) fn begin(
     api: &Api,
     call: &Call,
     query: ListQuery,
+    fields: Option<Fields>,
     from: Option<u64>,
 ) -> Result<Response, Failure> {
     let image = call.image()?;
@@ -110,6 +114,7 @@ pub(crate) fn begin(
         api: api.clone(),
         cx,
         query,
+        fields,
         at,
         newest: api.recent().newest(),
         told: Instant::now(),
@@ -180,8 +185,8 @@ impl Watcher {
         let page = logic::list(image, &self.cx, &query)?;
         let mut batch: Vec<Event> = page
             .objects
-            .iter()
-            .map(|object| event("added", object))
+            .into_iter()
+            .map(|object| event("added", &chosen(self.fields.as_ref(), object)))
             .collect();
         self.at = if page.next_cursor.is_some() {
             At::Pages(Arc::clone(image), page.next_cursor)
@@ -249,8 +254,10 @@ impl Watcher {
             let seen = entry.changes.iter().filter_map(|change| watch.see(change));
             let mut seen: Vec<Event> = seen
                 .map(|sight| match sight {
-                    Sight::Added(object) => event("added", &object),
-                    Sight::Changed(object) => event("changed", &object),
+                    Sight::Added(object) => event("added", &chosen(self.fields.as_ref(), object)),
+                    Sight::Changed(object) => {
+                        event("changed", &chosen(self.fields.as_ref(), object))
+                    }
                     Sight::Removed(object) => event("removed", &object),
                 })
                 .collect();

@@ -15,6 +15,7 @@ const TAKEN: &[&str] = &[
     "at",
     "context",
     "dry-run",
+    "fields",
     "force",
     "from-file",
     "help",

@@ -7,8 +7,11 @@ use virtflow_state::Object;
 use virtflow_types::{Error, ObjectId};
 
 use super::list::ListQuery;
+use super::search::label_place;
+use super::selector::Selector;
 use crate::door::Door;
 use crate::typed::decoded;
+use crate::views::ViewPart;
 
 /// A query with its names looked up.
 #[derive(Debug, Default)]
@@ -20,6 +23,8 @@ pub(super) struct Filter {
     pub(super) host: Option<ObjectId>,
     pub(super) group: Option<ObjectId>,
     pub(super) subject: Option<ObjectId>,
+    /// What labels have to be.
+    labels: Option<Selector>,
     /// Declared references and what they have to name.
     pub(super) references: Vec<(&'static Reference, ObjectId)>,
 }
@@ -39,8 +44,12 @@ impl Filter {
                 .or_else(|_| door.find(what, text, None))
                 .map(|object| object.id)
         };
+        let labels = query.labels.as_deref();
         let mut filter = Self {
             tenant,
+            labels: labels
+                .map(|text| Selector::read("labels", text))
+                .transpose()?,
             ..Self::default()
         };
         if let (Some(By::Object(what)), Some(text)) = (by_of(kind, "parent"), &query.parent) {
@@ -80,6 +89,65 @@ impl Filter {
             }
         }
         Ok(filter)
+    }
+
+    /// `key=value` that is asked for and that an index of the kind's labels leads to.
+    pub(super) fn indexed_label(&self, query: &ListQuery) -> Option<String> {
+        if !query.kind.labels_are_indexed() {
+            return None;
+        }
+        let pair = || self.labels.as_ref()?.pair();
+        let of_pair = || pair().map(|(label, value)| format!("{label}={value}"));
+        query.label.clone().or_else(of_pair)
+    }
+
+    /// What SQL can tell of it: values, each with the places that may have it. Nothing that matches is left out.
+    pub(super) fn conditions(&self, query: &ListQuery) -> Vec<(Vec<(ViewPart, String)>, String)> {
+        let spec = |path: String| (ViewPart::Spec, path);
+        let status = |path: &str| (ViewPart::Status, path.to_owned());
+        let mut conditions = Vec::new();
+        let references = self.references.iter();
+        conditions.extend(references.map(|(reference, id)| {
+            (
+                vec![spec(format!("$.{}_id", reference.field))],
+                id.to_string(),
+            )
+        }));
+        if let Some(host) = self.host {
+            let places = vec![
+                spec("$.host_id".into()),
+                status("$.status.placement.host_id"),
+            ];
+            conditions.push((places, host.to_string()));
+        }
+        if let Some(group) = self.group {
+            let places = vec![
+                spec("$.group_id".into()),
+                status("$.status.placement.group_id"),
+            ];
+            conditions.push((places, group.to_string()));
+        }
+        if let Some(phase) = &query.phase {
+            conditions.push((vec![status("$.status.phase")], phase.clone()));
+        }
+        if let Some(state) = &query.state {
+            let of_status = ["$.status.state", "$.status.liveness"].map(status);
+            let places = of_status.into_iter().chain([spec("$.state".into())]);
+            conditions.push((places.collect(), state.clone()));
+        }
+        if let Some(scope) = &query.scope {
+            conditions.push((vec![spec("$.scope".into())], scope.clone()));
+        }
+        let label = query
+            .label
+            .as_deref()
+            .and_then(|label| label.split_once('='));
+        let pair = self.labels.as_ref().and_then(Selector::pair);
+        for (label, value) in label.into_iter().chain(pair) {
+            let places = label_place(query.kind, label);
+            conditions.extend(places.map(|places| (places, value.to_owned())));
+        }
+        conditions
     }
 
     /// What is named by references whose links lead back to all that name it.
@@ -171,6 +239,8 @@ impl Filter {
         if of_tenant
             && group.is_none()
             && self.references.is_empty()
+            && self.labels.is_none()
+            && query.scope.is_none()
             && [phase, state, label].iter().all(Option::is_none)
         {
             return true;
@@ -194,7 +264,13 @@ impl Filter {
         if !references.all(|(reference, id)| is(&spec[format!("{}_id", reference.field)], *id)) {
             return false;
         }
-        phase.is_none_or(|phase| status["phase"] == **phase)
+        let mut selectors = self.labels.iter();
+        if !selectors.all(|selector| selector.holds(&spec["labels"])) {
+            return false;
+        }
+        let scope = query.scope.as_ref();
+        scope.is_none_or(|scope| spec["scope"] == **scope)
+            && phase.is_none_or(|phase| status["phase"] == **phase)
             && state.is_none_or(|state| spec["state"] == **state || status["state"] == **state)
             && label.is_none_or(|label| {
                 label
@@ -238,7 +314,9 @@ fn refuse_unknown(query: &ListQuery) -> Result<(), Error> {
         ("group", query.group.is_some()),
         ("subject", query.subject.is_some()),
         ("state", query.state.is_some()),
+        ("scope", query.scope.is_some()),
         ("label", query.label.is_some()),
+        ("labels", query.labels.is_some()),
     ];
     let given = given.iter().filter(|(_, is)| *is).map(|(name, _)| *name);
     let references = query.references.iter().map(|(name, _)| name.as_str());

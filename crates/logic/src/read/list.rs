@@ -36,8 +36,12 @@ pub struct ListQuery {
     pub subject: Option<String>,
     /// In this administrative state, or, for operations, that far.
     pub state: Option<String>,
+    /// Configuring this.
+    pub scope: Option<String>,
     /// `key=value`.
     pub label: Option<String>,
+    /// Requirements on labels by commas: `env=prod,tier!=db,backup,!draft,zone in (a,b)`.
+    pub labels: Option<String>,
     /// Naming these objects: declared references of the kind with an id or a name for each.
     pub references: Vec<(String, String)>,
     /// Objects on a page; 0 is [`PAGE_OBJECTS_DEFAULT`], at most [`PAGE_OBJECTS_MAX`].
@@ -59,7 +63,9 @@ impl ListQuery {
             group: None,
             subject: None,
             state: None,
+            scope: None,
             label: None,
+            labels: None,
             references: Vec::new(),
             limit: 0,
             cursor: None,
@@ -154,11 +160,7 @@ fn source<'a>(
     if let Some(target) = filter.parent.or_else(|| linked(true)) {
         return linking(target);
     }
-    if let Some(label) = query
-        .label
-        .as_ref()
-        .filter(|_| query.kind.labels_are_indexed())
-    {
+    if let Some(label) = filter.indexed_label(query) {
         return Box::new(state.by_key(key::LABEL, &format!("{kind}/{label}"), after));
     }
     if let (Some(group), Kind::Baremetal) = (filter.group, query.kind) {
@@ -197,7 +199,7 @@ impl PerKind for ScopeOf {
 
 /// The one tenant outside which the asker sees nothing of a kind: then its index is enough, and nobody
 /// pays for their neighbours.
-fn only_tenant(rights: &Rights, kind: Kind) -> Option<ObjectId> {
+pub(super) fn only_tenant(rights: &Rights, kind: Kind) -> Option<ObjectId> {
     if kind != Kind::VirtualMachine {
         return None;
     }
@@ -211,9 +213,10 @@ fn only_tenant(rights: &Rights, kind: Kind) -> Option<ObjectId> {
     (Some(first) == rights.home && scopes.all(|scope| scope == Some(first))).then_some(first)
 }
 
-fn question(query: &ListQuery, filter: &Filter) -> String {
+/// What tells one list from another.
+pub(super) fn question(query: &ListQuery, filter: &Filter) -> String {
     format!(
-        "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         query.kind.name(),
         filter.tenant,
         filter.parent,
@@ -224,7 +227,9 @@ fn question(query: &ListQuery, filter: &Filter) -> String {
         filter.group,
         filter.subject,
         query.state,
+        query.scope,
         query.label,
+        query.labels,
         filter.references
     )
 }

@@ -3,6 +3,7 @@
 mod audit;
 mod capacity;
 mod cursor;
+mod fields;
 mod filter;
 #[cfg(test)]
 mod fuzz;
@@ -10,6 +11,8 @@ mod list;
 mod past;
 mod placement;
 mod public;
+mod search;
+mod selector;
 mod view;
 mod watch;
 mod whoami;
@@ -29,10 +32,12 @@ use crate::typed::decoded;
 
 pub use audit::audit_scope;
 pub use capacity::{capacity, usage};
+pub use fields::Fields;
 pub use list::{ListQuery, Page, list};
-pub use past::{Meant, Past};
+pub use past::{Meant, Past, PastList};
 pub use placement::{ConsoleTarget, console_of, placement};
 pub use public::public;
+pub use search::{Plan, PlanOrder, Search};
 pub use view::{cluster_view, verify_report};
 pub use watch::{Sight, Watch};
 pub use whoami::{can_i, whoami};

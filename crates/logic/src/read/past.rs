@@ -1,11 +1,17 @@
 //! What was: which object a question about the past means, and whether the asker may know of it.
 
-use virtflow_model::Kind;
+use std::sync::Arc;
+
+use virtflow_model::{Kind, Scope, key};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ObjectId};
 
+use super::cursor;
+use super::filter::Filter;
+use super::list::{ListQuery, only_tenant, question};
 use crate::cx::Cx;
 use crate::door::Door;
+use crate::typed::with_footprint;
 
 /// The past with somebody's eyes: their rights are those of now.
 #[derive(Debug)]
@@ -42,5 +48,79 @@ impl<'a> Past<'a> {
     /// Whether the asker may know of something that was, as it last was.
     pub fn sees(&self, last: &Object) -> bool {
         self.door.sees(last)
+    }
+}
+
+/// A list of what was: which objects may have been there, and which of those, as they were, are asked for.
+#[derive(Debug)]
+pub struct PastList<'a> {
+    door: Door<'a>,
+    query: &'a ListQuery,
+    filter: Filter,
+}
+
+impl<'a> PastList<'a> {
+    /// Opens it. What the query names is looked up as it is called now.
+    pub fn open(state: &'a State, cx: &'a Cx, query: &'a ListQuery) -> Result<Self, Error> {
+        let door = Door::open(state, cx)?;
+        let filter = Filter::of(&door, query)?;
+        Ok(Self {
+            door,
+            query,
+            filter,
+        })
+    }
+
+    /// Objects of the kind that are there now, at most so many behind `after`, and the last of them if there are
+    /// more. Only what does not change narrows them: tenants.
+    pub fn there(
+        &self,
+        after: Option<ObjectId>,
+        limit: usize,
+    ) -> (Vec<Arc<Object>>, Option<ObjectId>) {
+        let (state, kind) = (self.door.state, self.query.kind);
+        let named = self.filter.tenant.filter(|_| kind.scope() == Scope::Tenant);
+        let tenant = only_tenant(&self.door.rights, kind).or(named);
+        let mut found: Vec<Arc<Object>> = match tenant {
+            Some(tenant) => {
+                let value = format!("{}/{tenant}", kind.name());
+                let all = state.by_key(key::TENANT, &value, after);
+                all.take(limit + 1).cloned().collect()
+            }
+            None => {
+                let all = state.of_kind(kind.name(), after);
+                all.take(limit + 1).cloned().collect()
+            }
+        };
+        let has_more = found.len() > limit;
+        found.truncate(limit);
+        let last = found.last().map(|object| object.id);
+        (found, last.filter(|_| has_more))
+    }
+
+    /// Whether the asker may know of an object: as it is now, or as it last was.
+    pub fn sees(&self, object: &Object) -> bool {
+        self.door.sees(object)
+    }
+
+    /// Whether an object, as it was, is what the query asks for.
+    pub fn matches(&self, then: Object) -> bool {
+        self.filter.matches(&with_footprint(then), self.query)
+    }
+
+    /// Where a page of the list at a moment goes on.
+    pub fn cursor(&self, last: ObjectId, at: &str) -> String {
+        cursor::write(last, &self.question(at))
+    }
+
+    /// The object after which the query's cursor goes on.
+    pub fn after(&self, at: &str) -> Result<Option<ObjectId>, Error> {
+        let text = self.query.cursor.as_deref();
+        text.map(|text| cursor::read(text, &self.question(at)))
+            .transpose()
+    }
+
+    fn question(&self, at: &str) -> String {
+        format!("{} at {at}", question(self.query, &self.filter))
     }
 }

@@ -4,7 +4,7 @@ use virtflow_state::{Object, State};
 use virtflow_types::ObjectId;
 
 /// Fields of a status that never leave: what is kept of secrets.
-const SECRETS: &[&str] = &["password_hash", "secret_hash", "refresh_hash"];
+pub(super) const SECRETS: &[&str] = &["password_hash", "secret_hash", "refresh_hash"];
 
 /// An object as people and programs see it: without secrets, with the names of what it refers to under
 /// `names`, so that a table needs no second look.

@@ -118,20 +118,24 @@ impl<'a> Door<'a> {
         })
     }
 
-    /// Refuses if the client saw another generation than there is.
+    /// Refuses if the client saw another generation than there is, or another object.
     pub(crate) fn check_generation(&self, object: &Object) -> Result<(), Error> {
-        match self.cx.if_match {
-            Some(seen) if seen != object.generation => Err(Error::new(
-                virtflow_types::ErrorCode::PreconditionFailed,
-                format!(
-                    "{} is at generation {}, not {seen}",
-                    crate::explain::call(object),
-                    object.generation
-                ),
-            )
-            .advise("read it again, look at what changed, and repeat the request")),
-            _ => Ok(()),
-        }
+        let Some(seen) = self.cx.if_match else {
+            return Ok(());
+        };
+        let called = crate::explain::call(object);
+        let problem = if seen.object.is_some_and(|id| id != object.id) {
+            format!("what was seen is another object than {called}")
+        } else if seen.generation != object.generation {
+            let (is, seen) = (object.generation, seen.generation);
+            format!("{called} is at generation {is}, not {seen}")
+        } else {
+            return Ok(());
+        };
+        Err(
+            Error::new(virtflow_types::ErrorCode::PreconditionFailed, problem)
+                .advise("read it again, look at what changed, and repeat the request"),
+        )
     }
 }
 

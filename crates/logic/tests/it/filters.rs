@@ -138,6 +138,50 @@ fn filters_are_resolved_with_the_askers_eyes_and_all_must_hold() {
     assert_eq!(error.code, ErrorCode::NotFound);
 }
 
+/// The labels of VMs are indexed: the index leads to some requirements, and the others hold as well.
+#[test]
+fn requirements_on_labels_hold_together() {
+    let (mut world, _host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    for (name, labels) in [
+        ("a", json!({"env": "prod", "tier": "web"})),
+        ("b", json!({"env": "prod", "tier": "db"})),
+        ("c", json!({"env": "test", "tier": "db"})),
+        ("d", json!({})),
+    ] {
+        world
+            .vm(
+                alice,
+                name,
+                json!({"specification": "small", "labels": labels}),
+            )
+            .unwrap();
+    }
+    for (labels, expected) in [
+        ("env=prod", vec!["a", "b"]),
+        ("env=prod,tier!=db", vec!["a"]),
+        ("tier!=db", vec!["a", "d"]),
+        ("env in (prod,test),tier=db", vec!["b", "c"]),
+        ("!env", vec!["d"]),
+        ("env=prod,env=test", vec![]),
+    ] {
+        let query = ListQuery {
+            labels: Some(labels.into()),
+            ..ListQuery::of(Kind::VirtualMachine)
+        };
+        assert_eq!(found(&world, alice, &query), expected, "{labels}");
+        let and = ListQuery {
+            label: Some("tier=db".into()),
+            ..query
+        };
+        let expected: Vec<&str> = expected
+            .into_iter()
+            .filter(|name| matches!(*name, "b" | "c"))
+            .collect();
+        assert_eq!(found(&world, alice, &and), expected, "{labels} and tier=db");
+    }
+}
+
 #[test]
 fn pages_of_a_filtered_list_join_up() {
     let (mut world, _host) = World::furnished();

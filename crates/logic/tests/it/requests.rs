@@ -105,7 +105,7 @@ fn a_generation_that_moved_on_is_told() {
         })
     };
     let mut cx = world.cx(world.admin);
-    cx.if_match = Some(1);
+    cx.if_match = Some(virtflow_logic::IfMatch::generation(1));
     let reply = world.ask_with(&cx, &patch("first")).unwrap();
     assert_eq!(reply.generation, Some(2));
     let spec = &reply.object.unwrap()["spec"];

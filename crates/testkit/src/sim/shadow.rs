@@ -10,8 +10,8 @@ use bytes::Bytes;
 use prost::Message;
 use tokio::sync::{Notify, watch};
 use virtflow_shadow::{
-    Archive, AuditCursor, AuditQuery, BackupManifest, DeletedCursor, HistoryRow, MissingHistory,
-    MissingRange, Moment, Page, RecordChunk, Seen, StoreError,
+    Archive, AuditCursor, AuditQuery, BackupManifest, DeletedCursor, Found, HistoryRow,
+    MissingHistory, MissingRange, Moment, Page, RecordChunk, Search, Seen, StoreError, Then,
 };
 use virtflow_state::port::{
     AppliedEntry, Loaded, Shadow, ShadowError, ShadowProgress, SnapshotFile,
@@ -530,6 +530,28 @@ impl Archive for SimulatedShadow {
         _after: Option<DeletedCursor>,
         _limit: u32,
     ) -> Result<Page<HistoryRow, DeletedCursor>, StoreError> {
+        Err(no_history())
+    }
+
+    async fn search(&self, _search: &Search) -> Result<Found, StoreError> {
+        Err(no_history())
+    }
+
+    async fn deleted_after(
+        &self,
+        _kind: &str,
+        _moment: Moment,
+        _after: Option<ObjectId>,
+        _limit: u32,
+    ) -> Result<Page<HistoryRow, ObjectId>, StoreError> {
+        Err(no_history())
+    }
+
+    async fn then(
+        &self,
+        _objects: &[(ObjectId, Option<u64>)],
+        _moment: Moment,
+    ) -> Result<(Vec<Then>, Seen), StoreError> {
         Err(no_history())
     }
 

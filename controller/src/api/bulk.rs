@@ -1,0 +1,268 @@
+//! Many objects in one request: each is made or deleted on its own, and each has its own outcome, in order.
+
+use axum::extract::{Extension, State};
+use axum::routing::{self, MethodRouter};
+use futures::{StreamExt, stream};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use virtflow_logic::{self as logic, Create, Cx, Delete, Idempotency, IfMatch, Request};
+use virtflow_model::Kind;
+use virtflow_types::{Error, ErrorCode};
+
+use super::Api;
+use super::envelope::{Answer, Failure};
+use super::json;
+use super::kinds::{Answered, CreateBody, TheCall, query_of};
+use super::request::Call;
+use super::write::DRY_RUN;
+
+/// Objects of one request.
+pub(crate) const ITEMS_MAX: usize = 100;
+/// So many are on their way at once; they are handed over in order.
+const AT_ONCE: usize = 16;
+/// Pages that are looked at to find what is to be deleted.
+const PAGES_MAX: usize = 20;
+/// The parameter with the number of objects that a deletion by filters is expected to find.
+const CONFIRM: &str = "confirm";
+
+/// Parameters of a deletion of many.
+pub(crate) fn deletion_parameters(kind: Kind) -> Vec<&'static str> {
+    let filters = kind.filters().iter().map(|filter| filter.name);
+    let mut known: Vec<&str> = filters.chain([CONFIRM, "force", DRY_RUN]).collect();
+    if !known.contains(&"tenant") {
+        known.push("tenant");
+    }
+    known
+}
+
+/// The body of a creation: each item is the body that would make it alone.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Items {
+    items: Vec<Value>,
+}
+
+/// The body of a deletion; without it filters say what goes.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Ids {
+    #[serde(default)]
+    ids: Vec<String>,
+}
+
+/// One of many: what to do, whether its spec must still be as it was seen, and what tells it from the others.
+#[derive(Debug)]
+struct Item {
+    request: Result<Request, Error>,
+    generation: Option<u64>,
+    /// The same in a repetition of the request.
+    mark: String,
+    /// All that is asked of it.
+    said: String,
+}
+
+/// `POST /bulk/{kinds}`
+pub(crate) fn create(kind: Kind) -> MethodRouter<Api> {
+    routing::post(
+        move |State(api): State<Api>, Extension(call): TheCall| async move {
+            create_of(&api, &call, kind).await
+        },
+    )
+}
+
+/// `DELETE /bulk/{kinds}`
+pub(crate) fn delete(kind: Kind) -> MethodRouter<Api> {
+    routing::delete(
+        move |State(api): State<Api>, Extension(call): TheCall| async move {
+            delete_of(&api, &call, kind).await
+        },
+    )
+}
+
+async fn create_of(api: &Api, call: &Call, kind: Kind) -> Answered {
+    call.query.only(&[DRY_RUN])?;
+    let Items { items } = json::body(call)?;
+    check_number("items", items.len())?;
+    let items = items.into_iter().enumerate().map(|(at, item)| Item {
+        said: item.to_string(),
+        request: creation(kind, item),
+        generation: None,
+        mark: at.to_string(),
+    });
+    carry_out(api, call, kind, items.collect()).await
+}
+
+fn creation(kind: Kind, item: Value) -> Result<Request, Error> {
+    let body: CreateBody = json::typed(item)?;
+    if body.password.is_some() {
+        return Err(Error::invalid(
+            "password",
+            "is set alone: by `POST /users/{id}/password`",
+        ));
+    }
+    Ok(Request::Create(Create {
+        kind,
+        name: body.name,
+        tenant: body.tenant,
+        parent: body.parent,
+        spec: body.spec,
+        secret: None,
+        password_hash: None,
+    }))
+}
+
+async fn delete_of(api: &Api, call: &Call, kind: Kind) -> Answered {
+    call.query.only(&deletion_parameters(kind))?;
+    let Ids { ids } = json::body(call)?;
+    let tenant = call.query.get("tenant").map(str::to_owned);
+    let force = call.query.flag("force")?;
+    let item = |target: String, tenant: Option<String>, generation| Item {
+        mark: target.clone(),
+        said: target.clone(),
+        generation,
+        request: Ok(Request::Delete(Delete {
+            kind,
+            target,
+            tenant,
+            force,
+        })),
+    };
+    let mut filters = kind.filters().iter();
+    let filter = filters.find(|filter| call.query.get(filter.name).is_some());
+    if !ids.is_empty() {
+        let filter = filter
+            .map(|filter| filter.name)
+            .filter(|name| *name != "tenant");
+        let extra = call.query.get(CONFIRM).map(|_| CONFIRM);
+        if let Some(name) = filter.or(extra) {
+            let problem = "is for a deletion by filters; the body names what goes already";
+            return Err(Error::invalid(name, problem).into());
+        }
+        check_number("ids", ids.len())?;
+        let items = ids.into_iter().map(|id| item(id, tenant.clone(), None));
+        return carry_out(api, call, kind, items.collect()).await;
+    }
+    if filter.is_none() {
+        let problem = "is missing: name what goes, or filters that find it";
+        return Err(Error::invalid("ids", problem).into());
+    }
+    let found = matching(call, kind)?;
+    confirm(call, found.len())?;
+    let items = found.into_iter();
+    let items = items.map(|(id, generation)| item(id, None, Some(generation)));
+    carry_out(api, call, kind, items.collect()).await
+}
+
+/// Ids and generations of what the filters find.
+fn matching(call: &Call, kind: Kind) -> Result<Vec<(String, u64)>, Failure> {
+    let mut query = query_of(call, kind)?;
+    let mut found = Vec::new();
+    for _ in 0..PAGES_MAX {
+        let page = logic::list(call.image()?, &call.cx()?, &query)?;
+        found.extend(page.objects.iter().filter_map(|object| {
+            Some((
+                object["id"].as_str()?.to_owned(),
+                object["generation"].as_u64()?,
+            ))
+        }));
+        query.cursor = page.next_cursor;
+        if found.len() > ITEMS_MAX || query.cursor.is_none() {
+            break;
+        }
+    }
+    if found.len() > ITEMS_MAX || query.cursor.is_some() {
+        return Err(Error::new(
+            ErrorCode::LimitExceeded,
+            format!("the filters find more than {ITEMS_MAX} objects, or search too long for them"),
+        )
+        .advise("narrow them; nothing was deleted")
+        .into());
+    }
+    Ok(found)
+}
+
+/// Nothing goes by a slip of the finger: whoever deletes by filters says how many they find.
+fn confirm(call: &Call, found: usize) -> Result<(), Error> {
+    if call.query.flag(DRY_RUN)? {
+        return Ok(());
+    }
+    let confirmed: Option<usize> = call.query.parsed(CONFIRM, "a number of objects")?;
+    match confirmed {
+        Some(number) if number == found => Ok(()),
+        Some(number) => Err(Error::new(
+            ErrorCode::Conflict,
+            format!("the filters find {found} objects, not {number}; nothing was deleted"),
+        )
+        .advise("see with `dry_run=true` what they find")),
+        None => Err(Error::invalid(
+            CONFIRM,
+            format!("must be the number of objects that go; the filters find {found}"),
+        )
+        .advise("see with `dry_run=true` what they find")),
+    }
+}
+
+fn check_number(field: &str, number: usize) -> Result<(), Error> {
+    if (1..=ITEMS_MAX).contains(&number) {
+        return Ok(());
+    }
+    let problem = format!("must have 1 to {ITEMS_MAX} entries, not {number}");
+    Err(Error::invalid(field, problem))
+}
+
+async fn carry_out(api: &Api, call: &Call, kind: Kind, items: Vec<Item>) -> Answered {
+    let cx = call.cx()?;
+    if cx.if_match.is_some() {
+        return Err(Error::invalid("If-Match", "is about one object, and these are many").into());
+    }
+    let is_tried = call.query.flag(DRY_RUN)?;
+    let index = call.image()?.index();
+    let outcomes = stream::iter(items).map(|item| {
+        let mut cx = cx.clone();
+        cx.if_match = item.generation.map(IfMatch::generation);
+        cx.idempotency = of_item(&cx, call, &item);
+        async move { api.change_as(cx, item.request?, kind, is_tried).await }
+    });
+    let outcomes: Vec<Answered> = outcomes.buffered(AT_ONCE).collect().await;
+    let leads = |outcome: &Answered| !matches!(outcome, Err(Failure::NotLeader));
+    if !outcomes.is_empty() && !outcomes.iter().any(leads) {
+        return Err(Failure::NotLeader);
+    }
+    let (mut newest, mut done) = (index, 0);
+    let mut told = Vec::with_capacity(outcomes.len());
+    for outcome in outcomes {
+        match outcome {
+            Ok(answer) => {
+                let (at, item) = answer.item();
+                newest = newest.max(at);
+                done += 1;
+                told.push(item);
+            }
+            Err(failure) => {
+                api.refusals().note(call, "bulk", &failure);
+                told.push(failure.item());
+            }
+        }
+    }
+    let data = json!({"done": done, "failed": told.len() - done, "items": told});
+    let answer = Answer::ok(newest, data);
+    Ok(if is_tried { answer.tried() } else { answer })
+}
+
+/// Each item is done once, however often the request comes: its key follows from the request's.
+fn of_item(cx: &Cx, call: &Call, item: &Item) -> Option<Idempotency> {
+    let key = &cx.idempotency.as_ref()?.key;
+    let hash = |parts: &[&str]| {
+        let mut hasher = blake3::Hasher::new();
+        for part in parts {
+            hasher.update(&(part.len() as u64).to_be_bytes());
+            hasher.update(part.as_bytes());
+        }
+        hasher.finalize().to_hex().to_string()
+    };
+    let path = call.uri.path();
+    Some(Idempotency {
+        key: format!("bulk:{}", hash(&[key, &item.mark])),
+        request_hash: hash(&[call.method.as_str(), path, &item.said]),
+    })
+}

@@ -1,0 +1,207 @@
+//! Many objects in one request, and the paths of the first descriptions.
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use super::lists::names;
+use super::support::{Reply, Rig};
+use crate::api::aliases::ALIASES;
+
+fn statuses(reply: &Reply) -> Vec<u64> {
+    let items = reply.data(200)["items"].as_array().unwrap().iter();
+    items.map(|item| item["status"].as_u64().unwrap()).collect()
+}
+
+async fn racks(rig: &Rig) -> Vec<String> {
+    names(&rig.get("/racks", &rig.admin).await)
+}
+
+#[tokio::test]
+async fn each_of_many_has_its_own_outcome_once() {
+    let rig = Rig::start().await;
+    rig.make("/racks", json!({"name": "taken"})).await;
+    let body = json!({"items": [
+        {"name": "a", "spec": {"as_number": 1}},
+        {"name": "taken"},
+        {"name": "b", "colour": "red"},
+        {"name": "c", "spec": {"data_center": "nowhere"}},
+        {"name": "a"},
+        {"name": "d"},
+    ]});
+    let send = async |method: &'static str, path: &str, key: &str, body: &Value| {
+        let ask = rig.ask(method, path).token(&rig.admin).json(body);
+        ask.header("idempotency-key", key).send().await
+    };
+    let tried = send("POST", "/bulk/racks?dry_run=true", "t", &body).await;
+    assert_eq!(tried.body["meta"]["dry_run"], true);
+    // Nothing of the first was there for the fifth: each is tried alone.
+    assert_eq!(statuses(&tried), [200, 409, 400, 404, 200, 200]);
+    assert_eq!(racks(&rig).await, ["taken"]);
+
+    let made = send("POST", "/bulk/racks", "k", &body).await;
+    assert_eq!(statuses(&made), [201, 409, 400, 404, 409, 201]);
+    assert_eq!(made.data(200)["done"], 2);
+    assert_eq!(made.data(200)["failed"], 4);
+    let items = &made.data(200)["items"];
+    assert_eq!(items[0]["data"]["spec"]["as_number"], 1);
+    assert_eq!(items[1]["error"]["code"], "already_exists");
+    assert_eq!(items[5]["data"]["name"], "d");
+    assert_eq!(racks(&rig).await, ["taken", "a", "d"]);
+
+    // Again under the same key: what was made is told, and made no second time.
+    let again = send("POST", "/bulk/racks", "k", &body).await;
+    assert_eq!(again.data(200)["items"][0]["replayed"], true);
+    assert_eq!(
+        again.data(200)["items"][0]["data"]["id"],
+        items[0]["data"]["id"]
+    );
+    assert_eq!(racks(&rig).await, ["taken", "a", "d"]);
+    let other = json!({"items": [{"name": "x"}, {"name": "y"}]});
+    let reused = send("POST", "/bulk/racks", "k", &other).await;
+    // The key of the first was used; that of the second was not, as nothing came of it.
+    assert_eq!(statuses(&reused), [409, 201]);
+
+    for bad in [
+        json!({"items": []}),
+        json!({"items": vec![json!({}); 101]}),
+        json!({}),
+        json!({"items": 5}),
+    ] {
+        let refused = send("POST", "/bulk/racks", "b", &bad).await;
+        assert_eq!(refused.error(400), "invalid", "{bad}");
+    }
+    let alone = send(
+        "POST",
+        "/bulk/users",
+        "u",
+        &json!({"items": [{"name": "u", "password": "a long enough one"}]}),
+    )
+    .await;
+    assert_eq!(statuses(&alone), [400]);
+    let refused = send("POST", "/bulk/api_tokens", "t", &json!({"items": [{}]})).await;
+    assert_eq!(refused.error(404), "not_found");
+}
+
+#[tokio::test]
+async fn nothing_is_deleted_by_a_slip_of_the_finger() {
+    let rig = Rig::start().await;
+    rig.make("/data_centers", json!({"name": "dc1"})).await;
+    for (name, dc) in [("a", "dc1"), ("b", "dc1"), ("c", "dc1")] {
+        let spec = json!({"data_center": dc});
+        rig.make("/racks", json!({"name": name, "spec": spec}))
+            .await;
+    }
+    rig.make("/racks", json!({"name": "d"})).await;
+    let delete = async |path: &str, body: Option<Value>| {
+        let ask = rig.ask("DELETE", path).token(&rig.admin);
+        match body {
+            Some(body) => ask.json(&body).send().await,
+            None => ask.send().await,
+        }
+    };
+    for (path, code) in [
+        ("/bulk/racks", "invalid"),
+        ("/bulk/racks?confirm=4", "invalid"),
+        ("/bulk/racks?data_center=dc1", "invalid"),
+        ("/bulk/racks?data_center=dc1&confirm=x", "invalid"),
+        ("/bulk/racks?data_center=dc1&confirm=2", "conflict"),
+        ("/bulk/racks?data_center=dc1&confirm=4", "conflict"),
+    ] {
+        let refused = delete(path, None).await;
+        assert_eq!(refused.body["error"]["code"], code, "{path}");
+    }
+    let tried = delete("/bulk/racks?data_center=dc1&dry_run=true", None).await;
+    assert_eq!(statuses(&tried), [200, 200, 200]);
+    assert_eq!(racks(&rig).await, ["a", "b", "c", "d"]);
+    let by_ids = delete("/bulk/racks", Some(json!({"ids": ["d", "nothing"]}))).await;
+    assert_eq!(statuses(&by_ids), [200, 404]);
+    let both = delete("/bulk/racks?data_center=dc1", Some(json!({"ids": ["a"]}))).await;
+    assert_eq!(both.error(400), "invalid");
+    let gone = delete("/bulk/racks?data_center=dc1&confirm=3", None).await;
+    assert_eq!(statuses(&gone), [200, 200, 200]);
+    assert!(racks(&rig).await.is_empty());
+}
+
+#[tokio::test]
+async fn of_many_only_what_one_may_is_done() {
+    let rig = Rig::start().await;
+    let alice = rig.tenant_with("acme", "alice", "tenant_admin").await;
+    rig.tenant_with("rival", "bob", "tenant_admin").await;
+    let made = rig
+        .make("/templates", json!({"name": "theirs", "tenant": "rival"}))
+        .await;
+    let body = json!({"items": [{"name": "mine"}, {"name": "other", "tenant": "rival"}]});
+    let ask = rig.ask("POST", "/bulk/templates").token(&alice).json(&body);
+    assert_eq!(statuses(&ask.send().await), [201, 404]);
+    let never = "01a21000-0000-7000-8000-000000000001";
+    let body = json!({"ids": [made.id(), never]});
+    let ask = rig
+        .ask("DELETE", "/bulk/templates")
+        .token(&alice)
+        .json(&body);
+    let refused = ask.send().await;
+    let items = &refused.data(200)["items"];
+    let there = items[0].to_string().replace(&made.id(), never);
+    assert_eq!(there, items[1].to_string());
+}
+
+/// Each is answered as the path that it stands for, with a slash at its end too.
+#[tokio::test]
+async fn the_first_paths_are_answered_by_the_handlers_of_the_others() {
+    let rig = Rig::start().await;
+    for alias in ALIASES {
+        for path in alias.paths() {
+            let method = match alias.method {
+                Method::GET => "GET",
+                Method::PUT => "PUT",
+                Method::DELETE => "DELETE",
+                _ => "POST",
+            };
+            let send = async |path: &str| {
+                let path = path.replace("{id}", "none");
+                let ask = rig.ask(method, &path).token(&rig.admin);
+                ask.json(&json!({})).send().await
+            };
+            let (one, other) = (send(&path).await, send(alias.stands_for).await);
+            assert_eq!(one.status, other.status, "{path}: {}", one.text);
+            for part in ["data", "error", "status"] {
+                assert_eq!(one.body[part], other.body[part], "{path}");
+            }
+            assert_ne!(one.body["error"]["message"], "no such path", "{path}");
+        }
+    }
+    let system = json!({"spec": {"scope": "genai.policy", "schema": {"models": {"merge": "subset"}}, "values": {"models": ["a", "b"]}}});
+    let made = rig.make("/configs", system).await;
+    assert_eq!(made.data(201)["kind"], "system_config");
+    rig.make("/tenants", json!({"name": "acme"})).await;
+    let tenant =
+        json!({"tenant": "acme", "spec": {"scope": "genai.policy", "values": {"models": ["a"]}}});
+    let made = rig.make("/configs", tenant).await;
+    assert_eq!(made.data(201)["kind"], "tenant_config");
+    let count = async |path: &str| {
+        rig.get(path, &rig.admin)
+            .await
+            .data(200)
+            .as_array()
+            .unwrap()
+            .len()
+    };
+    assert_eq!(count("/configs/system?scope=genai.policy").await, 1);
+    assert_eq!(count("/configs/system?scope=genai.tools").await, 0);
+    assert_eq!(count("/configs/tenant/acme?scope=genai.policy").await, 1);
+    let path = format!("/configs/{}", made.id());
+    let spec = json!({"spec": {"scope": "genai.policy", "values": {"models": ["b"]}}});
+    let put = rig
+        .ask("PUT", &path)
+        .token(&rig.admin)
+        .json(&spec)
+        .send()
+        .await;
+    assert_eq!(put.data(200)["spec"]["values"]["models"], json!(["b"]));
+    rig.ask("DELETE", &path)
+        .token(&rig.admin)
+        .send()
+        .await
+        .data(200);
+    assert_eq!(rig.get(&path, &rig.admin).await.error(404), "not_found");
+}
