@@ -10,8 +10,8 @@ use virtflow_pki::TokenPrefix;
 
 use super::write::DRY_RUN;
 use super::{
-    Api, addresses, audit, auth, controllers, hosts, kinds, openapi, operations, past, secrets,
-    status, tenants, vms,
+    Api, access, addresses, audit, auth, controllers, hosts, kinds, openapi, operations, past,
+    secrets, status, tenants, vms,
 };
 
 /// A route below `/api/v1`.
@@ -147,6 +147,18 @@ pub(crate) fn fixed() -> Vec<Route> {
             "Whether you may do something",
         )
         .takes_a::<auth::CanBody>(),
+        Route::get(
+            "/auth/who-can",
+            routing::get(access::who_can),
+            "Who may do something, and the role bindings that allow it",
+        )
+        .query(access::WHO_CAN),
+        Route::get(
+            "/auth/explain",
+            routing::get(access::explain),
+            "Why you, or another user, may do something, or what is missing",
+        )
+        .query(access::EXPLAIN),
         Route::get(
             "/audit",
             routing::get(audit::list),

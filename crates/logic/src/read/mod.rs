@@ -1,8 +1,10 @@
 //! Reads: on one unmoving image, with the asker's eyes. What may not be seen reads as absent.
 
+mod access;
 mod audit;
 mod capacity;
 mod cursor;
+mod effect;
 mod filter;
 #[cfg(test)]
 mod fuzz;
@@ -27,8 +29,10 @@ use crate::cx::Cx;
 use crate::door::{Door, forbidden};
 use crate::typed::decoded;
 
+pub use access::{AccessQuestion, explain_access, permission_of, who_can};
 pub use audit::audit_scope;
 pub use capacity::{capacity, usage};
+pub use effect::access_effect;
 pub use list::{ListQuery, Page, list};
 pub use past::{Meant, Past};
 pub use placement::{ConsoleTarget, console_of, placement};
