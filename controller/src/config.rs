@@ -51,7 +51,7 @@ pub struct Config {
     /// The status listener.
     #[serde(default)]
     pub status: Status,
-    /// What one user may ask for.
+    /// What one user and one tenant may ask for.
     #[serde(default)]
     pub limits: Limits,
     /// What is kept for how long.
@@ -168,7 +168,8 @@ pub struct Status {
     pub token_file: Option<PathBuf>,
 }
 
-/// What one user may ask of this controller; beyond it requests are refused with the time to wait.
+/// What one user, and all users of one tenant together, may ask of this controller; beyond it requests are refused
+/// with the time to wait.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
@@ -176,6 +177,10 @@ pub struct Limits {
     pub user_requests_per_s: u32,
     /// Requests at once, after a pause.
     pub user_requests_burst: u32,
+    /// Requests a second of all users of one tenant together, in the long run; 0: not limited.
+    pub tenant_requests_per_s: u32,
+    /// Theirs at once, after a pause.
+    pub tenant_requests_burst: u32,
 }
 
 impl Default for Limits {
@@ -184,6 +189,8 @@ impl Default for Limits {
         Self {
             user_requests_per_s: 500,
             user_requests_burst: 2000,
+            tenant_requests_per_s: 2000,
+            tenant_requests_burst: 8000,
         }
     }
 }

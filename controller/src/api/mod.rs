@@ -5,6 +5,7 @@
 //! an image that a quorum confirmed after the request arrived, writes are decided by the leader on its
 //! newest state, where `logic` authorises them again.
 
+mod access;
 mod access_token;
 mod addresses;
 mod aliases;
@@ -75,6 +76,8 @@ const LOGIN_RATE: Rate = Rate {
 #[derive(Debug)]
 struct Gates {
     users: Gate<ObjectId>,
+    /// Absent where tenants are not limited.
+    tenants: Option<Gate<ObjectId>>,
     refused: Gate<u128>,
     logins: Gate<u128>,
 }
@@ -132,11 +135,16 @@ pub fn router(app: App) -> Router {
         per_s: f64::from(limits.user_requests_per_s),
         burst: f64::from(limits.user_requests_burst),
     };
+    let tenant_rate = Rate {
+        per_s: f64::from(limits.tenant_requests_per_s),
+        burst: f64::from(limits.tenant_requests_burst),
+    };
     let api = Api(Arc::new(Shared {
         access_tokens: AccessTokens::new(app.jwt_key(), app.cluster_id()),
         hashing: Hashing::default(),
         gates: Gates {
             users: Gate::new(user_rate),
+            tenants: (limits.tenant_requests_per_s > 0).then(|| Gate::new(tenant_rate)),
             refused: Gate::new(REFUSED_RATE),
             logins: Gate::new(LOGIN_RATE),
         },

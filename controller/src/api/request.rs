@@ -347,6 +347,10 @@ impl Api {
             && let Principal::User { user_id, .. } = &principal
         {
             self.gates().users.take(*user_id, now).map_err(too_many)?;
+            let tenant = image.get(*user_id).and_then(|user| user.tenant);
+            if let (Some(gate), Some(tenant)) = (&self.gates().tenants, tenant) {
+                gate.take(tenant, now).map_err(too_many_of_tenant)?;
+            }
         }
         Ok(Signed { principal, image })
     }
@@ -396,6 +400,19 @@ pub(crate) fn too_many(wait: Duration) -> Failure {
         ),
     )
     .advise("slow down; wait for operations with `?wait=` rather than asking often")
+    .into()
+}
+
+/// The refusal of a request whose sender asks no more than they may, while their tenant does.
+fn too_many_of_tenant(wait: Duration) -> Failure {
+    Error::new(
+        ErrorCode::LimitExceeded,
+        format!(
+            "your tenant's users together make too many requests; the next is taken in {} ms",
+            wait.as_millis().max(1)
+        ),
+    )
+    .advise("slow down, or ask an operator for a higher `limits.tenant_requests_per_s`")
     .into()
 }
 

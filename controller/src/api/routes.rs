@@ -10,7 +10,7 @@ use virtflow_pki::TokenPrefix;
 
 use super::write::DRY_RUN;
 use super::{
-    Api, addresses, audit, auth, bulk, configs, controllers, hosts, kinds, moment, openapi,
+    Api, access, addresses, audit, auth, bulk, configs, controllers, hosts, kinds, moment, openapi,
     operations, past, secrets, status, tenants, vms,
 };
 
@@ -151,6 +151,18 @@ pub(crate) fn fixed() -> Vec<Route> {
             "Whether you may do something",
         )
         .takes_a::<auth::CanBody>(),
+        Route::get(
+            "/auth/who-can",
+            routing::get(access::who_can),
+            "Who may do something, and the role bindings that allow it",
+        )
+        .query(access::WHO_CAN),
+        Route::get(
+            "/auth/explain",
+            routing::get(access::explain),
+            "Why you, or another user, may do something, or what is missing",
+        )
+        .query(access::EXPLAIN),
         Route::get(
             "/audit",
             routing::get(audit::list),

@@ -3,7 +3,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
-use virtflow_logic::{Cx, Reply, Request, decide, explain};
+use virtflow_logic::{Cx, Reply, Request, access_effect, decide, explain};
 use virtflow_model::Kind;
 use virtflow_raft::{Committed, DecideError};
 use virtflow_state::{Changeset, State};
@@ -50,7 +50,10 @@ impl Api {
             return Ok(answer(self.write_as(cx, request).await?, kind));
         }
         let tried = self.decided(move |head| {
-            let (mut changeset, reply) = decide(head, &cx, &request)?;
+            let (mut changeset, mut reply) = decide(head, &cx, &request)?;
+            if let Some(effect) = access_effect(head, &cx, &changeset)? {
+                reply.extra.insert("access".into(), effect);
+            }
             changeset.ops.clear();
             Ok((changeset, reply))
         });

@@ -12,7 +12,7 @@ const CERTIFICATE_LIFETIME_S_MAX: u64 = 90 * super::DAY_S;
 const CERTIFICATE_LIFETIME_S_MIN: u64 = 6;
 
 /// Largest number of requests that one user may be allowed: beyond it there is no limit to speak of.
-const USER_REQUESTS_MAX: u32 = 1_000_000;
+const REQUESTS_MAX: u32 = 1_000_000;
 
 /// All keys: section and name.
 const KEYS: &[(&str, &str)] = &[
@@ -39,6 +39,8 @@ const KEYS: &[(&str, &str)] = &[
     ("status", "token_file"),
     ("limits", "user_requests_per_s"),
     ("limits", "user_requests_burst"),
+    ("limits", "tenant_requests_per_s"),
+    ("limits", "tenant_requests_burst"),
     ("retention", "audit_days"),
     ("retention", "history_days"),
     ("log", "level"),
@@ -161,10 +163,17 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     for (key, number) in [
         ("limits.user_requests_per_s", limits.user_requests_per_s),
         ("limits.user_requests_burst", limits.user_requests_burst),
+        ("limits.tenant_requests_burst", limits.tenant_requests_burst),
     ] {
-        if !(1..=USER_REQUESTS_MAX).contains(&number) {
-            return Err((key, format!("must be between 1 and {USER_REQUESTS_MAX}")));
+        if !(1..=REQUESTS_MAX).contains(&number) {
+            return Err((key, format!("must be between 1 and {REQUESTS_MAX}")));
         }
+    }
+    if limits.tenant_requests_per_s > REQUESTS_MAX {
+        return Err((
+            "limits.tenant_requests_per_s",
+            format!("must be between 1 and {REQUESTS_MAX}, or 0 for no limit"),
+        ));
     }
     if config.retention.audit_days == 0 || config.retention.history_days == 0 {
         return Err((

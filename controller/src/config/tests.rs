@@ -33,6 +33,8 @@ fn a_short_file_suffices() {
     assert_eq!(config.hosts.lease_s, 10);
     assert_eq!(config.limits.user_requests_per_s, 500);
     assert_eq!(config.limits.user_requests_burst, 2000);
+    assert_eq!(config.limits.tenant_requests_per_s, 2000);
+    assert_eq!(config.limits.tenant_requests_burst, 8000);
     assert_eq!(config.listen.status.to_string(), "127.0.0.1:9440");
 }
 

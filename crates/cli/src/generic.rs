@@ -232,10 +232,7 @@ pub(crate) async fn report(
     if answer.tried {
         run.output
             .remark(&format!("would be {did}; nothing was done"));
-        return run.output.data(&data, |data| match &data["object"] {
-            Value::Null => described(data),
-            object => described(object),
-        });
+        return run.output.data(&data, tried);
     }
     if data["operation"].is_null() {
         return run.output.data(&data, |object| {
@@ -262,6 +259,20 @@ pub(crate) async fn report(
             _ => format!("{} {name} {did}", noun.word),
         }
     })
+}
+
+/// What would be there, and what it would do to people's rights.
+fn tried(data: &Value) -> String {
+    let mut shown = data.clone();
+    let access = shown.as_object_mut().and_then(|data| data.remove("access"));
+    let object = match &shown["object"] {
+        Value::Null => described(&shown),
+        object => described(object),
+    };
+    match access {
+        Some(access) => format!("{object}\n\n{}", crate::access::effect(&access)),
+        None => object,
+    }
 }
 
 /// What an operation was about, as it is now; nothing if it is gone.

@@ -73,6 +73,9 @@ pub(crate) enum Fixed {
     Whoami,
     /// Whether you may do something
     CanI(CanI),
+    /// Who may do something, and why
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Auth(AuthCommand),
     /// The cluster: who leads, which hosts live, what is late
     Status,
     /// What is wrong, since when, and what to do: for whoever is on call
@@ -129,6 +132,43 @@ pub(crate) struct CanI {
     pub(crate) permission: String,
     /// The object, by name or id
     pub(crate) target: Option<String>,
+    /// Tenant it is in
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
+}
+
+/// Questions about rights.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuthCommand {
+    /// Everybody who may do something, and the role bindings that allow it
+    WhoCan {
+        #[command(flatten)]
+        what: OnWhat,
+        /// Most bindings to show
+        #[arg(long, value_name = "N", default_value_t = ROWS_DEFAULT, value_parser = rows())]
+        limit: usize,
+    },
+    /// Why you, or another user, may do something, or what is missing
+    Explain {
+        #[command(flatten)]
+        what: OnWhat,
+        /// Another user, by name or id
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
+    },
+    /// Whether you may do something
+    CanI(CanI),
+}
+
+/// An action on an object, or on anything of a kind.
+#[derive(Debug, Args)]
+pub(crate) struct OnWhat {
+    /// create, read, update, delete, manage, execute or admin
+    pub(crate) action: String,
+    /// The kind, such as vm
+    pub(crate) kind: String,
+    /// The object, by name or id
+    pub(crate) object: Option<String>,
     /// Tenant it is in
     #[arg(long, value_name = "TENANT")]
     pub(crate) tenant: Option<String>,

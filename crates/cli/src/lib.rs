@@ -8,6 +8,7 @@
 //! Secrets come from files, prompts or the environment, never from arguments.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod access;
 mod account;
 mod amount;
 mod apply;

@@ -13,7 +13,7 @@ use crate::explain;
 use crate::failure::{Failure, exit};
 use crate::grammar::{self, Fixed};
 use crate::output::Output;
-use crate::{account, apply, cluster, diff, doctor, generic, nouns, special};
+use crate::{access, account, apply, cluster, diff, doctor, generic, nouns, special};
 
 /// An API token in the environment, instead of the context's credentials.
 const TOKEN_VARIABLE: &str = "VIRTFLOW_TOKEN";
@@ -88,6 +88,7 @@ impl Run {
                     Fixed::Logout => return account::log_out(self, &cluster).await,
                     Fixed::Whoami => account::whoami(self, &cluster).await,
                     Fixed::CanI(asked) => account::can_i(self, &cluster, &asked).await,
+                    Fixed::Auth(asked) => access::run(self, &cluster, &asked).await,
                     Fixed::Status => cluster::status(self, &cluster).await,
                     Fixed::Doctor { verify } => doctor::doctor(self, &cluster, verify).await,
                     Fixed::Verify => cluster::verify(self, &cluster).await,

@@ -56,9 +56,10 @@ pub use observe::{
     observed,
 };
 pub use read::{
-    ConsoleTarget, Fields, ListQuery, Meant, Page, Past, PastList, Plan, PlanOrder, Search, Sight,
-    Watch, audit_scope, authorize_only, can_i, capacity, cluster_view, console_of, get, list,
-    operation_state, placement, public, usage, verify_report, whoami,
+    AccessQuestion, ConsoleTarget, Fields, ListQuery, Meant, Page, Past, PastList, Plan, PlanOrder,
+    Search, Sight, Watch, access_effect, audit_scope, authorize_only, can_i, capacity,
+    cluster_view, console_of, explain_access, get, list, operation_state, permission_of, placement,
+    public, usage, verify_report, who_can, whoami,
 };
 pub use request::{
     AddressAct, AddressVerb, AllocateAddress, ControllerVerb, Create, Delete, HostAct, HostVerb,

@@ -64,6 +64,17 @@ pub const BINDINGS_PER_USER_MAX: usize = 200;
 pub const BINDINGS_PER_GROUP_MAX: usize = 50;
 /// User groups that one user is in.
 pub const GROUPS_PER_USER_MAX: usize = 16;
+/// Members of a user group that are told to who asks who may do something.
+pub const MEMBERS_TOLD_MAX: usize = 100;
+/// Roles that are told to who asks what would allow something.
+pub const ROLES_TOLD_MAX: usize = 5;
+/// Users whose rights are compared to tell what a change of roles would do.
+pub const EFFECT_USERS_LOOKED_AT_MAX: usize = 500;
+/// Users that are told to gain, and to lose, by a change that is only tried; one that does so over several scopes counts
+/// for each.
+pub const EFFECT_USERS_TOLD_MAX: usize = 100;
+/// Permissions that are told of each.
+pub const EFFECT_PERMISSIONS_TOLD_MAX: usize = 100;
 /// User groups of one tenant.
 pub const USER_GROUPS_PER_TENANT_MAX: usize = 1000;
 /// Tickets of one user that are not closed.

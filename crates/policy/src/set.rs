@@ -74,6 +74,14 @@ impl PermissionSet {
         }
         self
     }
+    /// What this one holds and `other` does not.
+    #[must_use]
+    pub fn difference(mut self, other: &Self) -> Self {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine &= !theirs;
+        }
+        self
+    }
     /// Its permissions in the order of the catalogue.
     pub fn iter(&self) -> impl Iterator<Item = Permission> + '_ {
         Kind::ALL.iter().flat_map(move |kind| {

@@ -299,3 +299,54 @@ async fn a_user_who_asks_too_often_is_told_how_long_to_wait() {
     assert!(statuses.len() > 3, "the burst is allowed: {statuses:?}");
     assert_eq!(statuses.last(), Some(&429), "{statuses:?}");
 }
+
+/// Requests of a moment until one is refused: far more than a burst, far fewer than a second's worth of patience.
+async fn until_refused(rig: &Rig, token: &str) -> (usize, Option<Reply>) {
+    for asked in 0..50 {
+        let reply = rig.get("/tenants", token).await;
+        if reply.status != 200 {
+            return (asked, Some(reply));
+        }
+    }
+    (50, None)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_tenant_that_asks_too_often_holds_up_nobody_but_itself() {
+    let rig = Rig::start_with(|config| {
+        config.limits.tenant_requests_per_s = 1;
+        config.limits.tenant_requests_burst = 4;
+    })
+    .await;
+    let anna = rig.tenant_with("acme", "anna", "tenant_admin").await;
+    let dave = rig.user("acme", "dave", "developer").await;
+    let eve = rig.tenant_with("rival", "eve", "developer").await;
+    let (asked, refused) = until_refused(&rig, &anna).await;
+    assert!(asked >= 4, "the burst is allowed: {asked}");
+    let refused = refused.unwrap();
+    assert_eq!(refused.error(429), "limit_exceeded");
+    assert!(
+        refused.text.contains("your tenant's users together"),
+        "{}",
+        refused.text
+    );
+    assert!(refused.headers.contains_key("retry-after"));
+    // Another user of that tenant shares its bucket; another tenant, and the system's users, do not.
+    let (asked, refused) = until_refused(&rig, &dave).await;
+    assert!(asked < 50 && refused.is_some(), "{asked}");
+    rig.get("/tenants", &eve).await.data(200);
+    for _ in 0..20 {
+        rig.get("/tenants", &rig.admin).await.data(200);
+    }
+}
+
+#[tokio::test]
+async fn no_limit_of_tenants_is_none() {
+    let rig = Rig::start_with(|config| {
+        config.limits.tenant_requests_per_s = 0;
+        config.limits.tenant_requests_burst = 1;
+    })
+    .await;
+    let anna = rig.tenant_with("acme", "anna", "tenant_admin").await;
+    assert!(until_refused(&rig, &anna).await.1.is_none());
+}

@@ -291,6 +291,8 @@ async fn nothing_is_told_without_credentials() {
         "/verify",
         "/capacity",
         "/auth/whoami",
+        "/auth/who-can",
+        "/auth/explain",
         "/vms/x/console",
         "/vms/x/placement",
         "/tenants/x/usage",

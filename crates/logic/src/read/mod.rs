@@ -1,8 +1,10 @@
 //! Reads: on one unmoving image, with the asker's eyes. What may not be seen reads as absent.
 
+mod access;
 mod audit;
 mod capacity;
 mod cursor;
+mod effect;
 mod fields;
 mod filter;
 #[cfg(test)]
@@ -30,8 +32,10 @@ use crate::cx::Cx;
 use crate::door::{Door, forbidden};
 use crate::typed::decoded;
 
+pub use access::{AccessQuestion, explain_access, permission_of, who_can};
 pub use audit::audit_scope;
 pub use capacity::{capacity, usage};
+pub use effect::access_effect;
 pub use fields::Fields;
 pub use list::{ListQuery, Page, list};
 pub use past::{Meant, Past, PastList};
