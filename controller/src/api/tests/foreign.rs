@@ -265,7 +265,7 @@ async fn another_tenants_object_asked_for_anywhere_reads_like_none() {
             let targets = match filter.by {
                 By::Object(target) => vec![target],
                 By::Any => Kind::ALL.to_vec(),
-                By::Name | By::Word | By::Label => continue,
+                By::Name | By::Word | By::Label | By::Labels | By::Text => continue,
             };
             for target in targets.into_iter().filter(|target| is_tenants(*target)) {
                 let Some(foreign) = twins.theirs.get(&target) else {
