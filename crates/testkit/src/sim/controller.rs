@@ -202,7 +202,6 @@ impl Machine {
 
     /// One life of the process.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        clock::here_runs(&self.name);
         let config = self.config();
         self.settle(&config).await.context("settling")?;
         let app = App::new(self.open(config).await?)?;

@@ -53,7 +53,6 @@ impl Host {
 
     /// One life of the agent.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        clock::here_runs(&self.name);
         let config = self.config()?;
         while HostIdentity::load(&config)?.is_none() {
             let invited = {
