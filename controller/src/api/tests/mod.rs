@@ -2,17 +2,22 @@
 //! controllers with their real log, shadow and state.
 
 mod access;
+mod access_table;
 mod addresses;
+mod audited;
 mod catalogue;
 mod followers;
 mod foreign;
+mod grants;
 mod model;
 mod objects;
 mod openapi;
 mod past;
 mod refused;
+mod rows;
 mod samples;
 mod support;
 mod tokens;
 mod watch;
 mod who;
+mod world;
