@@ -129,7 +129,8 @@ async fn check_kept(reader: &mut SqliteConnection, moment: Moment) -> Result<(),
     Ok(())
 }
 
-fn elsewhere(gap: &MissingHistory) -> StoreError {
+/// What is not here and may be elsewhere.
+pub(crate) fn elsewhere(gap: &MissingHistory) -> StoreError {
     StoreError::refused(
         "an answer from the history",
         format!(
@@ -139,6 +140,45 @@ fn elsewhere(gap: &MissingHistory) -> StoreError {
     )
 }
 
+/// The newest kept version of an object that is not after a moment. Times are labels that need not grow with the
+/// versions.
+pub(crate) async fn last_until(
+    reader: &mut SqliteConnection,
+    object: ObjectId,
+    moment: Moment,
+) -> Result<Option<HistoryRow>, StoreError> {
+    let doing = || format!("reading what {object} was");
+    let (column, bound) = moment.bound();
+    let row = sqlx::query(AssertSqlSafe(format!(
+        "SELECT {HISTORY_COLUMNS} FROM history
+         WHERE object = ? AND {column} <= ? ORDER BY version DESC LIMIT 1"
+    )))
+    .bind(object.as_bytes().as_slice())
+    .bind(bound)
+    .fetch_optional(reader)
+    .await
+    .doing(doing)?;
+    row.as_ref().map(version_of).transpose().doing(doing)
+}
+
+/// The number of an object's kept version that follows a version. Versions grow by one: if it is the next number, none
+/// lies between.
+pub(crate) async fn next_after(
+    reader: &mut SqliteConnection,
+    object: ObjectId,
+    version: u64,
+) -> Result<Option<u64>, StoreError> {
+    let doing = || format!("reading what {object} was");
+    let next = sqlx::query("SELECT min(version) FROM history WHERE object = ? AND version > ?")
+        .bind(object.as_bytes().as_slice())
+        .bind(int(version))
+        .fetch_one(reader)
+        .await
+        .doing(doing)?;
+    let next: Option<i64> = next.try_get(0).doing(doing)?;
+    Ok(next.map(unsigned))
+}
+
 async fn one(
     reader: &mut SqliteConnection,
     object: ObjectId,
@@ -146,30 +186,11 @@ async fn one(
     moment: Moment,
     gaps: &[MissingHistory],
 ) -> Result<Then, StoreError> {
-    let doing = || format!("reading what {object} was");
-    let (column, bound) = moment.bound();
-    // Times are labels that need not grow with the versions: the newest version not after the moment counts.
-    let row = sqlx::query(AssertSqlSafe(format!(
-        "SELECT {HISTORY_COLUMNS} FROM history
-         WHERE object = ? AND {column} <= ? ORDER BY version DESC LIMIT 1"
-    )))
-    .bind(object.as_bytes().as_slice())
-    .bind(bound)
-    .fetch_optional(&mut *reader)
-    .await
-    .doing(doing)?;
-    let row = row.as_ref().map(version_of).transpose().doing(doing)?;
+    let row = last_until(reader, object, moment).await?;
     let has = row.as_ref().map_or(0, |row| row.version);
     if newest != Some(has) {
-        let next = sqlx::query("SELECT min(version) FROM history WHERE object = ? AND version > ?")
-            .bind(object.as_bytes().as_slice())
-            .bind(int(has))
-            .fetch_one(&mut *reader)
-            .await
-            .doing(doing)?;
-        let next: Option<i64> = next.try_get(0).doing(doing)?;
-        match (next.map(unsigned), &row, newest) {
-            // Versions grow by one: none lies between.
+        match (next_after(reader, object, has).await?, &row, newest) {
+            // None lies between.
             (Some(next), ..) if next == has + 1 => {}
             // Nothing of it is kept, so nothing changed it since the moment.
             (None, None, Some(_)) => return Ok(Then::AsNow),

@@ -9,6 +9,7 @@ use virtflow_types::{ObjectId, RequestId, Timestamp};
 use crate::bulk::{int, unsigned};
 use crate::error::{Doing as _, StoreError};
 use crate::load::id_of;
+use crate::moment::{elsewhere, last_until, next_after};
 use crate::records::{
     MissingHistory, MissingRange, RecordChunk, head_of, missing_history, missing_ranges, record_of,
     record_range,
@@ -259,44 +260,16 @@ impl SqliteShadow {
         moment: Moment,
         newest: Option<u64>,
     ) -> Result<(Option<HistoryRow>, Seen), StoreError> {
-        let doing = || format!("reading what {object} was");
         let (mut reader, seen) = self.reader().await?;
-        let (column, bound) = match moment {
-            Moment::Index(index) => ("applied_index", index),
-            Moment::Time(at) => ("at_ms", at.ms()),
-        };
-        // Times are labels that need not grow with the versions: the newest version not after the moment counts.
-        let row = sqlx::query(AssertSqlSafe(format!(
-            "SELECT {HISTORY_COLUMNS} FROM history
-             WHERE object = ? AND {column} <= ? ORDER BY version DESC LIMIT 1"
-        )))
-        .bind(object.as_bytes().as_slice())
-        .bind(int(bound))
-        .fetch_optional(&mut *reader)
-        .await
-        .doing(doing)?;
-        let row = row.as_ref().map(version_of).transpose().doing(doing)?;
-        // Versions grow by one: where the next one is here too, none lies between.
-        let next = sqlx::query("SELECT min(version) FROM history WHERE object = ? AND version > ?")
-            .bind(object.as_bytes().as_slice())
-            .bind(int(row.as_ref().map_or(0, |row| row.version)))
-            .fetch_one(&mut *reader)
-            .await
-            .doing(doing)?;
-        let next: Option<i64> = next.try_get(0).doing(doing)?;
+        let row = last_until(&mut reader, object, moment).await?;
         let has = row.as_ref().map_or(0, |row| row.version);
-        let is_certain = next.map(unsigned) == Some(has + 1) || newest == Some(has);
+        let next = next_after(&mut reader, object, has).await?;
+        let is_certain = next == Some(has + 1) || newest == Some(has);
         if !is_certain {
             let from = row.as_ref().map_or(0, |row| row.index + 1);
             let missing = missing_history(&mut reader).await?;
             if let Some(gap) = missing.iter().find(|gap| gap.last_index >= from) {
-                return Err(StoreError::refused(
-                    "an answer from the history",
-                    format!(
-                        "what the entries {} to {} changed is not here; another controller may have it",
-                        gap.first_index, gap.last_index
-                    ),
-                ));
+                return Err(elsewhere(gap));
             }
         }
         Ok((row, seen))
