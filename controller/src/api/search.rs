@@ -132,7 +132,7 @@ fn search_of(kind: Kind, plan: &Plan) -> Search {
     });
     Search {
         kind: kind.name().into(),
-        tenants: plan.tenants.clone(),
+        tenant: plan.tenant,
         parent: plan.parent,
         name: plan.name.clone(),
         conditions: conditions.collect(),

@@ -30,8 +30,8 @@ const INTERRUPTED: &str = "9";
 pub struct Search {
     /// Objects of this kind.
     pub kind: String,
-    /// Of these tenants; absent: of all and of none.
-    pub tenants: Option<Vec<ObjectId>>,
+    /// Of this tenant; absent: of all and of none.
+    pub tenant: Option<ObjectId>,
     /// Under this object.
     pub parent: Option<ObjectId>,
     /// Of this name.
@@ -154,7 +154,7 @@ async fn find(connection: &mut SqliteConnection, search: &Search) -> Result<Foun
         .await?;
     let index = unsigned(index.try_get(0)?);
     let mut query = sqlx::query(AssertSqlSafe(sql)).bind(search.kind.as_str());
-    for tenant in search.tenants.iter().flatten() {
+    if let Some(tenant) = search.tenant {
         query = query.bind(tenant.as_bytes().to_vec());
     }
     if let Some(parent) = search.parent {
@@ -211,9 +211,8 @@ fn statement(search: &Search) -> Result<String, sqlx::Error> {
         Order::Moment(part, path) => format!("coalesce(rtrim({}, 'Z'), '')", extract(*part, path)?),
     };
     let mut sql = format!("SELECT id, {key} AS at FROM object WHERE kind = ?");
-    if let Some(tenants) = &search.tenants {
-        let places = vec!["?"; tenants.len()].join(", ");
-        sql.push_str(&format!(" AND tenant IN ({places})"));
+    if search.tenant.is_some() {
+        sql.push_str(" AND tenant = ?");
     }
     if search.parent.is_some() {
         sql.push_str(" AND parent = ?");

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use serde_json::Value;
-use virtflow_model::{Action, Kind, PerKind, Permission, Resource, Scope, key};
+use virtflow_model::{Action, Kind, Permission, Scope, key};
 use virtflow_policy::Rights;
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ObjectId, PAGE_OBJECTS_DEFAULT, PAGE_OBJECTS_MAX};
@@ -166,13 +166,7 @@ fn source<'a>(
     if let (Some(group), Kind::Baremetal) = (filter.group, query.kind) {
         return Box::new(state.by_key(key::HOST_GROUP, &group.to_string(), after));
     }
-    // Objects of the system that concern a tenant, quotas, are not under its key; they are few.
-    let indexed = query.kind.dispatch(ScopeOf) != Scope::System;
-    if let Some(tenant) = filter
-        .tenant
-        .filter(|_| indexed)
-        .or_else(|| only_tenant(&door.rights, query.kind))
-    {
+    if let Some(tenant) = one_tenant(door, filter, query.kind) {
         return Box::new(state.by_key(key::TENANT, &format!("{kind}/{tenant}"), after));
     }
     // What the cloud owns may be named by everybody's: a tenant's own key, above, is narrower.
@@ -188,18 +182,16 @@ fn source<'a>(
     Box::new(state.of_kind(kind, after))
 }
 
-struct ScopeOf;
-
-impl PerKind for ScopeOf {
-    type Out = Scope;
-    fn run<R: Resource>(self) -> Scope {
-        R::SCOPE
-    }
+/// The one tenant under whose key all is that a list may have: the only one whose objects the asker sees, so that
+/// nobody pays for their neighbours, or the one that is asked about.
+pub(super) fn one_tenant(door: &Door<'_>, filter: &Filter, kind: Kind) -> Option<ObjectId> {
+    // Objects of the system that concern a tenant, quotas, are not under its key; they are few.
+    let named = filter.tenant.filter(|_| kind.scope() != Scope::System);
+    only_tenant(&door.rights, kind).or(named)
 }
 
-/// The one tenant outside which the asker sees nothing of a kind: then its index is enough, and nobody
-/// pays for their neighbours.
-pub(super) fn only_tenant(rights: &Rights, kind: Kind) -> Option<ObjectId> {
+/// The one tenant outside which the asker sees nothing of a kind.
+fn only_tenant(rights: &Rights, kind: Kind) -> Option<ObjectId> {
     if kind != Kind::VirtualMachine {
         return None;
     }

@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use virtflow_model::{Kind, Scope, key};
+use virtflow_model::{Kind, key};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ObjectId};
 
 use super::cursor;
 use super::filter::Filter;
-use super::list::{ListQuery, only_tenant, question};
+use super::list::{ListQuery, one_tenant, question};
 use crate::cx::Cx;
 use crate::door::Door;
 use crate::typed::with_footprint;
@@ -79,9 +79,7 @@ impl<'a> PastList<'a> {
         limit: usize,
     ) -> (Vec<Arc<Object>>, Option<ObjectId>) {
         let (state, kind) = (self.door.state, self.query.kind);
-        let named = self.filter.tenant.filter(|_| kind.scope() == Scope::Tenant);
-        let tenant = only_tenant(&self.door.rights, kind).or(named);
-        let mut found: Vec<Arc<Object>> = match tenant {
+        let mut found: Vec<Arc<Object>> = match one_tenant(&self.door, &self.filter, kind) {
             Some(tenant) => {
                 let value = format!("{}/{tenant}", kind.name());
                 let all = state.by_key(key::TENANT, &value, after);

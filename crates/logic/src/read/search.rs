@@ -4,12 +4,12 @@
 //! filters that every list has.
 
 use serde_json::Value;
-use virtflow_model::{Kind, Scope, Sort, SortBy};
+use virtflow_model::{Kind, Sort, SortBy};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ObjectId};
 
 use super::filter::Filter;
-use super::list::{ListQuery, only_tenant, question};
+use super::list::{ListQuery, one_tenant, question};
 use super::{cursor, public};
 use crate::cx::Cx;
 use crate::door::Door;
@@ -34,8 +34,8 @@ pub struct Search<'a> {
 /// What SQL is asked for. Conditions leave out only what [`Search::show`] would.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Plan {
-    /// Of these tenants; absent: of all and of none.
-    pub tenants: Option<Vec<ObjectId>>,
+    /// Of this tenant; absent: of all and of none.
+    pub tenant: Option<ObjectId>,
     /// Under this object.
     pub parent: Option<ObjectId>,
     /// Of this name.
@@ -106,12 +106,10 @@ impl<'a> Search<'a> {
     /// What SQL is to find.
     pub fn plan(&self) -> Result<Plan, Error> {
         let kind = self.query.kind;
-        let own = only_tenant(&self.door.rights, kind);
-        let named = self.filter.tenant.filter(|_| kind.scope() == Scope::Tenant);
         let after = self.query.cursor.as_deref();
         let after = after.map(|text| cursor::read_sorted(text, &self.question()));
         Ok(Plan {
-            tenants: own.or(named).map(|tenant| vec![tenant]),
+            tenant: one_tenant(&self.door, &self.filter, kind),
             parent: self.filter.parent,
             name: self.query.name.clone(),
             conditions: self.filter.conditions(self.query),

@@ -15,7 +15,7 @@ use crate::{
 fn search(kind: &str) -> Search {
     Search {
         kind: kind.into(),
-        tenants: None,
+        tenant: None,
         parent: None,
         name: None,
         conditions: Vec::new(),
@@ -98,7 +98,7 @@ async fn what_is_found_is_what_the_state_has_in_the_order_that_was_asked_for() {
     let some = of_kind("disk");
     let some = some.iter().find(|object| object.tenant.is_some()).unwrap();
     let narrowed = Search {
-        tenants: some.tenant.map(|tenant| vec![tenant]),
+        tenant: some.tenant,
         name: Some(some.name.to_string()),
         conditions: vec![Condition {
             places: vec![
@@ -116,7 +116,7 @@ async fn what_is_found_is_what_the_state_has_in_the_order_that_was_asked_for() {
     };
     assert_eq!(ids(&shadow, &narrowed).await, [some.id]);
     let nobodys = Search {
-        tenants: Some(vec![ObjectId::from_u128(5)]),
+        tenant: Some(ObjectId::from_u128(5)),
         ..search("disk")
     };
     assert_eq!(ids(&shadow, &nobodys).await, []);
