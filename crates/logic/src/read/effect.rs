@@ -27,30 +27,32 @@ pub fn access_effect(
     cx: &Cx,
     changeset: &Changeset,
 ) -> Result<Option<Value>, Error> {
+    let changed: Vec<&Object> = changeset
+        .ops
+        .iter()
+        .flat_map(|op| match op {
+            Op::Put(object) => [state.get(object.id).map(|old| &**old), Some(&**object)],
+            Op::Delete(id, _) => [state.get(*id).map(|old| &**old), None],
+            _ => [None, None],
+        })
+        .flatten()
+        .filter(|object| Kind::of_name(&object.kind).is_some_and(gives_rights))
+        .collect();
+    // Most changes give nobody rights: for those no second state is made.
+    if changed.is_empty() {
+        return Ok(None);
+    }
     let mut after = state.clone();
-    if changeset.ops.is_empty() || after.apply(changeset).is_err() {
+    if after.apply(changeset).is_err() {
         return Ok(None);
     }
     let mut touched = BTreeSet::new();
-    let mut gives_rights = false;
-    for op in &changeset.ops {
-        let (id, new) = match op {
-            Op::Put(object) => (object.id, Some(&**object)),
-            Op::Delete(id, _) => (*id, None),
-            _ => continue,
-        };
-        for object in [state.get(id).map(|object| &**object), new]
-            .into_iter()
-            .flatten()
-        {
-            gives_rights |= add_touched(&[state, &after], object, &mut touched);
-        }
-    }
-    if !gives_rights {
-        return Ok(None);
+    let mut is_whole = true;
+    for object in changed {
+        is_whole &= add_touched(&[state, &after], object, &mut touched);
     }
     let door = Door::open(state, cx)?;
-    let mut is_whole = touched.len() <= EFFECT_USERS_LOOKED_AT_MAX;
+    is_whole &= touched.len() <= EFFECT_USERS_LOOKED_AT_MAX;
     let (mut gains, mut losses) = (Vec::new(), Vec::new());
     for user in touched.into_iter().take(EFFECT_USERS_LOOKED_AT_MAX) {
         let seen = |state: &State| state.get(user).is_some_and(|user| door.sees(user));
@@ -77,34 +79,39 @@ pub fn access_effect(
     ))
 }
 
-/// Adds the users whose rights may hang on an object; true if any can.
+/// Whether rights follow from objects of a kind.
+fn gives_rights(kind: Kind) -> bool {
+    matches!(kind, Kind::RoleBinding | Kind::UserGroupMember | Kind::Role)
+}
+
+/// Adds the users whose rights may hang on an object of such a kind; false if there may be more of them.
 fn add_touched(states: &[&State], object: &Object, touched: &mut BTreeSet<ObjectId>) -> bool {
+    let mut is_all = true;
     match Kind::of_name(&object.kind) {
         Some(Kind::RoleBinding) => {
             if let Ok(binding) = decoded::<RoleBinding>(object) {
                 add_subjects(states, &binding.spec, touched);
             }
-            true
         }
         Some(Kind::UserGroupMember) => {
             if let Ok(member) = decoded::<UserGroupMember>(object) {
                 touched.insert(member.spec.user_id);
             }
-            true
         }
         Some(Kind::Role) => {
             for state in states {
-                let bindings = state.linking_to(object.id).filter_map(|id| state.get(id));
-                for binding in bindings.take(EFFECT_USERS_LOOKED_AT_MAX) {
+                let mut bindings = state.linking_to(object.id).filter_map(|id| state.get(id));
+                for binding in bindings.by_ref().take(EFFECT_USERS_LOOKED_AT_MAX) {
                     if let Ok(binding) = decoded::<RoleBinding>(binding) {
                         add_subjects(states, &binding.spec, touched);
                     }
                 }
+                is_all &= bindings.next().is_none();
             }
-            true
         }
-        _ => false,
+        _ => {}
     }
+    is_all
 }
 
 fn add_subjects(
