@@ -5,7 +5,7 @@ use axum::routing::{self, MethodRouter};
 use futures::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use virtflow_logic::{self as logic, Create, Cx, Delete, Idempotency, IfMatch, Request};
+use virtflow_logic::{self as logic, Cx, Delete, Idempotency, IfMatch, Request};
 use virtflow_model::Kind;
 use virtflow_types::{Error, ErrorCode};
 
@@ -100,15 +100,7 @@ fn creation(kind: Kind, item: Value) -> Result<Request, Error> {
             "is set alone: by `POST /users/{id}/password`",
         ));
     }
-    Ok(Request::Create(Create {
-        kind,
-        name: body.name,
-        tenant: body.tenant,
-        parent: body.parent,
-        spec: body.spec,
-        secret: None,
-        password_hash: None,
-    }))
+    Ok(Request::Create(body.of(kind)))
 }
 
 async fn delete_of(api: &Api, call: &Call, kind: Kind) -> Answered {

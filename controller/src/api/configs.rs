@@ -2,7 +2,7 @@
 //! object with an id is; then the handlers of that kind answer.
 
 use axum::extract::{Extension, Path, State};
-use virtflow_logic::{self as logic};
+use virtflow_logic as logic;
 use virtflow_model::Kind;
 
 use super::Api;
@@ -14,11 +14,13 @@ use super::request::Call;
 /// The layers, the widest first.
 const LAYERS: [Kind; 3] = [Kind::SystemConfig, Kind::TenantConfig, Kind::UserConfig];
 
+/// Parameters of a list of a tenant's layers.
+pub(crate) const OF_TENANT: &[&str] = &["scope", "limit", "cursor", kinds::FIELDS];
+
 /// `GET /configs/tenant/{id}`
 pub(crate) async fn of_tenant(Extension(call): TheCall, Path(id): Path<String>) -> Answered {
     let kind = Kind::TenantConfig;
-    call.query
-        .only(&["scope", "limit", "cursor", kinds::FIELDS])?;
+    call.query.only(OF_TENANT)?;
     let fields = fields_of(&call, kind)?;
     let mut query = query_of(&call, kind)?;
     query.tenant = Some(id);

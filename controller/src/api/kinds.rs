@@ -77,6 +77,21 @@ pub(crate) struct CreateBody {
     pub(crate) password: Option<String>,
 }
 
+impl CreateBody {
+    /// The creation of an object of a kind; a password is not in it.
+    pub(crate) fn of(self, kind: Kind) -> Create {
+        Create {
+            kind,
+            name: self.name,
+            tenant: self.tenant,
+            parent: self.parent,
+            spec: self.spec,
+            secret: None,
+            password_hash: None,
+        }
+    }
+}
+
 /// The body of an update.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -258,24 +273,19 @@ pub(crate) async fn get_of(api: &Api, call: &Call, kind: Kind, id: &str) -> Answ
 
 pub(crate) async fn create_of(api: &Api, call: &Call, kind: Kind) -> Answered {
     call.query.only(&[DRY_RUN])?;
-    let body: CreateBody = json::body(call)?;
-    let password_hash = match (body.password, kind) {
+    let mut body: CreateBody = json::body(call)?;
+    let password_hash = match (body.password.take(), kind) {
         (Some(password), Kind::User) => Some(api.hashing().hash(password).await?),
         (Some(_), _) => {
             return Err(Error::invalid("password", "only users have one").into());
         }
         (None, _) => None,
     };
-    let create = Create {
-        kind,
-        name: body.name,
-        tenant: body.tenant,
-        parent: body.parent,
-        spec: body.spec,
-        secret: None,
+    let create = Request::Create(Create {
         password_hash,
-    };
-    api.change(call, Request::Create(create), kind).await
+        ..body.of(kind)
+    });
+    api.change(call, create, kind).await
 }
 
 pub(crate) async fn update(

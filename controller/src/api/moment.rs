@@ -7,7 +7,7 @@ use std::sync::Arc;
 use axum::extract::{Extension, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use virtflow_logic::{self as logic, ListQuery, PastList};
 use virtflow_model::Kind;
 use virtflow_shadow::{HistoryRow, Moment, Then};
@@ -20,7 +20,6 @@ use super::kinds::{Answered, TheCall, all_chosen, fields_of};
 use super::past::{HISTORY, cause, found, leaves, moment_of, object_of, shown, unread};
 use super::request::Call;
 use super::sql;
-use super::write::add;
 
 /// Objects that one request looks at: a page may be short, even empty, and still have a next one.
 const LOOKED_MAX: usize = 2000;
@@ -134,7 +133,7 @@ pub(crate) async fn list(api: &Api, call: &Call, query: &ListQuery, at: &str) ->
                 // The one before it was the last.
                 break;
             }
-            rows.push((candidate.id(), row));
+            rows.push(row);
             next = Some(candidate.id());
         }
         after = end;
@@ -147,7 +146,6 @@ pub(crate) async fn list(api: &Api, call: &Call, query: &ListQuery, at: &str) ->
         }
     }
     let list = PastList::open(call.image()?, &cx, query)?;
-    let rows = rows.into_iter().map(|(_, row)| row).collect();
     let rows = all_chosen(fields.as_ref(), rows);
     let next = next.map(|last| list.cursor(last, at));
     Ok(Answer::ok(index, rows.into()).next(next))
@@ -296,9 +294,9 @@ impl Between {
                     // It went after the image that this rests on.
                     Candidate::There(_) => told("deleted", row, None),
                 },
-                (Then::Was(old), Then::Was(new)) if old.version != new.version => {
-                    let (old, new) = (shown(call, old)?, shown(call, new)?);
-                    told_change(&after, &fields(&old, &new))
+                (Then::Was(old), Then::Was(row)) if old.version != row.version => {
+                    let (old, new) = (shown(call, old)?, shown(call, row)?);
+                    told("changed", row, Some(fields(&old, &new)))
                 }
                 _ => continue,
             };
@@ -308,14 +306,7 @@ impl Between {
     }
 }
 
-fn told_change(after: &Then, fields: &Value) -> Value {
-    match after {
-        Then::Was(row) => told("changed", row, Some(fields)),
-        Then::AsNow | Then::Absent => Value::Null,
-    }
-}
-
-fn told(change: &str, row: &HistoryRow, fields: Option<&Value>) -> Value {
+fn told(change: &str, row: &HistoryRow, fields: Option<Value>) -> Value {
     let mut told = json!({
         "change": change,
         "id": row.object,
@@ -325,10 +316,7 @@ fn told(change: &str, row: &HistoryRow, fields: Option<&Value>) -> Value {
         "last": cause(row),
     });
     if let Some(fields) = fields {
-        add(
-            &mut told,
-            Map::from_iter([("fields".into(), fields.clone())]),
-        );
+        told["fields"] = fields;
     }
     told
 }

@@ -180,7 +180,7 @@ pub(crate) fn fixed() -> Vec<Route> {
             routing::get(configs::of_tenant),
             "The layers of configuration of a tenant",
         )
-        .query(&["scope", "limit", "cursor", kinds::FIELDS])
+        .query(configs::OF_TENANT)
         .gives(Gives::Page(Kind::TenantConfig)),
         Route::post(
             "/configs",

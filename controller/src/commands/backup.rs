@@ -10,7 +10,7 @@ use virtflow_types::Timestamp;
 use super::{ConfigFile, Output, print_json};
 use crate::daemon::admin::{Request, ask};
 
-/// What folders begin with that `--into` makes; the moment follows, so that they sort by age.
+/// What folders begin with that `--into` makes; the moment follows.
 const PREFIX: &str = "backup-";
 
 /// Arguments of `backup`.
