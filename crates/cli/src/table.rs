@@ -89,7 +89,7 @@ pub(crate) fn of_fields(fields: &str, objects: &[Value]) -> String {
     let heads: Vec<String> = paths.iter().map(|path| path.to_uppercase()).collect();
     let heads: Vec<&str> = heads.iter().map(String::as_str).collect();
     let at = |object: &Value, path: &str| {
-        let mut value = object.clone();
+        let mut value = object;
         let mut rest = Some(path);
         while let Some(text) = rest {
             // A key may have dots: what stands there as a whole comes first.
@@ -98,10 +98,10 @@ pub(crate) fn of_fields(fields: &str, objects: &[Value]) -> String {
                 Some((step, after)) if !whole => (step, Some(after)),
                 _ => (text, None),
             };
-            value = value[step].take();
+            value = &value[step];
             rest = after;
         }
-        show(Some(&value), Show::Plain, Timestamp::EPOCH)
+        show(Some(value), Show::Plain, Timestamp::EPOCH)
     };
     let rows: Vec<Vec<String>> = objects
         .iter()

@@ -183,12 +183,17 @@ impl World<'_> {
         self.named(kind, name, None).await.map(Some)
     }
 
+    /// The document that was written with this id.
+    fn written_with(&self, id: &str) -> Option<usize> {
+        let mut all = self.documents.iter();
+        all.position(|it| it.id.as_deref() == Some(id))
+    }
+
     /// An id that a document was written with becomes that of its object here.
     fn translate(&self, value: &mut Value, coming: &mut Vec<usize>) {
         match value {
             Value::String(text) => {
-                let mut all = self.documents.iter();
-                let Some(at) = all.position(|it| it.id.as_deref() == Some(text)) else {
+                let Some(at) = self.written_with(text) else {
                     return;
                 };
                 match self.id_of(at) {
@@ -230,26 +235,21 @@ impl World<'_> {
             named.extend(self.meant(kind, name));
         }
         for value in document.spec.values() {
-            self.ids_in(value, &mut named);
+            texts_in(value, &mut |text| named.extend(self.written_with(text)));
         }
         named.retain(|it| *it != at);
         named.sort_unstable();
         named.dedup();
         named
     }
+}
 
-    fn ids_in(&self, value: &Value, named: &mut Vec<usize>) {
-        match value {
-            Value::String(text) => {
-                named.extend(
-                    self.documents
-                        .iter()
-                        .position(|it| it.id.as_deref() == Some(text)),
-                );
-            }
-            Value::Array(items) => items.iter().for_each(|it| self.ids_in(it, named)),
-            Value::Object(fields) => fields.values().for_each(|it| self.ids_in(it, named)),
-            _ => {}
-        }
+/// Every text within a value.
+pub(super) fn texts_in(value: &Value, seen: &mut impl FnMut(&str)) {
+    match value {
+        Value::String(text) => seen(text),
+        Value::Array(items) => items.iter().for_each(|it| texts_in(it, seen)),
+        Value::Object(fields) => fields.values().for_each(|it| texts_in(it, seen)),
+        _ => {}
     }
 }

@@ -12,6 +12,7 @@ use virtflow_model::{ByPeople, Kind};
 use virtflow_types::ErrorCode;
 
 use super::document::Facts;
+use super::names::texts_in;
 use super::order::order;
 use super::report::{Did, Line, Report};
 use super::world::World;
@@ -256,7 +257,7 @@ fn in_order(goes: Vec<Goes>) -> Vec<Goes> {
     let at_of = |text: &str| ids.iter().position(|id| id == text);
     let named = |at: usize| {
         let mut named = Vec::new();
-        ids_of(&goes[at].object["spec"], &mut |text| {
+        texts_in(&goes[at].object["spec"], &mut |text| {
             named.extend(at_of(text))
         });
         named.extend(goes[at].object["parent_id"].as_str().and_then(at_of));
@@ -271,15 +272,6 @@ fn in_order(goes: Vec<Goes>) -> Vec<Goes> {
         .rev()
         .filter_map(|at| goes[at].take())
         .collect()
-}
-
-fn ids_of(value: &Value, seen: &mut impl FnMut(&str)) {
-    match value {
-        Value::String(text) => seen(text),
-        Value::Array(items) => items.iter().for_each(|it| ids_of(it, seen)),
-        Value::Object(fields) => fields.values().for_each(|it| ids_of(it, seen)),
-        _ => {}
-    }
 }
 
 #[cfg(test)]
