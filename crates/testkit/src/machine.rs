@@ -11,10 +11,9 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 
-use rustix::process::{Pid, Signal, kill_process};
-
 use crate::command::{call, output_of, run, system};
 use crate::poll;
+use crate::rig::kill;
 
 /// The Debian packages that making and booting such machines needs.
 pub const REQUIRED: &[&str] = &["debootstrap", "systemd-container"];
@@ -51,7 +50,6 @@ pub struct Yard {
 pub struct Machine {
     name: String,
     address: Ipv4Addr,
-    root: PathBuf,
     place: Place,
     nspawn: Child,
 }
@@ -65,6 +63,10 @@ struct Place {
 }
 
 impl Place {
+    fn root(&self) -> PathBuf {
+        self.layer.join("root")
+    }
+
     fn power_on(&self, name: &str) -> Result<Child> {
         let log = |file: &str| {
             let path = self.layer.join(file);
@@ -73,7 +75,7 @@ impl Place {
         };
         system("systemd-nspawn")
             .args(["--quiet", "--boot", "--register=no", "--keep-unit"])
-            .arg(format!("--directory={}", self.layer.join("root").display()))
+            .arg(format!("--directory={}", self.root().display()))
             .arg(format!("--machine={name}"))
             .arg(format!("--network-bridge={}", self.bridge))
             .arg(format!("--bind-ro={}:/packages", self.packages.display()))
@@ -210,7 +212,6 @@ impl Yard {
             name: name.to_owned(),
             address,
             nspawn: place.power_on(name)?,
-            root,
             place,
         };
         machine.wait_up()?;
@@ -239,7 +240,7 @@ impl Machine {
 
     /// A file of the machine, seen from outside.
     pub fn file(&self, path: &str) -> PathBuf {
-        self.root.join(path.trim_start_matches('/'))
+        self.place.root().join(path.trim_start_matches('/'))
     }
 
     /// Its first process, seen from outside; another one after each boot.
@@ -357,16 +358,6 @@ impl Drop for Machine {
         let _ = self.nspawn.kill();
         let _ = self.nspawn.wait();
     }
-}
-
-fn kill(pid: i32) -> Result<()> {
-    if let Some(pid) = Pid::from_raw(pid) {
-        match kill_process(pid, Signal::KILL) {
-            Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-            Err(error) => return Err(error).with_context(|| format!("killing {pid:?}")),
-        }
-    }
-    Ok(())
 }
 
 /// Kills everything that has a layer of `folder` as its root.

@@ -29,6 +29,7 @@ mod node;
 mod process;
 
 pub use node::{Node, NodeSpec};
+pub(crate) use process::kill;
 pub use process::{Process, is_alive};
 
 /// Folders that every node has of its own; a rig's folder cannot lie in one of them.

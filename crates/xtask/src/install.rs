@@ -15,6 +15,8 @@ use crate::stages::workspace;
 use crate::{package, setup};
 
 const BRIDGE: &str = "vfinstall0";
+const CONTROLLER: &str = "virtflow-controller";
+const AGENT: &str = "virtflow-agent";
 
 /// Installs the packages on machines with systemd and lives through their first days.
 ///
@@ -45,8 +47,10 @@ struct Site {
 }
 
 impl Site {
-    fn all(&self) -> impl Iterator<Item = &Machine> {
-        self.controllers.iter().chain(&self.hosts)
+    /// Every machine with the daemon that its package brings.
+    fn daemons(&self) -> impl Iterator<Item = (&Machine, &'static str)> {
+        let controllers = self.controllers.iter().map(|machine| (machine, CONTROLLER));
+        controllers.chain(self.hosts.iter().map(|machine| (machine, AGENT)))
     }
 
     /// Where the operator sits: on the first controller.
@@ -77,11 +81,9 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let mut site = step("machines boot", || boot(&yard, options))?;
     let result = live(&mut site, &image);
     if result.is_err() {
-        for machine in site.all() {
-            for unit in ["virtflow-controller", "virtflow-agent"] {
-                if let Ok(journal) = machine.journal(unit) {
-                    eprintln!("--- {} {unit}\n{journal}", machine.name());
-                }
+        for (machine, unit) in site.daemons() {
+            if let Ok(journal) = machine.journal(unit) {
+                eprintln!("--- {} {unit}\n{journal}", machine.name());
             }
         }
     }

@@ -42,7 +42,7 @@ pub fn is_alive(pid: i32) -> bool {
     })
 }
 
-pub(super) fn kill(pid: i32) -> Result<()> {
+pub(crate) fn kill(pid: i32) -> Result<()> {
     let Some(pid) = Pid::from_raw(pid) else {
         return Ok(());
     };

@@ -9,15 +9,12 @@ use virtflow_testkit::guest::{self, Image};
 use virtflow_testkit::machine::Machine;
 use virtflow_testkit::poll;
 
-use super::{Site, copy};
+use super::{AGENT, CONTROLLER, Site, copy};
 
 const PATIENCE: Duration = Duration::from_secs(120);
 /// Exposure levels that `systemd-analyze security` may find at most; less is better.
 const CONTROLLER_EXPOSURE_MAX: f32 = 2.5;
 const AGENT_EXPOSURE_MAX: f32 = 4.0;
-
-const CONTROLLER: &str = "virtflow-controller";
-const AGENT: &str = "virtflow-agent";
 
 /// The tool in the hands of the operator at the desk.
 fn operator(site: &Site, arguments: &str) -> Result<Value> {
@@ -31,45 +28,32 @@ fn operator(site: &Site, arguments: &str) -> Result<Value> {
 }
 
 pub(super) fn install(site: &Site) -> Result<()> {
-    for (machines, packages, unit) in [
-        (
-            &site.controllers,
-            "virtflow-controller virtflow-cli",
-            CONTROLLER,
-        ),
-        (&site.hosts, AGENT, AGENT),
-    ] {
-        let files: Vec<String> = packages
-            .split(' ')
-            .map(|package| format!("/packages/{package}_*.deb"))
-            .collect();
-        for machine in machines {
-            // Nothing to download: what the packages need is there.
-            let printed = machine.shell(&format!(
-                "DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes install {} 2>&1",
-                files.join(" ")
-            ))?;
-            ensure!(printed.contains("nothing runs yet"), "{printed}");
-            ensure!(
-                machine.unit(unit)? == "inactive",
-                "{unit} runs on {}",
-                machine.name()
-            );
-            ensure!(
-                machine
-                    .shell(&format!("systemctl is-enabled {unit}"))?
-                    .trim()
-                    == "enabled"
-            );
-            // Asked to start all the same it says calmly that there is nothing to do.
-            machine.shell(&format!("systemctl start {unit}"))?;
-            ensure!(machine.unit(unit)? == "inactive");
-            let failed = machine.shell("systemctl list-units --failed --plain --no-legend")?;
-            ensure!(!failed.contains("virtflow"), "{failed}");
-            machine.shell(&format!(
-                "man -w {unit} >/dev/null 2>&1 || test -e /usr/share/man/man1/{unit}.1.gz"
-            ))?;
-        }
+    for (machine, unit) in site.daemons() {
+        let files = match unit {
+            CONTROLLER => "/packages/virtflow-controller_*.deb /packages/virtflow-cli_*.deb",
+            _ => "/packages/virtflow-agent_*.deb",
+        };
+        // Nothing to download: what the packages need is there.
+        let printed = machine.shell(&format!(
+            "DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes install {files} 2>&1"
+        ))?;
+        ensure!(printed.contains("nothing runs yet"), "{printed}");
+        let state = machine.unit(unit)?;
+        ensure!(
+            state == "inactive",
+            "{unit} is {state} on {}",
+            machine.name()
+        );
+        let enabled = machine.shell(&format!("systemctl is-enabled {unit}"))?;
+        ensure!(enabled.trim() == "enabled", "{enabled}");
+        // Asked to start all the same it says calmly that there is nothing to do.
+        machine.shell(&format!("systemctl start {unit}"))?;
+        ensure!(machine.unit(unit)? == "inactive");
+        let failed = machine.shell("systemctl list-units --failed --plain --no-legend")?;
+        ensure!(!failed.contains("virtflow"), "{failed}");
+        machine.shell(&format!(
+            "man -w {unit} >/dev/null 2>&1 || test -e /usr/share/man/man1/{unit}.1.gz"
+        ))?;
     }
     Ok(())
 }
@@ -205,8 +189,7 @@ pub(super) fn guest(site: &Site, image: &Image, fingerprint: &str) -> Result<()>
 /// Processes of the machine's own daemons, and whose they are.
 pub(super) fn users(site: &Site) -> Result<()> {
     for machine in &site.controllers {
-        let owners = machine
-            .shell("ps -o user= -C virtflow-control || ps -o user= -C virtflow-controller")?;
+        let owners = machine.shell("ps -o user= -C virtflow-controller")?;
         let owners: Vec<&str> = owners.split_whitespace().collect();
         ensure!(owners == ["virtflow"], "on {}: {owners:?}", machine.name());
         let root_owned = machine.shell("find /var/lib/virtflow/controller -not -user virtflow")?;
@@ -310,12 +293,7 @@ pub(super) fn restarts(site: &Site) -> Result<()> {
     all_guests_run(site)?;
     let after = site.hosts.iter().map(guests).collect::<Result<Vec<_>>>()?;
     ensure!(before == after, "guests were {before:?}, are {after:?}");
-    for machine in site.all() {
-        let unit = if site.hosts.iter().any(|host| host.name() == machine.name()) {
-            AGENT
-        } else {
-            CONTROLLER
-        };
+    for (machine, unit) in site.daemons() {
         // It was told to stop, and did not have to be killed.
         let journal = machine.journal(unit)?;
         ensure!(
