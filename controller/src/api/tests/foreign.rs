@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use virtflow_model::{By, ByPeople, Kind, Scope};
 
-use super::samples;
 use super::support::{Reply, Rig};
+use super::{rows, samples};
 use crate::api::routes::{self, Gives};
 use crate::api::write::DRY_RUN;
 
@@ -45,9 +45,11 @@ struct Twins {
 
 impl Twins {
     async fn start() -> Self {
-        let rig = Rig::start_with(|config| config.limits.tenant_requests_per_s = 0).await;
+        let mut rig = Rig::start_with(|config| config.limits.tenant_requests_per_s = 0).await;
         rig.tenant_with("acme", "alice", "tenant_admin").await;
-        let bob = rig.tenant_with("rival", "bob", "tenant_admin").await;
+        rig.tenant_with("rival", "bob", "tenant_admin").await;
+        rig.admin = rows::lasting_token(&rig, "admin").await;
+        let bob = rows::lasting_token(&rig, "bob").await;
         let (mut theirs, mut own, mut bodies) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
         let (mut called, mut called_own) = (BTreeMap::new(), BTreeMap::new());
         for one in samples::all() {

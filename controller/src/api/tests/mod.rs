@@ -2,11 +2,14 @@
 //! controllers with their real log, shadow and state.
 
 mod access;
+mod access_table;
 mod addresses;
+mod audited;
 mod bulk;
 mod catalogue;
 mod followers;
 mod foreign;
+mod grants;
 mod lists;
 mod model;
 mod moment;
@@ -14,9 +17,11 @@ mod objects;
 mod openapi;
 mod past;
 mod refused;
+mod rows;
 mod samples;
 mod search;
 mod support;
 mod tokens;
 mod watch;
 mod who;
+mod world;

@@ -19,6 +19,7 @@ mod instances;
 mod kubernetes;
 mod net;
 mod networks;
+mod numbers;
 mod ontologies;
 mod people;
 mod placing;

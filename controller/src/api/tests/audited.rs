@@ -1,0 +1,94 @@
+//! Every change leaves a record: each route that changes something is sent in earnest, and the record with its request's
+//! id is looked for. The routes come from the list that the router is made from.
+
+use serde_json::{Value, json};
+use virtflow_model::{ByPeople, Kind};
+
+use super::world::{World, every_route, label};
+
+/// Routes that change nothing in this cloud when they are asked for, and why.
+const REFUSED: &[(Kind, &str)] = &[
+    // Nothing is quarantined.
+    (Kind::Baremetal, "release-quarantine"),
+    // The VM runs, and is then being stopped.
+    (Kind::Operation, "cancel"),
+    (Kind::VirtualMachine, "start"),
+    (Kind::VirtualMachine, "reboot"),
+    // It is open already.
+    (Kind::BillingPeriod, "patch"),
+    // There is one voter, and no learner.
+    (Kind::Controller, "promote"),
+    (Kind::Controller, "hand-over"),
+    // They are needed by others of the samples.
+    (Kind::Tenant, "delete"),
+    (Kind::Baremetal, "delete"),
+];
+
+/// The records of a request.
+async fn records(world: &World, request_id: &str) -> Vec<Value> {
+    let trail = world.rig.get("/audit?limit=20", &world.rig.admin).await;
+    let rows = trail.data(200).as_array().unwrap().iter();
+    rows.filter(|row| row["request_id"] == request_id)
+        .cloned()
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_change_of_every_kind_leaves_a_record() {
+    let world = World::start().await;
+    let admin = Some(world.rig.admin.as_str());
+    let admin_id = world.rig.get("/users/admin", &world.rig.admin).await.id();
+    let mut wrong = Vec::new();
+    let mut routes = every_route();
+    routes.retain(|route| route.method != "GET" && route.kind.is_some());
+    // Who needs another is deleted before it. A session comes first: a new password ends it, too.
+    let (mut deletes, mut in_order): (Vec<_>, Vec<_>) = routes
+        .into_iter()
+        .partition(|route| route.method == "DELETE");
+    deletes.reverse();
+    in_order.extend(deletes);
+    in_order.sort_by_key(|route| route.kind != Some(Kind::Session));
+    for route in &in_order {
+        let (kind, word) = (route.kind.unwrap(), label(route));
+        let rules = kind.rules();
+        let by = match word.as_str() {
+            "create" => rules.create,
+            // `patch` is what changes something: to put what is there changes nothing.
+            "put" => continue,
+            "patch" => rules.update,
+            "delete" => rules.delete,
+            _ => ByPeople::Plainly,
+        };
+        if matches!(by, ByPeople::Never(_)) || REFUSED.contains(&(kind, word.as_str())) {
+            continue;
+        }
+        let reply = world
+            .send_about(route, Some(world.id(kind)), admin, &json!({}), false)
+            .await;
+        let is_needed = matches!(reply.status, 409) && matches!(word.as_str(), "create" | "delete");
+        if is_needed {
+            continue;
+        }
+        if !(200..300).contains(&reply.status) {
+            wrong.push(format!("{} {}: {}", route.method, route.path, reply.text));
+            continue;
+        }
+        let request_id = reply.body["meta"]["request_id"].as_str().unwrap();
+        let records = records(&world, request_id).await;
+        let is_told = records.iter().any(|record| {
+            let action = record["action"].as_str().unwrap_or_default();
+            record["actor"] == admin_id.as_str()
+                && record["outcome"] == "success"
+                && action.split('.').next().and_then(Kind::of_name).is_some()
+        });
+        // A wish that is fulfilled already changes nothing, and is recorded nowhere.
+        let is_same = word == "patch" && world.changes_nothing(kind);
+        if !is_told && !is_same {
+            wrong.push(format!(
+                "{} {}: no record: {records:?}",
+                route.method, route.path
+            ));
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
