@@ -6,6 +6,8 @@ use virtflow_model::{Kind, dimension, space};
 use virtflow_state::{Changeset, Object, Op, Refused, State};
 use virtflow_types::{AccountKey, Error, ErrorCode, ObjectId};
 
+use crate::door::quota_of;
+
 /// The error for a changeset that the state refused.
 pub fn explain(state: &State, refused: &Refused) -> Error {
     Explainer {
@@ -51,7 +53,7 @@ impl Explainer<'_> {
                     self.call(*object)
                 ),
             )
-            .advise("it is suspended, cordoned, deprecated or being deleted; make it active or name another"),
+            .advise("it is suspended, cordoned, rented as a whole, deprecated or being deleted; make it active or name another"),
             Refused::StillLinked { object, by } => Error::new(
                 ErrorCode::InUse,
                 format!("{} is still needed by {}", self.call(*object), self.call(*by)),
@@ -243,6 +245,46 @@ pub(crate) fn call(object: &Object) -> String {
 
 fn kind_word(object: &Object) -> &'static str {
     Kind::of_name(&object.kind).map_or("object", Kind::name)
+}
+
+/// A tenant may take nothing of a group of hosts, or of any.
+pub(crate) fn no_group_quota(state: &State, tenant: ObjectId, group: Option<ObjectId>) -> Error {
+    let name = |id: ObjectId| {
+        state
+            .get(id)
+            .map_or_else(|| id.to_string(), |object| object.name.to_string())
+    };
+    let place = match group {
+        Some(group) => format!("the group `{}`", name(group)),
+        None => "any group of hosts".into(),
+    };
+    let message = format!("tenant `{}` has no quota in {place}", name(tenant));
+    Error::new(ErrorCode::QuotaExceeded, message)
+        .advise("ask an operator for a quota: `virtflow quota create`; or name another group")
+        .with_details(
+            json!({"level": "baremetal_group_tenant_quota", "limit": 0, "used": 0}).to_string(),
+        )
+}
+
+/// A tenant's quota in a group of hosts is too small for what is asked; nothing if it has none there.
+pub(crate) fn over_group_quota(
+    state: &State,
+    group: ObjectId,
+    tenant: ObjectId,
+    dimension: &'static str,
+    asked: u64,
+) -> Option<Error> {
+    let key = AccountKey::new(quota_of(state, group, tenant)?.id, dimension);
+    let limit = state.limit_of(&key).unwrap_or(0);
+    let used = state.account(&key).map_or(0, |account| account.used);
+    let mut error = over_limit(state, &key, limit, used, asked);
+    let name = |id| state.get(id).map_or("", |object| object.name.as_str());
+    error.message = format!(
+        "the quota of tenant `{}` in the group `{}` is exceeded in {dimension}: limit {limit}, used {used}, asked {asked}",
+        name(tenant),
+        name(group),
+    );
+    Some(error)
 }
 
 /// A quota or a capacity that does not suffice: limit, used and asked, and whose it is.

@@ -29,6 +29,7 @@ pub mod loops;
 mod observe;
 mod operations;
 mod read;
+mod rental;
 mod request;
 mod typed;
 mod verbs;

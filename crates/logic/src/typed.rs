@@ -3,7 +3,7 @@
 use std::any::Any;
 use std::sync::Arc;
 
-use virtflow_model::kinds::baremetal::{BaremetalSpec, HostState};
+use virtflow_model::kinds::baremetal::{BaremetalSpec, BaremetalStatus, HostState};
 use virtflow_model::kinds::baremetal_group::{BaremetalGroupSpec, GroupState};
 use virtflow_model::kinds::billing_period::{BillingPeriodSpec, PeriodState};
 use virtflow_model::kinds::image::{ImageSpec, ImageState};
@@ -176,7 +176,10 @@ fn is_closed<R: Resource>(spec: &R::Spec, status: &R::Status) -> bool {
         return user.deleting;
     }
     if let Some(host) = spec.downcast_ref::<BaremetalSpec>() {
-        return host.state != HostState::Active;
+        let is_rented = status
+            .downcast_ref::<BaremetalStatus>()
+            .is_some_and(|status| status.instance_id.is_some());
+        return is_rented || host.state != HostState::Active;
     }
     if let Some(group) = spec.downcast_ref::<BaremetalGroupSpec>() {
         return group.state == GroupState::Disabled;

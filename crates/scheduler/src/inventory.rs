@@ -32,6 +32,8 @@ pub enum Standing {
     Quarantined,
     /// Its group takes no VMs.
     GroupClosed,
+    /// It is rented out as a whole.
+    Exclusive,
 }
 
 impl Standing {
@@ -47,6 +49,7 @@ impl Standing {
             Self::Offline => "offline",
             Self::Quarantined => "quarantined",
             Self::GroupClosed => "group_closed",
+            Self::Exclusive => "exclusive",
         }
     }
 }

@@ -3,13 +3,12 @@
 use serde_json::{Value, json};
 use virtflow_model::kinds::virtual_machine::VirtualMachineSpec;
 use virtflow_scheduler::{
-    Amounts, DIMENSIONS, Inventory, Refusal, Request, Room, Why, explain as refusals_of,
+    Amounts, DIMENSIONS, Inventory, Refusal, Request, Room, Standing, Why, explain as refusals_of,
 };
-use virtflow_state::{AccountKey, Object, State};
+use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
-use crate::door::quota_of;
-use crate::explain::over_limit;
+use crate::explain::{no_group_quota, over_group_quota};
 use crate::limits::{REFUSALS_ANSWERED_MAX, REFUSALS_TOLD_MAX};
 
 /// Why a VM has no host: a word, a sentence, and an error for whoever waits for it.
@@ -62,18 +61,10 @@ pub(crate) fn nowhere(
     refusals.retain(|refusal| refusal.why != Why::NoQuota);
     let name = |id| name_of(state, id);
     if !request.rooms.iter().any(|room| *room != Room::Closed) {
-        let tenant = name(vm.tenant.unwrap_or(ObjectId::NIL));
-        let place = match spec.group_id {
-            Some(group) => format!("the group `{}`", name(group)),
-            None => "any group of hosts".into(),
-        };
+        let tenant = vm.tenant.unwrap_or(ObjectId::NIL);
         return Nowhere {
             reason: "no_quota",
-            error: Error::new(
-                ErrorCode::QuotaExceeded,
-                format!("tenant `{tenant}` has no quota in {place}"),
-            )
-            .advise("ask an operator for a quota: `virtflow quota create`"),
+            error: no_group_quota(state, tenant, spec.group_id),
             refusals: Vec::new(),
         };
     }
@@ -126,22 +117,10 @@ fn group_quota_error(
 ) -> Option<Error> {
     for (group, room) in inventory.groups().iter().zip(request.rooms) {
         let Room::Left(left) = room else { continue };
-        let quota = quota_of(state, group.id, vm.tenant?)?;
-        for (at, dimension) in DIMENSIONS.iter().enumerate() {
-            if request.demand[at] > left[at] {
-                let key = AccountKey::new(quota.id, *dimension);
-                let limit = state.limit_of(&key).unwrap_or(0);
-                let used = state.account(&key).map_or(0, |account| account.used);
-                let mut error = over_limit(state, &key, limit, used, request.demand[at]);
-                let name = |id| state.get(id).map_or("", |object| object.name.as_str());
-                error.message = format!(
-                    "the quota of tenant `{}` in the group `{}` is exceeded in {dimension}: limit {limit}, used {used}, asked {}",
-                    name(vm.tenant?),
-                    name(group.id),
-                    request.demand[at],
-                );
-                return Some(error);
-            }
+        let short = (0..DIMENSIONS.len()).find(|at| request.demand[*at] > left[*at]);
+        if let Some(at) = short {
+            let asked = request.demand[at];
+            return over_group_quota(state, group.id, vm.tenant?, DIMENSIONS[at], asked);
         }
     }
     None
@@ -183,6 +162,7 @@ fn sentence(why: Why) -> String {
             .join(" and ")
     };
     match why {
+        Why::Standing(Standing::Exclusive) => "is rented out as a whole only".into(),
         Why::Standing(standing) => format!("is {}", standing.name().replace('_', " ")),
         Why::NoQuota => "is in a group without quota".into(),
         Why::OverQuota(amounts) => format!(

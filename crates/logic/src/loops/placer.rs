@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use virtflow_model::kinds::baremetal::{HostState, Liveness};
+use virtflow_model::kinds::baremetal::{HostState, Liveness, Rental};
 use virtflow_model::kinds::baremetal_group::GroupState;
 use virtflow_model::kinds::operation::OperationState;
 use virtflow_model::kinds::virtual_machine::{Placement, VirtualMachineSpec, VmPhase};
@@ -232,8 +232,15 @@ impl Placer {
             (HostState::Active, Liveness::Never, _) => Standing::NeverSeen,
             (HostState::Active, Liveness::Offline, _) => Standing::Offline,
             (HostState::Active, Liveness::Quarantined, _) => Standing::Quarantined,
-            (HostState::Active, Liveness::Online, GroupState::Active) => Standing::Ready,
-            (HostState::Active, Liveness::Online, _) => Standing::GroupClosed,
+            (
+                HostState::Active,
+                Liveness::Online,
+                GroupState::Maintenance | GroupState::Disabled,
+            ) => Standing::GroupClosed,
+            (HostState::Active, Liveness::Online, GroupState::Active) => match typed.spec.rental {
+                Rental::Shared => Standing::Ready,
+                Rental::Exclusive => Standing::Exclusive,
+            },
         };
         self.inventory.put_host(Host {
             id: host.id,

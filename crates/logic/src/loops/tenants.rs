@@ -47,11 +47,16 @@ fn work(state: &State, now: Timestamp, limits: &Limits, leaving: &[ObjectId]) ->
     })
 }
 
-/// True if nothing would be left hanging: a user group may have been given a role outside its tenant.
-fn is_needed_by_bindings_only(state: &State, id: ObjectId) -> bool {
-    let needing = state.linking_to(id).filter_map(|id| state.get(id));
-    let mut others = needing.filter(|object| object.kind != Kind::RoleBinding.name());
-    others.next().is_none()
+/// True if nothing would be left hanging: a user group may have been given a role outside its tenant, and a host
+/// that an instance rents is given back.
+fn is_needed_by_no_other(state: &State, id: ObjectId) -> bool {
+    let mut needing = state.linking_to(id).filter_map(|id| state.get(id));
+    needing.all(|object| {
+        matches!(
+            Kind::of_name(&object.kind),
+            Some(Kind::RoleBinding | Kind::Baremetal)
+        )
+    })
 }
 
 /// True for what outlives its tenant: operations can be looked up until their time is over, and bills are kept.
@@ -99,12 +104,16 @@ fn step(draft: &mut Draft<'_>, tenant: ObjectId, most: usize) -> Result<(), Erro
         .linking_to(tenant)
         .filter_map(|id| state.get(id))
         .filter(|object| object.kind != Kind::User.name())
-        .filter(|object| stays(object) || is_needed_by_bindings_only(state, object.id))
+        .filter(|object| stays(object) || is_needed_by_no_other(state, object.id))
         .take(most)
         .map(|object| &**object)
         .collect();
     if !linked.is_empty() {
         for object in linked {
+            if object.kind == Kind::Instance.name() {
+                draft.remove_instance(object)?;
+                continue;
+            }
             if !stays(object) {
                 draft.delete_bindings_over(object.id)?;
                 draft.delete(object.id);

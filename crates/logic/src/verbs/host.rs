@@ -12,6 +12,7 @@ use crate::door::Door;
 use crate::explain::call;
 use crate::limits::CASCADE_MAX;
 use crate::operations::End;
+use crate::rental::refuse_while_rented;
 use crate::request::{Delete, HostAct, HostVerb};
 use crate::typed::decoded;
 use crate::vm::enter;
@@ -65,6 +66,7 @@ pub(crate) fn run<'a>(door: &Door<'a>, act: &HostAct) -> Done<'a> {
 pub(crate) fn delete<'a>(door: &Door<'a>, delete: &Delete) -> Done<'a> {
     let (host, mut draft) = find(door, delete, Action::Delete)?;
     let typed = decoded::<Baremetal>(&host)?;
+    refuse_while_rented(door.state, &host, "go")?;
     let value = host.id.to_string();
     let vms: Vec<_> = door
         .state

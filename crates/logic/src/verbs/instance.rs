@@ -1,11 +1,14 @@
-//! Making and ending an instance: its VM is made in the same step, and takes the instance along when it goes.
+//! Making and ending an instance: its VM is made in the same step, and takes the instance along when it goes; or it
+//! rents a whole host, and gives it back.
 
 use serde_json::{Value, json};
+use virtflow_model::kinds::baremetal::Rental;
 use virtflow_model::kinds::instance::{InstanceSpec, InstanceStatus};
 use virtflow_model::kinds::template::TemplateState;
-use virtflow_model::kinds::{Instance, Template, TemplateVersion};
+use virtflow_model::kinds::{Instance, Template, TemplateVersion, VirtualMachineSpecification};
 use virtflow_model::{Action, Kind, Permission, Resource};
 use virtflow_policy::Target;
+use virtflow_scheduler::Amounts;
 use virtflow_types::{Error, ErrorCode};
 
 use super::create::{id_in, place};
@@ -13,6 +16,7 @@ use super::delete::find;
 use super::rules::latest_of;
 use super::{Done, Outcome, parse_spec, references, vm_create, vm_delete};
 use crate::door::Door;
+use crate::draft::{Draft, Place};
 use crate::explain::call;
 use crate::operations::verb;
 use crate::request::{Create, Delete};
@@ -29,13 +33,60 @@ pub(crate) fn create<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
     take_latest(door, &mut spec)?;
     let spec: InstanceSpec = parse_spec(&spec)?;
     Instance::validate(&spec)?;
-    let vm = vm_spec(door, &spec)?;
-    let (vm, operation) = vm_create::make(door, &mut draft, place.clone(), vm)?;
-    let status = InstanceStatus { vm_id: Some(vm.id) };
-    let instance = draft.create::<Instance>(place, spec, status)?;
-    let action = verb::<Instance>("create");
-    let outcome = Outcome::new(action, 202, instance).operation(operation);
+    let size = size_of(door, &spec)?;
+    let outcome = match spec.rental {
+        Rental::Shared => make_vm(door, &mut draft, place, spec, &size)?,
+        Rental::Exclusive => {
+            let instance = draft.rent(door, place, spec, size.demand())?;
+            Outcome::new(verb::<Instance>("create"), 201, instance)
+        }
+    };
     Ok((draft, outcome))
+}
+
+/// How large what realises it is at least.
+#[derive(Debug)]
+struct Size {
+    cpu_cores: u32,
+    memory_mib: u64,
+    storage_gib: u64,
+}
+
+impl Size {
+    fn demand(&self) -> Amounts {
+        [
+            u64::from(self.cpu_cores) * 1000,
+            self.memory_mib,
+            self.storage_gib,
+        ]
+    }
+}
+
+fn make_vm(
+    door: &Door<'_>,
+    draft: &mut Draft<'_>,
+    place: Place,
+    spec: InstanceSpec,
+    size: &Size,
+) -> Result<Outcome, Error> {
+    let mut vm = match spec.specification_id {
+        Some(id) => json!({"specification_id": id}),
+        None => json!({
+            "cpu_cores": size.cpu_cores,
+            "memory_mib": size.memory_mib,
+            "storage_gib": size.storage_gib,
+        }),
+    };
+    if let Some(group) = spec.group_id {
+        vm["group_id"] = json!(group);
+    }
+    let (vm, operation) = vm_create::make(door, draft, place.clone(), vm)?;
+    let status = InstanceStatus {
+        vm_id: Some(vm.id),
+        rented: None,
+    };
+    let instance = draft.create::<Instance>(place, spec, status)?;
+    Ok(Outcome::new(verb::<Instance>("create"), 202, instance).operation(operation))
 }
 
 /// A template without a version stands for its latest.
@@ -60,16 +111,22 @@ fn take_latest(door: &Door<'_>, spec: &mut Value) -> Result<(), Error> {
     Ok(())
 }
 
-/// The VM that realises it.
-fn vm_spec(door: &Door<'_>, spec: &InstanceSpec) -> Result<Value, Error> {
-    let mut vm = json!({});
-    if let Some(group) = spec.group_id {
-        vm["group_id"] = group.to_string().into();
-    }
+fn size_of(door: &Door<'_>, spec: &InstanceSpec) -> Result<Size, Error> {
     let version = spec.template_version_id.and_then(|id| door.state.get(id));
     let Some(version) = version else {
-        vm["specification_id"] = json!(spec.specification_id);
-        return Ok(vm);
+        let named = spec.specification_id.and_then(|id| door.state.get(id));
+        let named = named.ok_or_else(|| Error::invalid("spec.specification", "is not there"))?;
+        if named.closed {
+            let message = format!("{} is deprecated: nothing new is made from it", call(named));
+            return Err(Error::new(ErrorCode::Conflict, message).advise("name another"));
+        }
+        let size = &decoded::<VirtualMachineSpecification>(named)?.spec;
+        vm_create::refuse_gpus("spec.specification", named, size.gpu_count)?;
+        return Ok(Size {
+            cpu_cores: size.cpu_cores,
+            memory_mib: size.memory_mib,
+            storage_gib: size.storage_gib,
+        });
     };
     let template = version.parent.and_then(|id| door.state.get(id));
     if let Some(template) = template
@@ -82,27 +139,22 @@ fn vm_spec(door: &Door<'_>, spec: &InstanceSpec) -> Result<Value, Error> {
         .advise("name another template"));
     }
     let size = &decoded::<TemplateVersion>(version)?.spec;
-    if size.gpu_count > 0 {
-        return Err(Error::invalid(
-            "spec.template_version",
-            format!("{} asks for GPUs, which no VM is given yet", call(version)),
-        )
-        .advise("name a version without GPUs"));
-    }
-    vm["cpu_cores"] = size.cpu_cores.into();
-    vm["memory_mib"] = size.memory_mib.into();
-    vm["storage_gib"] = size.storage_gib.into();
-    Ok(vm)
+    vm_create::refuse_gpus("spec.template_version", version, size.gpu_count)?;
+    Ok(Size {
+        cpu_cores: size.cpu_cores,
+        memory_mib: size.memory_mib,
+        storage_gib: size.storage_gib,
+    })
 }
 
-/// The instance goes when its VM is gone.
+/// The instance goes when its VM is gone; one that rents a host goes at once, and gives it back.
 pub(crate) fn delete<'a>(door: &Door<'a>, delete: &Delete) -> Done<'a> {
     let (instance, mut draft) = find(door, delete, Action::Delete)?;
     door.refuse_if_read_only(instance.tenant)?;
     let action = verb::<Instance>("delete");
     let vm = decoded::<Instance>(&instance)?.status.vm_id;
     let Some(vm) = vm.and_then(|id| door.state.get(id)).cloned() else {
-        draft.delete(instance.id);
+        draft.remove_instance(&instance)?;
         return Ok((draft, Outcome::new(action, 200, instance).gone()));
     };
     vm_delete::refuse_while_needed(&draft, &vm, Some(instance.id))?;

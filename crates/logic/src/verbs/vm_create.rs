@@ -9,16 +9,16 @@ use virtflow_model::kinds::{VirtualMachine, VirtualMachineSpecification};
 use virtflow_model::{Action, Kind, Permission, Resource};
 use virtflow_policy::Target;
 use virtflow_scheduler::DIMENSIONS;
-use virtflow_state::{AccountKey, Object};
-use virtflow_types::{Error, ErrorCode, ObjectId};
+use virtflow_state::Object;
+use virtflow_types::{Error, ObjectId};
 
 use super::create::{id_in, place};
 use super::{Done, Outcome, parse_spec, references};
 use crate::door::{Door, groups_of, quota_of};
 use crate::draft::{Draft, Place};
-use crate::explain::over_limit;
+use crate::explain::{call, no_group_quota, over_group_quota};
 use crate::limits::OPERATION_MAX;
-use crate::loops::demand_of;
+use crate::loops::{balance, demand_of};
 use crate::operations::verb;
 use crate::request::Create;
 use crate::typed::decoded;
@@ -77,6 +77,7 @@ fn fill_size(door: &Door<'_>, spec: &mut Value) -> Result<(), Error> {
         .get(id)
         .ok_or_else(|| Error::not_found("virtual_machine_specification", &id.to_string()))?;
     let size = &decoded::<VirtualMachineSpecification>(object)?.spec;
+    refuse_gpus("spec.specification", object, size.gpu_count)?;
     let sizes = [
         ("cpu_cores", json!(size.cpu_cores)),
         ("memory_mib", json!(size.memory_mib)),
@@ -96,6 +97,15 @@ fn fill_size(door: &Door<'_>, spec: &mut Value) -> Result<(), Error> {
         spec[field] = value;
     }
     Ok(())
+}
+
+/// What asks for GPUs is refused, and not made without them.
+pub(crate) fn refuse_gpus(field: &str, asks: &Object, gpu_count: u32) -> Result<(), Error> {
+    if gpu_count == 0 {
+        return Ok(());
+    }
+    let problem = format!("{} asks for GPUs, which nothing is given yet", call(asks));
+    Err(Error::invalid(field, problem).advise("name one without GPUs"))
 }
 
 /// A VM takes the quota of one user group: the one that is named, if the asker is in it or operates it, or
@@ -138,34 +148,13 @@ fn check_group(
     tenant: ObjectId,
     spec: &VirtualMachineSpec,
 ) -> Result<(), Error> {
-    let name = |id| door.state.get(id).map_or("", |object| object.name.as_str());
     let Some(quota) = quota_of(door.state, group, tenant) else {
-        return Err(Error::new(
-            ErrorCode::QuotaExceeded,
-            format!(
-                "tenant `{}` has no quota in the group `{}`",
-                name(tenant),
-                name(group)
-            ),
-        )
-        .advise("name another group, or ask an operator for a quota there")
-        .with_details(
-            json!({"level": "baremetal_group_tenant_quota", "limit": 0, "used": 0}).to_string(),
-        ));
+        return Err(no_group_quota(door.state, tenant, Some(group)));
     };
-    for (dimension, asked) in DIMENSIONS.iter().zip(demand_of(spec)) {
-        let key = AccountKey::new(quota.id, *dimension);
-        let limit = door.state.limit_of(&key).unwrap_or(0);
-        let used = door.state.account(&key).map_or(0, |account| account.used);
-        if asked > limit.saturating_sub(used) {
-            let mut error = over_limit(door.state, &key, limit, used, asked);
-            error.message = format!(
-                "the quota of tenant `{}` in the group `{}` is exceeded in {dimension}: limit {limit}, used {used}, asked {asked}",
-                name(tenant),
-                name(group),
-            );
-            return Err(error);
-        }
-    }
-    Ok(())
+    let left = balance(door.state, quota.id).map(|(limit, used)| limit.saturating_sub(used));
+    let demand = demand_of(spec);
+    let short = (0..DIMENSIONS.len()).find(|at| demand[*at] > left[*at]);
+    let short = short
+        .and_then(|at| over_group_quota(door.state, group, tenant, DIMENSIONS[at], demand[at]));
+    short.map_or(Ok(()), Err)
 }

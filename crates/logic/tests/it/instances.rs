@@ -199,9 +199,6 @@ fn an_instance_is_made_from_exactly_one_thing() {
     let both = json!({"template": "web", "specification": "small"});
     let both = world.create_as(alice, Kind::Instance, "i", both);
     refuses_field(both, "spec.specification_id");
-    let exclusive = json!({"template": "web", "rental": "exclusive"});
-    let exclusive = world.create_as(alice, Kind::Instance, "i", exclusive);
-    refuses_field(exclusive, "spec.rental");
 
     let db = template(&mut world, alice, "db");
     let gpu = json!({"template_id": db, "cpu_cores": 1, "memory_mib": 64, "storage_gib": 1, "gpu_count": 1});

@@ -26,6 +26,7 @@ mod placing;
 mod pools;
 mod random;
 mod reading;
+mod rental;
 mod requests;
 mod roles;
 mod tenants;

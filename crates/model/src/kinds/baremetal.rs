@@ -114,7 +114,7 @@ pub struct BaremetalSpec {
     /// Machine type.
     #[serde(default)]
     pub machine_type: MachineType,
-    /// How it is rented.
+    /// `shared`: VMs of many tenants. `exclusive`: it takes no VMs, and one instance has it all.
     #[serde(default)]
     pub rental: Rental,
     /// Labels.
@@ -163,6 +163,9 @@ pub struct BaremetalStatus {
     /// Version of its agent.
     #[serde(default)]
     pub agent_version: String,
+    /// The instance that has all of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<ObjectId>,
 }
 
 impl Resource for Baremetal {
@@ -235,6 +238,7 @@ impl Resource for Baremetal {
         print
             .link(spec.group_id)
             .link(spec.rack_id)
+            .link(status.instance_id)
             .key(key::HOST_GROUP, spec.group_id.to_string());
         for (label, value) in &spec.labels {
             print.key(key::LABEL, format!("{}/{label}={value}", Kind::Baremetal.name()));

@@ -1,12 +1,12 @@
 //! An instance: what a tenant asked for, from a template or a specification. One that shares its host is
-//! realised by one VM of the same name, which is made and goes with it.
+//! realised by one VM of the same name, which is made and goes with it; one that is exclusive has a whole host.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use virtflow_types::ObjectId;
+use virtflow_types::{ObjectId, Timestamp};
 
 use super::baremetal::Rental;
-use crate::print::space;
+use crate::print::{dimension, space};
 use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// An instance.
@@ -29,7 +29,7 @@ pub struct InstanceSpec {
     /// The only group of hosts it may run in; absent: any that the tenant has a quota in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_id: Option<ObjectId>,
-    /// `shared`: a VM beside others. `exclusive`: a whole host, which is not available yet.
+    /// `shared`: a VM beside others. `exclusive`: a whole host, at least as large, which takes nothing else.
     #[serde(default)]
     pub rental: Rental,
     /// For people.
@@ -43,6 +43,31 @@ pub struct InstanceStatus {
     /// The VM that realises it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm_id: Option<ObjectId>,
+    /// The host that it has for itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rented: Option<Rented>,
+}
+
+/// A whole host, and what of every quota it takes: all that the host could hand out when it was rented.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Rented {
+    /// The host.
+    pub host_id: ObjectId,
+    /// Its group.
+    pub group_id: ObjectId,
+    /// The tenant's quota in the group.
+    pub quota_id: ObjectId,
+    /// The user whose quota it counts against, beside the tenant's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charged_user_id: Option<ObjectId>,
+    /// Thousandths of a CPU.
+    pub cpu_milli: u64,
+    /// MiB.
+    pub memory_mib: u64,
+    /// GiB.
+    pub storage_gib: u64,
+    /// Since when.
+    pub rented_at: Timestamp,
 }
 
 impl Resource for Instance {
@@ -57,7 +82,7 @@ impl Resource for Instance {
         ],
         create: ByPeople::ByVerb,
         delete: ByPeople::ByVerb,
-        ..Rules::plain("What a tenant asked for, realised by a VM")
+        ..Rules::plain("What a tenant asked for, realised by a VM or by a whole host")
     };
     type Spec = InstanceSpec;
     type Status = InstanceStatus;
@@ -84,12 +109,6 @@ impl Resource for Instance {
                 ));
             }
         }
-        if spec.rental == Rental::Exclusive {
-            return Err(Invalid::new(
-                "rental",
-                "a whole host cannot be rented yet; leave it at `shared`",
-            ));
-        }
         Invalid::text("description", &spec.description, 1024)
     }
     fn validate_update(old: &InstanceSpec, new: &InstanceSpec) -> Result<(), Invalid> {
@@ -102,12 +121,34 @@ impl Resource for Instance {
         }
         Self::validate(new)
     }
-    /// Linked to its VM, so that the VM does not go before it. Not to what it was made from: that may go.
-    fn print(_: &Meta, spec: &InstanceSpec, status: &InstanceStatus, print: &mut Print) {
+    /// Linked to its VM, so that the VM does not go before it. Not to what it was made from: that may go. Nor to a
+    /// host that it rents: that one is linked to it.
+    fn print(meta: &Meta, spec: &InstanceSpec, status: &InstanceStatus, print: &mut Print) {
         print.link(spec.group_id);
         if let Some(vm) = status.vm_id {
             print.link(vm);
             print.claim(space::PAIR, format!("instance/{vm}"));
         }
+        let Some(rented) = &status.rented else {
+            return;
+        };
+        let cores = (dimension::CPU_CORES, rented.cpu_milli.div_ceil(1000));
+        let thousandths = (dimension::CPU_MILLI, rented.cpu_milli);
+        for (owner, cpu) in [
+            (meta.tenant, cores),
+            (rented.charged_user_id, cores),
+            (Some(rented.host_id), thousandths),
+            (Some(rented.quota_id), thousandths),
+        ] {
+            let Some(owner) = owner else { continue };
+            for (dimension, amount) in [
+                cpu,
+                (dimension::MEMORY_MIB, rented.memory_mib),
+                (dimension::STORAGE_GIB, rented.storage_gib),
+            ] {
+                print.charge(owner, dimension, amount);
+            }
+        }
+        print.link(rented.quota_id).link(rented.charged_user_id);
     }
 }

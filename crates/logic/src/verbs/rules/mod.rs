@@ -5,6 +5,7 @@
 //! A kind with such rules has a file here and an arm below.
 
 mod authored;
+mod baremetal;
 mod billing;
 mod cloud_box;
 mod config;
@@ -56,6 +57,7 @@ pub(crate) struct Writing<'w, 'a> {
 /// Refuses what the state forbids, and changes in the draft what goes with the change.
 pub(crate) fn on_write(mut writing: Writing<'_, '_>) -> Result<(), Error> {
     match writing.kind {
+        Kind::Baremetal => baremetal::on_write(&writing),
         Kind::CloudBox => cloud_box::on_write(&writing),
         Kind::DiskAttachment => disk_attachment::on_write(&writing),
         Kind::HelpTicket | Kind::QaAnswer => authored::on_write(&writing),

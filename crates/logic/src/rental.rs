@@ -1,0 +1,242 @@
+//! Renting a whole host: an instance takes one that is free, and counts in every quota as all that the host has.
+//!
+//! What keeps others off stands in the footprints: the instance is charged all of the host's room, and the host is
+//! shut for new links as long as it is rented.
+
+use std::sync::Arc;
+
+use serde_json::json;
+use virtflow_model::kinds::baremetal::{HostState, Liveness, Rental};
+use virtflow_model::kinds::baremetal_group::GroupState;
+use virtflow_model::kinds::instance::{InstanceSpec, InstanceStatus, Rented};
+use virtflow_model::kinds::{Baremetal, BaremetalGroup, Instance};
+use virtflow_model::{Kind, key};
+use virtflow_scheduler::{Amounts, DIMENSIONS};
+use virtflow_state::{Object, State};
+use virtflow_types::{Error, ErrorCode, ObjectId};
+
+use crate::audit::Entry;
+use crate::door::{Door, quota_of};
+use crate::draft::{Draft, Place};
+use crate::explain::{call, no_group_quota, over_group_quota};
+use crate::loops::balance;
+use crate::typed::decoded;
+
+/// A host that can be rented.
+#[derive(Debug, Clone, Copy)]
+struct Offer {
+    host: ObjectId,
+    group: ObjectId,
+    quota: ObjectId,
+    total: Amounts,
+}
+
+/// Why hosts that are for rent were passed over, for who finds none.
+#[derive(Debug, Default)]
+struct Passed {
+    hosts: usize,
+    not_ready: usize,
+    rented: usize,
+    in_use: usize,
+    too_small: usize,
+    /// The first one that the tenant's quota in its group is too small for.
+    over_quota: Option<Error>,
+}
+
+impl Draft<'_> {
+    /// Makes an instance that has a host for itself: of those that are free, large enough and within the tenant's
+    /// quota, the smallest.
+    ///
+    /// Fails with `quota_exceeded` where only a quota is in the way, with `no_capacity` where there is no such host.
+    pub(crate) fn rent(
+        &mut self,
+        door: &Door<'_>,
+        place: Place,
+        spec: InstanceSpec,
+        at_least: Amounts,
+    ) -> Result<Arc<Object>, Error> {
+        let tenant = place.tenant.unwrap_or(ObjectId::NIL);
+        let offer = find(door.state, tenant, &spec, at_least)?;
+        let id = place.id.unwrap_or_else(ObjectId::generate);
+        let [cpu_milli, memory_mib, storage_gib] = offer.total;
+        let status = InstanceStatus {
+            vm_id: None,
+            rented: Some(Rented {
+                host_id: offer.host,
+                group_id: offer.group,
+                quota_id: offer.quota,
+                charged_user_id: door.cx.user_id(),
+                cpu_milli,
+                memory_mib,
+                storage_gib,
+                rented_at: door.cx.now,
+            }),
+        };
+        let place = Place {
+            id: Some(id),
+            ..place
+        };
+        let instance = self.create::<Instance>(place, spec, status)?;
+        let host = self.update::<Baremetal>(offer.host, |_, status| {
+            status.instance_id = Some(id);
+        })?;
+        self.audit(&Entry {
+            action: "baremetal.rent",
+            object: &host,
+            before: None,
+            note: &format!("{} has it for itself", call(&instance)),
+        });
+        Ok(instance)
+    }
+
+    /// The instance is gone: its row and the role bindings over it. A host that it rents is free again.
+    pub(crate) fn remove_instance(&mut self, instance: &Object) -> Result<(), Error> {
+        let rented = decoded::<Instance>(instance)?.status.rented.clone();
+        if let Some(rented) = rented.filter(|rented| self.get(rented.host_id).is_some()) {
+            let host = self.update::<Baremetal>(rented.host_id, |_, status| {
+                status.instance_id = status.instance_id.filter(|id| *id != instance.id);
+            })?;
+            self.audit(&Entry {
+                action: "baremetal.give_back",
+                object: &host,
+                before: None,
+                note: &format!("{} is gone", call(instance)),
+            });
+        }
+        self.delete_bindings_over(instance.id)?;
+        self.delete(instance.id);
+        Ok(())
+    }
+}
+
+/// Refuses while somebody rents the host; `so` is what cannot be done then.
+pub(crate) fn refuse_while_rented(state: &State, host: &Object, so: &str) -> Result<(), Error> {
+    let Some(instance) = decoded::<Baremetal>(host)?.status.instance_id else {
+        return Ok(());
+    };
+    let instance = state
+        .get(instance)
+        .map_or_else(|| format!("instance {instance}"), |found| call(found));
+    let message = format!("{} is rented by {instance}: it cannot {so}", call(host));
+    Err(Error::new(ErrorCode::InUse, message).advise("delete the instance first"))
+}
+
+fn find(
+    state: &State,
+    tenant: ObjectId,
+    spec: &InstanceSpec,
+    at_least: Amounts,
+) -> Result<Offer, Error> {
+    let mut passed = Passed::default();
+    let mut best: Option<Offer> = None;
+    let mut has_quota = false;
+    let groups = state.of_kind(Kind::BaremetalGroup.name(), None);
+    let groups = groups.filter(|group| spec.group_id.is_none_or(|only| only == group.id));
+    for group in groups {
+        let Some(quota) = quota_of(state, group.id, tenant) else {
+            continue;
+        };
+        has_quota = true;
+        let is_open = decoded::<BaremetalGroup>(group)?.spec.state == GroupState::Active;
+        for host in state.by_key(key::HOST_GROUP, &group.id.to_string(), None) {
+            let offer = Offer {
+                host: host.id,
+                group: group.id,
+                quota: quota.id,
+                total: balance(state, host.id).map(|(limit, _)| limit),
+            };
+            if passed.lets(state, tenant, is_open, host, &offer, at_least)? {
+                let smaller = |best: &Offer| (offer.total, offer.host) < (best.total, best.host);
+                best = match best {
+                    Some(best) if !smaller(&best) => Some(best),
+                    _ => Some(offer),
+                };
+            }
+        }
+    }
+    match best {
+        Some(offer) => Ok(offer),
+        None if has_quota => Err(passed.error()),
+        None => Err(no_group_quota(state, tenant, spec.group_id)),
+    }
+}
+
+impl Passed {
+    /// True if the host can be rented; else notes why not. A host that is not for rent is not looked at.
+    fn lets(
+        &mut self,
+        state: &State,
+        tenant: ObjectId,
+        is_open: bool,
+        host: &Object,
+        offer: &Offer,
+        at_least: Amounts,
+    ) -> Result<bool, Error> {
+        let typed = decoded::<Baremetal>(host)?;
+        if typed.spec.rental != Rental::Exclusive {
+            return Ok(false);
+        }
+        self.hosts += 1;
+        let is_ready = is_open
+            && typed.spec.state == HostState::Active
+            && typed.status.liveness == Liveness::Online;
+        let is_used = balance(state, host.id).iter().any(|(_, used)| *used > 0);
+        let is_small = offer
+            .total
+            .iter()
+            .zip(at_least)
+            .any(|(has, asked)| *has < asked);
+        let reason = if typed.status.instance_id.is_some() {
+            &mut self.rented
+        } else if !is_ready {
+            &mut self.not_ready
+        } else if is_used {
+            &mut self.in_use
+        } else if is_small {
+            &mut self.too_small
+        } else {
+            let left = balance(state, offer.quota).map(|(limit, used)| limit.saturating_sub(used));
+            let short = (0..left.len()).find(|at| offer.total[*at] > left[*at]);
+            let Some(short) = short else {
+                return Ok(true);
+            };
+            if self.over_quota.is_none() {
+                let asked = offer.total[short];
+                let error = over_group_quota(state, offer.group, tenant, DIMENSIONS[short], asked);
+                self.over_quota = error;
+            }
+            return Ok(false);
+        };
+        *reason += 1;
+        Ok(false)
+    }
+
+    fn error(self) -> Error {
+        if let Some(error) = self.over_quota {
+            return error.advise("a whole host counts with all it has; ask for a larger quota");
+        }
+        let reasons = [
+            (self.rented, "rented already"),
+            (self.not_ready, "not ready"),
+            (self.in_use, "still used by VMs"),
+            (self.too_small, "too small"),
+        ];
+        let reasons = reasons.iter().filter(|(count, _)| *count > 0);
+        let reasons: Vec<String> = reasons
+            .map(|(count, why)| format!("{count} {why}"))
+            .collect();
+        let message = if reasons.is_empty() {
+            "no host can be rented as a whole: none in the groups that may be used is for rent"
+                .into()
+        } else {
+            format!("no host can be rented as a whole: {}", reasons.join(", "))
+        };
+        let details = json!({
+            "hosts": self.hosts, "rented": self.rented, "not_ready": self.not_ready,
+            "in_use": self.in_use, "too_small": self.too_small,
+        });
+        Error::new(ErrorCode::NoCapacity, message)
+            .advise("try again later, ask for less, or ask an operator to offer a host: `rental: exclusive`")
+            .with_details(details.to_string())
+    }
+}
