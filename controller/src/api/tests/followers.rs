@@ -11,7 +11,11 @@ use crate::{commands, daemon, testing};
 
 /// The admin's controller, which leads, and two that joined it.
 async fn three() -> (Rig, [App; 2], tempfile::TempDir) {
-    let rig = Rig::start().await;
+    joined_by_two(Rig::start().await).await
+}
+
+/// A cluster of one, and two controllers that join it.
+pub(super) async fn joined_by_two(rig: Rig) -> (Rig, [App; 2], tempfile::TempDir) {
     testing::serve(&rig.app).await.unwrap();
     let dir = tempfile::tempdir().unwrap();
     let second = join(&rig, "c2", &dir.path().join("c2")).await;

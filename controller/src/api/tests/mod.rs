@@ -16,6 +16,7 @@ mod moment;
 mod objects;
 mod openapi;
 mod past;
+mod races;
 mod refused;
 mod rows;
 mod samples;
