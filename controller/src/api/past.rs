@@ -10,7 +10,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
 use virtflow_logic::{self as logic, Meant, Past};
 use virtflow_model::Kind;
-use virtflow_shadow::{DeletedCursor, HistoryRow, Moment, PAGE_RECORDS_MAX, StoreError};
+use virtflow_shadow::{DeletedCursor, HistoryRow, Moment, PAGE_RECORDS_MAX, StoreError, Then};
 use virtflow_state::Object;
 use virtflow_types::{Error, ObjectId, Timestamp};
 
@@ -150,19 +150,23 @@ pub(crate) async fn at(api: &Api, call: &Call, kind: Kind, target: &str, at: &st
     let fields = fields_of(call, kind)?;
     let id = found(api, call, kind, target).await?;
     let newest = call.image()?.get(id).map(|object| object.version);
-    let asked = api.app().shadow().version_at(id, moment, newest).await;
-    let (row, seen) = asked.map_err(unread)?;
-    match row {
-        Some(row) if !row.deleted => {
-            let data = chosen(fields.as_ref(), shown(call, &row)?);
-            Ok(Answer::ok(seen.index, data))
+    let asked = api.app().shadow().was(id, newest, moment).await;
+    let (then, seen) = asked.map_err(unread)?;
+    let was = match then {
+        Then::Was(row) => Some(shown(call, &row)?),
+        Then::AsNow => {
+            let image = call.image()?;
+            image.get(id).map(|object| logic::public(image, object))
         }
-        _ => Err(Error::not_found(kind.name(), target)
-            .advise(
-                "it was not there at that moment, or so old a version is not kept: see its history",
-            )
-            .into()),
-    }
+        Then::Absent => None,
+    };
+    let Some(data) = was else {
+        let absent = Error::not_found(kind.name(), target);
+        return Err(absent
+            .advise("it was not there at that moment: see its history")
+            .into());
+    };
+    Ok(Answer::ok(seen.index, chosen(fields.as_ref(), data)))
 }
 
 /// `GET /{kinds}/{id}/blame`: who set each field of the spec to what it is, and when.

@@ -1,5 +1,6 @@
 //! By what lists of a kind are narrowed: it follows from what is declared of the kind and from its fields.
 
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use serde_json::{Value, json};
@@ -48,12 +49,14 @@ struct Indexed {
 struct Known {
     filters: OnceLock<Vec<Filter>>,
     indexed: OnceLock<Indexed>,
+    words: OnceLock<BTreeMap<&'static str, Vec<String>>>,
 }
 
 static KNOWN: [Known; Kind::ALL.len()] = [const {
     Known {
         filters: OnceLock::new(),
         indexed: OnceLock::new(),
+        words: OnceLock::new(),
     }
 }; Kind::ALL.len()];
 
@@ -78,6 +81,16 @@ impl Kind {
         self.indexed().is_some_and(|indexed| indexed.labels)
     }
 
+    /// The words that a filter by word knows, in the order in which they are declared; none if any text may stand
+    /// there.
+    pub fn words(self, filter: &str) -> &'static [String] {
+        let known = KNOWN.get(self as usize);
+        let words = known.map(|known| known.words.get_or_init(|| self.dispatch(WordsOf)));
+        words
+            .and_then(|words| words.get(filter))
+            .map_or(&[], Vec::as_slice)
+    }
+
     fn indexed(self) -> Option<&'static Indexed> {
         let known = KNOWN.get(self as usize)?;
         Some(known.indexed.get_or_init(|| self.dispatch(IndexedOf)))
@@ -90,6 +103,37 @@ impl PerKind for FiltersOf {
     type Out = Vec<Filter>;
     fn run<R: Resource>(self) -> Vec<Filter> {
         filters_of::<R>(&R::KIND.spec_schema(), &R::KIND.status_schema())
+    }
+}
+
+struct WordsOf;
+
+impl PerKind for WordsOf {
+    type Out = BTreeMap<&'static str, Vec<String>>;
+    fn run<R: Resource>(self) -> Self::Out {
+        let (spec, status) = (R::KIND.spec_schema(), R::KIND.status_schema());
+        let by_word = R::KIND
+            .filters()
+            .iter()
+            .filter(|filter| filter.by == By::Word);
+        let words = by_word.map(|filter| {
+            let fields = match (R::KIND, filter.name) {
+                // Where it is said to be, and where it was seen.
+                (Kind::Baremetal, "state") => vec![
+                    &spec["properties"]["state"],
+                    &status["properties"]["liveness"],
+                ],
+                (_, name) => vec![&spec["properties"][name], &status["properties"][name]],
+            };
+            let mut words: Vec<String> = Vec::new();
+            for word in fields.into_iter().flat_map(words_in) {
+                if !words.contains(&word) {
+                    words.push(word);
+                }
+            }
+            (filter.name, words)
+        });
+        words.collect()
     }
 }
 
@@ -243,11 +287,18 @@ fn with_each_word(value: &Value, schema: &Value) -> Vec<Value> {
     all
 }
 
-fn values_of(schema: &Value) -> Vec<Value> {
+/// The words of a field that has words.
+fn words_in(schema: &Value) -> Vec<String> {
     let one_of = schema["oneOf"].as_array().into_iter().flatten();
-    let consts = one_of.map(|one| one["const"].clone());
-    let words = schema["enum"].as_array().into_iter().flatten().cloned();
-    let mut values: Vec<Value> = consts.chain(words).filter(|word| !word.is_null()).collect();
+    let consts = one_of.map(|one| &one["const"]);
+    let words = consts.chain(schema["enum"].as_array().into_iter().flatten());
+    words
+        .filter_map(|word| word.as_str().map(str::to_owned))
+        .collect()
+}
+
+fn values_of(schema: &Value) -> Vec<Value> {
+    let mut values: Vec<Value> = words_in(schema).into_iter().map(Value::String).collect();
     let is = |name: &str| {
         let of_type = &schema["type"];
         of_type == name

@@ -29,13 +29,13 @@ pub trait Archive: Shadow {
         before: Option<u64>,
         limit: u32,
     ) -> Result<Page<HistoryRow, u64>, StoreError>;
-    /// The version of an object that counted at a moment; `newest` is its version if it is there now.
-    async fn version_at(
+    /// What one object was at a moment; `newest` is its version if it is there now.
+    async fn was(
         &self,
         object: ObjectId,
-        moment: Moment,
         newest: Option<u64>,
-    ) -> Result<(Option<HistoryRow>, Seen), StoreError>;
+        moment: Moment,
+    ) -> Result<(Then, Seen), StoreError>;
     /// Objects of a kind that are no more, latest first.
     async fn deleted(
         &self,
@@ -92,13 +92,13 @@ impl Archive for SqliteShadow {
     ) -> Result<Page<HistoryRow, u64>, StoreError> {
         self.history(object, before, limit).await
     }
-    async fn version_at(
+    async fn was(
         &self,
         object: ObjectId,
-        moment: Moment,
         newest: Option<u64>,
-    ) -> Result<(Option<HistoryRow>, Seen), StoreError> {
-        self.version_at(object, moment, newest).await
+        moment: Moment,
+    ) -> Result<(Then, Seen), StoreError> {
+        self.was(object, newest, moment).await
     }
     async fn deleted(
         &self,

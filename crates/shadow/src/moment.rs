@@ -74,17 +74,77 @@ impl SqliteShadow {
     ) -> Result<(Vec<Then>, Seen), StoreError> {
         let (mut reader, seen) = self.reader().await?;
         check_kept(&mut reader, moment).await?;
-        let gaps = missing_history(&mut reader).await?;
+        let gaps = Gaps::of(&mut reader, moment).await?;
         let mut found = Vec::with_capacity(objects.len());
         for (object, newest) in objects {
             found.push(one(&mut reader, *object, *newest, moment, &gaps).await?);
         }
         Ok((found, seen))
     }
+
+    /// What one object was at a moment; `newest` is its version if it is there now. Fails if that is not kept, or
+    /// may lie only with peers; what is certain all the same is told.
+    pub async fn was(
+        &self,
+        object: ObjectId,
+        newest: Option<u64>,
+        moment: Moment,
+    ) -> Result<(Then, Seen), StoreError> {
+        let (mut reader, seen) = self.reader().await?;
+        check_retained(&mut reader, moment).await?;
+        let gaps = Gaps::of(&mut reader, moment).await?;
+        let then = one(&mut reader, object, newest, moment, &gaps).await?;
+        Ok((then, seen))
+    }
+}
+
+/// What is not here and may be with peers.
+#[derive(Debug)]
+struct Gaps {
+    all: Vec<MissingHistory>,
+    /// One of them that reaches beyond the moment that is asked about.
+    after: Option<MissingHistory>,
+}
+
+impl Gaps {
+    async fn of(reader: &mut SqliteConnection, moment: Moment) -> Result<Self, StoreError> {
+        let doing = || "reading how far the history goes back".to_owned();
+        let all = missing_history(reader).await?;
+        for gap in &all {
+            let is_after = match moment {
+                Moment::Index(asked) => gap.last_index > asked,
+                Moment::Time(asked) => {
+                    let sql =
+                        "SELECT at_ms FROM history WHERE applied_index > ? ORDER BY rowid LIMIT 1";
+                    let next = sqlx::query(sql)
+                        .bind(int(gap.last_index))
+                        .fetch_optional(&mut *reader)
+                        .await
+                        .doing(doing)?;
+                    let next = next.map(|row| row.try_get::<i64, _>(0)).transpose();
+                    next.doing(doing)?.is_none_or(|at| at > int(asked.ms()))
+                }
+            };
+            if is_after {
+                let after = Some(gap.clone());
+                return Ok(Self { all, after });
+            }
+        }
+        Ok(Self { all, after: None })
+    }
 }
 
 /// Refuses a moment before what retention left, or before the end of what lies only with peers.
 async fn check_kept(reader: &mut SqliteConnection, moment: Moment) -> Result<(), StoreError> {
+    check_retained(reader, moment).await?;
+    match Gaps::of(reader, moment).await?.after {
+        Some(gap) => Err(elsewhere(&gap)),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a moment before what retention left.
+async fn check_retained(reader: &mut SqliteConnection, moment: Moment) -> Result<(), StoreError> {
     let doing = || "reading how far the history goes back".to_owned();
     let sql = "SELECT rowid, applied_index, at_ms FROM history ORDER BY rowid LIMIT 1";
     let first = sqlx::query(sql)
@@ -107,30 +167,11 @@ async fn check_kept(reader: &mut SqliteConnection, moment: Moment) -> Result<(),
             ));
         }
     }
-    for gap in missing_history(reader).await? {
-        let is_after = match moment {
-            Moment::Index(asked) => gap.last_index > asked,
-            Moment::Time(asked) => {
-                let sql =
-                    "SELECT at_ms FROM history WHERE applied_index > ? ORDER BY rowid LIMIT 1";
-                let next = sqlx::query(sql)
-                    .bind(int(gap.last_index))
-                    .fetch_optional(&mut *reader)
-                    .await
-                    .doing(doing)?;
-                let next = next.map(|row| row.try_get::<i64, _>(0)).transpose();
-                next.doing(doing)?.is_none_or(|at| at > int(asked.ms()))
-            }
-        };
-        if is_after {
-            return Err(elsewhere(&gap));
-        }
-    }
     Ok(())
 }
 
 /// What is not here and may be elsewhere.
-pub(crate) fn elsewhere(gap: &MissingHistory) -> StoreError {
+fn elsewhere(gap: &MissingHistory) -> StoreError {
     StoreError::refused(
         "an answer from the history",
         format!(
@@ -142,7 +183,7 @@ pub(crate) fn elsewhere(gap: &MissingHistory) -> StoreError {
 
 /// The newest kept version of an object that is not after a moment. Times are labels that need not grow with the
 /// versions.
-pub(crate) async fn last_until(
+async fn last_until(
     reader: &mut SqliteConnection,
     object: ObjectId,
     moment: Moment,
@@ -163,7 +204,7 @@ pub(crate) async fn last_until(
 
 /// The number of an object's kept version that follows a version. Versions grow by one: if it is the next number, none
 /// lies between.
-pub(crate) async fn next_after(
+async fn next_after(
     reader: &mut SqliteConnection,
     object: ObjectId,
     version: u64,
@@ -184,7 +225,7 @@ async fn one(
     object: ObjectId,
     newest: Option<u64>,
     moment: Moment,
-    gaps: &[MissingHistory],
+    gaps: &Gaps,
 ) -> Result<Then, StoreError> {
     let row = last_until(reader, object, moment).await?;
     let has = row.as_ref().map_or(0, |row| row.version);
@@ -192,11 +233,16 @@ async fn one(
         match (next_after(reader, object, has).await?, &row, newest) {
             // None lies between.
             (Some(next), ..) if next == has + 1 => {}
+            // A gone one is gone for good.
+            (None, Some(row), None) if row.deleted => {}
+            (None, None, _) | (None, _, None) if let Some(gap) = &gaps.after => {
+                return Err(elsewhere(gap));
+            }
             // Nothing of it is kept, so nothing changed it since the moment.
             (None, None, Some(_)) => return Ok(Then::AsNow),
             (None, _, None) => {}
             _ => {
-                return Err(match gaps.first() {
+                return Err(match gaps.all.first() {
                     Some(gap) => elsewhere(gap),
                     None => StoreError::refused(
                         "an answer from the history",

@@ -9,7 +9,7 @@ use virtflow_types::{ObjectId, RequestId, Timestamp};
 use crate::bulk::{int, unsigned};
 use crate::error::{Doing as _, StoreError};
 use crate::load::id_of;
-use crate::moment::{elsewhere, last_until, next_after};
+
 use crate::records::{
     MissingHistory, MissingRange, RecordChunk, head_of, missing_history, missing_ranges, record_of,
     record_range,
@@ -250,29 +250,6 @@ impl SqliteShadow {
         let (rows, over) = split(&rows, limit, version_of).doing(doing)?;
         let next = over.and(rows.last()).map(|row| row.version);
         Ok(Page { rows, next, seen })
-    }
-
-    /// The version of an object that counted at a moment; `None` if it was not there then, or if that is not kept.
-    /// Fails if versions of that time may lie only with peers. `newest` is the object's version if it is there now.
-    pub async fn version_at(
-        &self,
-        object: ObjectId,
-        moment: Moment,
-        newest: Option<u64>,
-    ) -> Result<(Option<HistoryRow>, Seen), StoreError> {
-        let (mut reader, seen) = self.reader().await?;
-        let row = last_until(&mut reader, object, moment).await?;
-        let has = row.as_ref().map_or(0, |row| row.version);
-        let next = next_after(&mut reader, object, has).await?;
-        let is_certain = next == Some(has + 1) || newest == Some(has);
-        if !is_certain {
-            let from = row.as_ref().map_or(0, |row| row.index + 1);
-            let missing = missing_history(&mut reader).await?;
-            if let Some(gap) = missing.iter().find(|gap| gap.last_index >= from) {
-                return Err(elsewhere(gap));
-            }
-        }
-        Ok((row, seen))
     }
 
     /// Objects of a kind that are no more, as they last were, latest first.

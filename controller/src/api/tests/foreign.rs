@@ -369,7 +369,10 @@ async fn view(rig: &Rig, token: &str) -> Vec<(String, String)> {
             match filter.by {
                 By::Name => paths
                     .extend(["web", "karl", "another"].map(|name| format!("{all}?name={name}"))),
-                By::Word if filter.name == "state" => paths.push(format!("{all}?state=active")),
+                By::Word if filter.name == "state" => {
+                    let word = kind.words("state").first().map_or("x", String::as_str);
+                    paths.push(format!("{all}?state={word}"));
+                }
                 By::Object(Kind::Tenant) => {
                     paths.push(format!("{all}?{}=acme&limit=1000", filter.name))
                 }

@@ -338,6 +338,21 @@ fn refuse_unknown(query: &ListQuery) -> Result<(), Error> {
             ));
         }
     }
+    refuse_unknown_words(query)
+}
+
+/// A word that no object can have finds nothing, and is more likely a slip than a question.
+fn refuse_unknown_words(query: &ListQuery) -> Result<(), Error> {
+    for (name, word) in [("phase", &query.phase), ("state", &query.state)] {
+        let words = query.kind.words(name);
+        if let Some(word) = word
+            && !words.is_empty()
+            && !words.contains(word)
+        {
+            let problem = format!("`{word}` is none of {}", words.join(", "));
+            return Err(Error::invalid(name, problem));
+        }
+    }
     Ok(())
 }
 

@@ -37,6 +37,47 @@ fn change(world: &mut World, kind: Kind, target: &str, spec: serde_json::Value) 
 }
 
 #[test]
+fn a_word_that_no_object_can_have_is_refused_and_the_others_are_told() {
+    let (world, _host) = World::furnished();
+    let of = |kind, state: &str| {
+        let query = ListQuery {
+            state: Some(state.into()),
+            ..ListQuery::of(kind)
+        };
+        list(&world.state, &world.cx(world.admin), &query)
+    };
+    let error = of(Kind::Tenant, "activ").unwrap_err();
+    assert_eq!(error.code, ErrorCode::Invalid);
+    assert_eq!(
+        error.message,
+        "`state`: `activ` is none of active, suspended, inactive"
+    );
+    // Where a host is said to be, and where it was seen.
+    for state in ["cordoned", "offline", "quarantined"] {
+        assert!(
+            of(Kind::Baremetal, state).unwrap().objects.is_empty(),
+            "{state}"
+        );
+    }
+    for state in ["active", "online"] {
+        assert_eq!(
+            of(Kind::Baremetal, state).unwrap().objects.len(),
+            1,
+            "{state}"
+        );
+    }
+    let query = ListQuery {
+        phase: Some("runing".into()),
+        ..ListQuery::of(Kind::VirtualMachine)
+    };
+    let refused = list(&world.state, &world.cx(world.admin), &query).unwrap_err();
+    assert!(
+        refused.message.contains("is none of pending, "),
+        "{refused:?}"
+    );
+}
+
+#[test]
 fn what_names_an_object_is_listed_by_it() {
     let (mut world, host) = World::furnished();
     let admin = world.admin;

@@ -10,7 +10,7 @@ use virtflow_types::{Incarnation, ObjectId};
 use super::crash::copy_dir;
 use super::machine::{Machine, assert_same, open};
 use crate::crash::CrashPoint;
-use crate::{Moment, SqliteShadow};
+use crate::{Moment, SqliteShadow, Then};
 
 /// A shadow that has everything, and a snapshot of it.
 async fn leader(dir: &Path, entries: u64) -> (Machine, Arc<SqliteShadow>, SnapshotFile) {
@@ -102,10 +102,13 @@ async fn an_install_replaces_the_state_and_notes_what_it_skipped() {
     let mut refused = 0;
     for object in machine.entries[79].image.objects() {
         let at = Moment::Index(80);
-        let (row, _) = leader.version_at(object.id, at, None).await.unwrap();
-        assert_eq!(row.map(|row| row.version), Some(object.version));
-        match shadow.version_at(object.id, at, None).await {
-            Ok((row, _)) => assert_eq!(row.map(|row| row.version), Some(object.version)),
+        let newest = machine.state.get(object.id).map(|object| object.version);
+        let (then, _) = leader.was(object.id, newest, at).await.unwrap();
+        assert!(matches!(then, Then::Was(row) if row.version == object.version));
+        match shadow.was(object.id, newest, at).await {
+            Ok((then, _)) => {
+                assert!(matches!(then, Then::Was(row) if row.version == object.version));
+            }
             Err(error) => {
                 assert!(error.to_string().contains("11 to 81"), "{error}");
                 refused += 1;

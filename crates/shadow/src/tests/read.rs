@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use virtflow_state::port::Shadow as _;
-use virtflow_types::Timestamp;
+use virtflow_types::{ObjectId, Timestamp};
 
 use super::machine::{Machine, Step, open, options};
 use crate::connect::{close, connect, run, writing};
-use crate::{AuditQuery, Moment, PAGE_RECORDS_MAX, Retention, ShadowOptions, SqliteShadow};
+use crate::{AuditQuery, Moment, PAGE_RECORDS_MAX, Retention, ShadowOptions, SqliteShadow, Then};
 
 async fn filled(dir: &std::path::Path, entries: u64) -> (Machine, std::sync::Arc<SqliteShadow>) {
     let (shadow, _) = open(dir).await;
@@ -16,6 +16,15 @@ async fn filled(dir: &std::path::Path, entries: u64) -> (Machine, std::sync::Arc
     machine.submit_after(&shadow, 0);
     shadow.wait_durable(machine.index()).await.unwrap();
     (machine, shadow)
+}
+
+/// The version that an object which is no more had at a moment.
+async fn version_at(shadow: &SqliteShadow, object: ObjectId, moment: Moment) -> Option<u64> {
+    match shadow.was(object, None, moment).await.unwrap().0 {
+        Then::Was(row) => Some(row.version),
+        Then::Absent => None,
+        Then::AsNow => panic!("{object} is not there now"),
+    }
 }
 
 #[tokio::test]
@@ -194,31 +203,14 @@ async fn history_tells_who_made_each_version_and_who_deleted_it() {
     assert_eq!(second.rows[0].version, 2);
 
     // What it was at a moment: before it was made, while it lived, after it was gone.
-    for (index, version) in [
-        (1, None),
-        (2, Some(1)),
-        (3, Some(2)),
-        (4, Some(3)),
-        (9, Some(3)),
-    ] {
-        let (row, _) = shadow
-            .version_at(id, Moment::Index(index), None)
-            .await
-            .unwrap();
-        assert_eq!(row.map(|row| row.version), version, "at index {index}");
+    for (index, version) in [(1, None), (2, Some(1)), (3, Some(2)), (4, None), (9, None)] {
+        let was = version_at(&shadow, id, Moment::Index(index)).await;
+        assert_eq!(was, version, "at index {index}");
     }
     let made = page.rows[2].at;
-    let (row, _) = shadow
-        .version_at(id, Moment::Time(made), None)
-        .await
-        .unwrap();
-    assert_eq!(row.unwrap().version, 1);
+    assert_eq!(version_at(&shadow, id, Moment::Time(made)).await, Some(1));
     let before = Timestamp::from_ms(made.ms() - 1);
-    let (row, _) = shadow
-        .version_at(id, Moment::Time(before), None)
-        .await
-        .unwrap();
-    assert_eq!(row, None);
+    assert_eq!(version_at(&shadow, id, Moment::Time(before)).await, None);
 
     let gone = shadow.deleted("virtual_machine", None, 10).await.unwrap();
     assert_eq!(gone.rows.len(), 1);

@@ -252,6 +252,12 @@ async fn what_has_not_changed_since_before_the_history_is_what_it_is() {
     let all: Vec<_> = old.iter().map(|it| (it.id, Some(it.version))).collect();
     let (then, _) = shadow.then(&all, Moment::Index(104)).await.unwrap();
     assert_eq!(then, [Then::AsNow, Then::AsNow, Then::AsNow, Then::AsNow]);
+    // One that is asked for alone is told of in the same way.
+    let (first, newest) = all[0];
+    let alone = shadow.was(first, newest, Moment::Index(104)).await.unwrap();
+    assert_eq!(alone.0, Then::AsNow);
+    let refused = shadow.was(first, newest, Moment::Index(40)).await;
+    assert!(matches!(refused, Err(StoreError::Refused { .. })));
     // What is neither there nor in the history was not there, as far as anybody knows.
     let unknown = [(ObjectId::from_u128(5), None)];
     let (then, _) = shadow.then(&unknown, Moment::Index(104)).await.unwrap();

@@ -515,12 +515,12 @@ impl Archive for SimulatedShadow {
         Err(no_history())
     }
 
-    async fn version_at(
+    async fn was(
         &self,
         _object: ObjectId,
-        _moment: Moment,
         _newest: Option<u64>,
-    ) -> Result<(Option<HistoryRow>, Seen), StoreError> {
+        _moment: Moment,
+    ) -> Result<(Then, Seen), StoreError> {
         Err(no_history())
     }
 
