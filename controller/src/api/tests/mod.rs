@@ -18,5 +18,6 @@ mod samples;
 mod search;
 mod support;
 mod tokens;
+mod upgrade;
 mod watch;
 mod who;

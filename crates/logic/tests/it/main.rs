@@ -28,6 +28,7 @@ mod reading;
 mod requests;
 mod roles;
 mod tenants;
+mod upgrades;
 mod user_groups;
 mod vms;
 mod world;
