@@ -22,10 +22,22 @@ use crate::leader::Leader;
 use crate::metrics::Metrics;
 use crate::store::StoreFile;
 
-/// The newest cluster version that this software reads and writes.
-pub const CLUSTER_VERSION_SUPPORTED: u32 = 1;
 /// This software's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The highest cluster version that this controller supports. Programs built with debug assertions can be told to say
+/// another one (`VIRTFLOW_SUPPORTS=2`), so that a test can make a group of unlike members; release builds don't know
+/// the variable.
+pub fn cluster_version_supported() -> u32 {
+    #[cfg(debug_assertions)]
+    if let Some(told) = std::env::var("VIRTFLOW_SUPPORTS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+    {
+        return told;
+    }
+    virtflow_state::CLUSTER_VERSION
+}
 
 /// A running controller. Clones share everything.
 #[derive(Clone, Debug)]

@@ -170,7 +170,7 @@ fn options() -> ShadowOptions {
         views: Vec::new(),
         retention: Default::default(),
         timing: Default::default(),
-        integrity: Default::default(),
+        ..ShadowOptions::default()
     }
 }
 

@@ -41,6 +41,7 @@ mod status;
 mod tenants;
 #[cfg(test)]
 mod tests;
+mod upgrade;
 mod vms;
 mod watch;
 mod write;

@@ -49,6 +49,7 @@ const PUBLIC: &[&str] = &["/api/v1/auth/login", "/api/v1/auth/refresh"];
 const LEADER_READS: &[&str] = &[
     "/api/v1/status",
     "/api/v1/capacity",
+    "/api/v1/upgrade",
     "/api/v1/controllers",
     "/api/v1/controllers/{id}",
 ];

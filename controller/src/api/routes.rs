@@ -11,7 +11,7 @@ use virtflow_pki::TokenPrefix;
 use super::write::DRY_RUN;
 use super::{
     Api, access, addresses, audit, auth, bulk, configs, controllers, hosts, kinds, moment, openapi,
-    operations, past, secrets, status, tenants, vms,
+    operations, past, secrets, status, tenants, upgrade, vms,
 };
 
 /// A route below `/api/v1`.
@@ -213,6 +213,17 @@ pub(crate) fn fixed() -> Vec<Route> {
             routing::get(status::status),
             "Who leads, which hosts live, what is late",
         ),
+        Route::get(
+            "/upgrade",
+            routing::get(upgrade::status),
+            "Which releases run, what the cluster version can be raised to, and what stands in the way",
+        ),
+        Route::post(
+            "/upgrade/finish",
+            routing::post(upgrade::finish),
+            "Raise the cluster version to what all controllers support; none can go back to an older release then",
+        )
+        .query(&[DRY_RUN]),
         Route::get(
             "/verify",
             routing::get(status::verify),

@@ -49,15 +49,24 @@ impl Api {
         if !is_tried {
             return Ok(answer(self.write_as(cx, request).await?, kind));
         }
-        let tried = self.decided(move |head| {
+        Ok(answer(self.try_as(cx, request).await?, kind).tried())
+    }
+
+    /// Decides a request and does nothing.
+    pub(crate) async fn try_as(
+        &self,
+        cx: Cx,
+        request: Request,
+    ) -> Result<Committed<Reply>, Failure> {
+        self.decided(move |head| {
             let (mut changeset, mut reply) = decide(head, &cx, &request)?;
             if let Some(effect) = access_effect(head, &cx, &changeset)? {
                 reply.extra.insert("access".into(), effect);
             }
             changeset.ops.clear();
             Ok((changeset, reply))
-        });
-        Ok(answer(tried.await?, kind).tried())
+        })
+        .await
     }
 
     /// Decides a request in a context of its own. `logic` authenticates and authorises it again on

@@ -8,6 +8,7 @@ use clap::Args;
 use virtflow_types::Timestamp;
 
 use super::{ConfigFile, Output, print_json};
+use crate::app::cluster_version_supported;
 use crate::daemon::admin::{Request, ask};
 
 /// What folders begin with that `--into` makes; the moment follows.
@@ -43,7 +44,7 @@ pub(super) async fn command(backup: Backup) -> anyhow::Result<ExitCode> {
     let path = std::path::absolute(&path)?;
     let request = Request::Backup { path: path.clone() };
     let manifest = ask(&config.folders().admin_socket(), &request).await?;
-    virtflow_shadow::verify_backup(&path).await?;
+    virtflow_shadow::verify_backup(&path, cluster_version_supported()).await?;
     let removed = match (&backup.into, backup.keep) {
         (Some(into), Some(keep)) => remove_older(into, keep.into())?,
         _ => Vec::new(),

@@ -17,12 +17,12 @@ use virtflow_pki::{
 use virtflow_proto::agent::v1::enrolment_client::EnrolmentClient;
 use virtflow_proto::agent::v1::{EnrolReply, EnrolRequest};
 use virtflow_raft::{MemberInfo, PeerTls, offline};
-use virtflow_types::ObjectId;
+use virtflow_types::{ErrorCode, ObjectId};
 use zeroize::Zeroizing;
 
 use super::owner::Owner;
 use super::{ConfigFile, Output, print_json};
-use crate::app::{CLUSTER_VERSION_SUPPORTED, VERSION};
+use crate::app::{VERSION, cluster_version_supported};
 use crate::config::Config;
 use crate::daemon::identity;
 use crate::daemon::members::{Newcomer, ask};
@@ -192,7 +192,7 @@ pub async fn admitted(
             agent_address: config.agent_address(),
         },
         version: VERSION.into(),
-        supports: CLUSTER_VERSION_SUPPORTED,
+        supports: cluster_version_supported(),
         // It votes once it runs and has caught up.
         voter: false,
     };
@@ -269,7 +269,8 @@ async fn number(tls: &PeerTls, peers: &[String], newcomer: &Newcomer) -> anyhow:
         attempt += 1;
         match ask(tls, peers, newcomer).await {
             Ok(node_id) => return Ok(node_id),
-            Err(error) if attempt >= MEMBERSHIP_ATTEMPTS => {
+            // Asking again would not help.
+            Err(error) if attempt >= MEMBERSHIP_ATTEMPTS || error.code == ErrorCode::Forbidden => {
                 return Err(error)
                     .context("asking for membership; repeat `join` with the same token");
             }

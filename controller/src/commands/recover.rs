@@ -14,6 +14,7 @@ use virtflow_types::Incarnation;
 
 use super::owner::Owner;
 use super::{ConfigFile, Output, print_json};
+use crate::app::cluster_version_supported;
 use crate::config::Config;
 use crate::store::StoreFile;
 
@@ -91,13 +92,18 @@ pub async fn go_on_alone(config: &Config) -> anyhow::Result<(StoreFile, Incarnat
     }
     let incarnation = Incarnation::generate();
     let mut problem = None;
-    let loaded = set_incarnation(&folders.shadow(), incarnation, |loaded| {
-        offline::sole_member_marks(loaded, store.node_id, &me).unwrap_or_else(|error| {
-            problem = Some(error);
-            // As it was: nothing has changed then but the incarnation.
-            loaded.raft_meta.clone()
-        })
-    })
+    let loaded = set_incarnation(
+        &folders.shadow(),
+        cluster_version_supported(),
+        incarnation,
+        |loaded| {
+            offline::sole_member_marks(loaded, store.node_id, &me).unwrap_or_else(|error| {
+                problem = Some(error);
+                // As it was: nothing has changed then but the incarnation.
+                loaded.raft_meta.clone()
+            })
+        },
+    )
     .await
     .context("giving the store a new incarnation; stop the controller first")?;
     if let Some(problem) = problem {

@@ -15,6 +15,7 @@ use virtflow_types::{Incarnation, ObjectId};
 
 use super::owner::Owner;
 use super::{ConfigFile, Output, print_json};
+use crate::app::cluster_version_supported;
 use crate::config::Config;
 use crate::daemon::admin::SEALED_CA;
 use crate::daemon::load_seal_key;
@@ -64,7 +65,8 @@ pub async fn bring_back(
             folders.root().display()
         );
     }
-    let manifest = verify_backup(backup)
+    let supports = cluster_version_supported();
+    let manifest = verify_backup(backup, supports)
         .await
         .with_context(|| format!("the backup {}", backup.display()))?;
     let Some(cluster_id) = manifest.cluster_id else {
@@ -96,7 +98,7 @@ pub async fn bring_back(
     let incarnation = Incarnation::generate();
     let mut node_id = None;
     let mut problem = None;
-    let loaded = restore_into(&folders.shadow(), backup, incarnation, |loaded| {
+    let loaded = restore_into(&folders.shadow(), backup, supports, incarnation, |loaded| {
         let marks = offline::fresh_node_id(loaded).and_then(|id| {
             node_id = Some(id);
             offline::sole_member_marks(loaded, id, &me)

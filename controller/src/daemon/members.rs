@@ -15,7 +15,7 @@ use virtflow_state::State;
 use virtflow_types::{Error, ErrorCode, ObjectId, RequestId, Timestamp};
 
 use crate::agents::enrolment::decide_error;
-use crate::app::{App, CLUSTER_VERSION_SUPPORTED, VERSION};
+use crate::app::{App, VERSION, cluster_version_supported};
 
 /// Pause between two attempts to be known.
 const RETRY: Duration = Duration::from_secs(1);
@@ -64,6 +64,8 @@ pub async fn admit(app: &App, newcomer: &Newcomer) -> Result<u64, Error> {
     let image = node.read().await.map_err(|error| error.to_error())?;
     let info = &newcomer.info;
     let key = info.key_fingerprint.to_string();
+    // Before anything is changed for it; it is judged again where it is announced.
+    virtflow_logic::controller_supports(&image, newcomer.supports)?;
     if info.store_id != app.store_id() && !has_token(&image, info.store_id, &key) {
         virtflow_logic::controller_admitted(&image, info.store_id, &key).map_err(|why| {
             Error::new(ErrorCode::Forbidden, why).advise("join again with a new token")
@@ -180,7 +182,7 @@ fn myself(app: &App) -> Newcomer {
     Newcomer {
         info: app.member_info(),
         version: VERSION.into(),
-        supports: CLUSTER_VERSION_SUPPORTED,
+        supports: cluster_version_supported(),
         voter: !app.store().learner,
     }
 }
@@ -192,7 +194,7 @@ pub async fn introduce(app: App) {
         match tokio::time::timeout(ATTEMPT_TIMEOUT, attempt(&app)).await {
             Ok(Ok(())) => return,
             Ok(Err(error)) if error.code == ErrorCode::Forbidden => {
-                tracing::error!(%error, "the cluster does not want this controller any more");
+                tracing::error!(%error, "the cluster does not take this controller");
                 return;
             }
             Ok(Err(error)) => {

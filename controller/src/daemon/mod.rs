@@ -25,9 +25,10 @@ use tokio::signal::unix::{SignalKind, signal};
 use virtflow_pki::{CertificateAuthority, SealKey, credentials_directory_from_env};
 use virtflow_raft::{Node, PeerTls, RaftConfig, StartError, Timing};
 use virtflow_shadow::{Archive, Part, Retention, ShadowOptions, SqliteShadow, ViewColumn, ViewDef};
+use virtflow_state::ClusterVersionTooNew;
 use virtflow_state::port::{Loaded, Shadow};
 
-use crate::app::{App, Parts};
+use crate::app::{App, Parts, cluster_version_supported};
 use crate::config::{Config, Folders};
 use crate::store::{StoreFile, make_folder};
 use log::LogControl;
@@ -48,6 +49,7 @@ pub fn shadow_options(config: &Config) -> ShadowOptions {
             history_age: days(config.retention.history_days),
             ..Retention::default()
         },
+        supports: cluster_version_supported(),
         ..ShadowOptions::default()
     }
 }
@@ -165,6 +167,7 @@ where
         store.store_id,
         store.cluster_id,
     );
+    raft.supports = cluster_version_supported();
     raft.timing = timing(&config, &folders)?;
     if let Some(entries) = config.raft.snapshot_entries {
         raft.limits.snapshot_entries = entries;
@@ -216,7 +219,11 @@ pub enum Ended {
 /// Runs until a signal or until it must stop.
 pub async fn run(config: Config, path: PathBuf, log: Arc<LogControl>) -> anyhow::Result<Ended> {
     make_folder(&config.folders().shadow())?;
-    let app = open(config, Some(log.clone())).await?;
+    let app = match open(config, Some(log.clone())).await {
+        Ok(app) => app,
+        Err(error) if is_final(&error) => return Ok(Ended::Fatal(format!("{error:#}"))),
+        Err(error) => return Err(error),
+    };
     let bound = listeners::bind(&app).await?;
     tracing::info!(
         name = app.name(),
@@ -267,6 +274,17 @@ pub async fn run(config: Config, path: PathBuf, log: Arc<LogControl>) -> anyhow:
         tracing::warn!("closing the store took too long; it recovers at the next start");
     }
     Ok(ended)
+}
+
+/// True for what starting again would not mend: an operator has to do something.
+fn is_final(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let of_node = cause.downcast_ref::<StartError>();
+        cause.is::<ClusterVersionTooNew>()
+            || of_node.is_some_and(|error| {
+                matches!(error, StartError::ClusterVersion(_) | StartError::Fatal(_))
+            })
+    })
 }
 
 fn told_to_stop() -> anyhow::Result<impl Future<Output = ()>> {

@@ -135,3 +135,43 @@ async fn a_used_token_admits_its_key_only_and_a_removed_controller_stays_out() {
         "a removed controller is not taken in again"
     );
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_does_not_support_the_clusters_version_is_not_taken_in() {
+    let first = Controller::first(|_| {}).await;
+    let second = Controller::joined(&first, "c2").await;
+    until("the second to be known", || {
+        let image = first.app.node().image();
+        image.get(second.app.store_id()).is_some()
+    })
+    .await;
+    let before = first.app.node().members().len();
+    // An older release says less than it did, or nothing at all.
+    let mut newcomer = virtflow_controller::daemon::members::Newcomer {
+        info: second.app.member_info(),
+        version: "0".into(),
+        supports: 0,
+        voter: true,
+    };
+    newcomer.info.name = "c9".into();
+    let refused = virtflow_controller::daemon::members::ask(
+        second.app.peer_tls(),
+        &[first.config.peer_address()],
+        &newcomer,
+    )
+    .await
+    .unwrap_err();
+    assert_eq!(refused.code, virtflow_types::ErrorCode::Forbidden);
+    assert!(
+        refused.message.starts_with(
+            "the cluster is at version 1, this controller supports 0 at most; install a release that supports 1"
+        ),
+        "{refused}"
+    );
+    let members = first.app.node().members();
+    assert_eq!(members.len(), before);
+    assert!(
+        members.iter().all(|member| member.info.name != "c9"),
+        "nothing was changed for it: {members:?}"
+    );
+}

@@ -84,6 +84,9 @@ pub(crate) enum Fixed {
         #[arg(long)]
         verify: bool,
     },
+    /// Upgrades: which releases run together, and the end of one
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Upgrade(UpgradeCommand),
     /// Derive every ledger and index again from the rows, and compare
     Verify,
     /// What groups and hosts have, and what is taken
@@ -158,6 +161,22 @@ pub(crate) enum AuthCommand {
     },
     /// Whether you may do something
     CanI(CanI),
+}
+
+/// What is done about an upgrade.
+#[derive(Debug, Subcommand)]
+pub(crate) enum UpgradeCommand {
+    /// Which release each controller and agent runs, what the cluster version can be raised to, and what stands in the way
+    Status,
+    /// Raise the cluster version to what all controllers support: none can go back to an older release then
+    Finish {
+        /// Check it as if it were done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
+        /// Raise it without asking
+        #[arg(long)]
+        yes: bool,
+    },
 }
 
 /// An action on an object, or on anything of a kind.

@@ -14,6 +14,7 @@ mod amount;
 mod apply;
 mod cluster;
 mod columns;
+mod confirm;
 mod contexts;
 mod diff;
 mod doctor;
@@ -35,6 +36,7 @@ mod secret;
 mod spec;
 mod special;
 mod table;
+mod upgrade;
 mod wait;
 mod watch;
 

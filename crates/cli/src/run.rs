@@ -13,7 +13,7 @@ use crate::explain;
 use crate::failure::{Failure, exit};
 use crate::grammar::{self, Fixed};
 use crate::output::Output;
-use crate::{access, account, apply, cluster, diff, doctor, generic, nouns, special};
+use crate::{access, account, apply, cluster, diff, doctor, generic, nouns, special, upgrade};
 
 /// An API token in the environment, instead of the context's credentials.
 const TOKEN_VARIABLE: &str = "VIRTFLOW_TOKEN";
@@ -91,6 +91,7 @@ impl Run {
                     Fixed::Auth(asked) => access::run(self, &cluster, &asked).await,
                     Fixed::Status => cluster::status(self, &cluster).await,
                     Fixed::Doctor { verify } => doctor::doctor(self, &cluster, verify).await,
+                    Fixed::Upgrade(command) => upgrade::run(self, &cluster, &command).await,
                     Fixed::Verify => cluster::verify(self, &cluster).await,
                     Fixed::Capacity => cluster::capacity(self, &cluster).await,
                     Fixed::Audit(asked) => cluster::audit(self, &cluster, &asked).await,

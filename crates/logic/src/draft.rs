@@ -37,6 +37,7 @@ pub(crate) struct Draft<'a> {
     order: Vec<ObjectId>,
     slots: BTreeMap<ObjectId, Slot>,
     records: Vec<Record>,
+    cluster_version: Option<u32>,
     alone: bool,
 }
 
@@ -48,6 +49,7 @@ impl<'a> Draft<'a> {
             order: Vec::new(),
             slots: BTreeMap::new(),
             records: Vec::new(),
+            cluster_version: None,
             alone: false,
         }
     }
@@ -84,7 +86,12 @@ impl<'a> Draft<'a> {
     }
 
     pub(crate) fn is_empty(&self) -> bool {
-        self.len() == 0
+        self.len() == 0 && self.cluster_version.is_none()
+    }
+
+    /// Raises the cluster version.
+    pub(crate) fn raise_cluster_version(&mut self, version: u32) {
+        self.cluster_version = Some(version);
     }
 
     /// Makes an object.
@@ -202,6 +209,9 @@ impl<'a> Draft<'a> {
                 Some(Slot::Never) | None => {}
             }
         }
+        changeset
+            .ops
+            .extend(self.cluster_version.map(Op::ClusterVersion));
         changeset
             .ops
             .extend(self.records.into_iter().map(Op::Record));

@@ -5,7 +5,7 @@ use virtflow_model::kinds::controller::{ControllerSpec, ControllerStatus};
 use virtflow_model::kinds::join_token::JoinRole;
 use virtflow_model::kinds::{Baremetal, Controller, JoinToken};
 use virtflow_model::{Kind, Resource, space};
-use virtflow_state::{Changeset, State};
+use virtflow_state::{Changeset, ClusterVersionTooNew, State};
 use virtflow_types::{
     Error, ErrorCode, NAME_BYTES_MAX, Name, ObjectId, RequestId, Text, Timestamp,
 };
@@ -299,6 +299,12 @@ pub struct Announce {
     pub supports: u32,
 }
 
+/// Refuses a member that does not support the version the cluster is at.
+pub fn controller_supports(state: &State, supports: u32) -> Result<(), Error> {
+    ClusterVersionTooNew::check(state.cluster_version(), supports)
+        .map_err(|error| Error::new(ErrorCode::Forbidden, error.to_string()))
+}
+
 /// A member says who it is and what it supports. No ops if all of that is known.
 pub fn controller_announce(
     state: &State,
@@ -318,6 +324,7 @@ pub fn controller_announce(
     let mut draft = Draft::new(state, &cx);
     Name::new(name).map_err(|error| Error::invalid("name", error.to_string()))?;
     Controller::validate(spec)?;
+    controller_supports(state, *supports)?;
     let status = ControllerStatus {
         version: version.clone(),
         supports: *supports,

@@ -16,9 +16,6 @@ use crate::cx::Cx;
 use crate::draft::{Draft, Place};
 use crate::request::NewSecret;
 
-/// The cluster version that a new cluster begins with.
-const FIRST_CLUSTER_VERSION: u32 = 1;
-
 /// What a cluster begins with.
 #[derive(Debug, Clone)]
 pub struct Genesis {
@@ -44,7 +41,7 @@ pub struct Genesis {
     pub controller: ControllerSpec,
     /// Its software's version.
     pub version: String,
-    /// The highest cluster version it supports.
+    /// The highest cluster version it supports: the cluster begins with it.
     pub supports: u32,
 }
 
@@ -121,8 +118,6 @@ pub fn genesis(genesis: &Genesis) -> Result<Changeset, Error> {
     changeset
         .ops
         .insert(0, Op::Genesis(genesis.incarnation, genesis.cluster_id));
-    changeset
-        .ops
-        .push(Op::ClusterVersion(FIRST_CLUSTER_VERSION));
+    changeset.ops.push(Op::ClusterVersion(genesis.supports));
     Ok(changeset)
 }

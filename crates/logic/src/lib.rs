@@ -32,6 +32,7 @@ mod read;
 mod rental;
 mod request;
 mod typed;
+mod upgrade;
 mod verbs;
 mod verify;
 mod views;
@@ -46,7 +47,9 @@ pub use cx::{
 };
 pub use decide::decide;
 pub use desired::{Desired, DesiredVm, desired_of, hosts_touched};
-pub use enrol::{Announce, Enrol, Enrolled, controller_announce, controller_removed, enrol};
+pub use enrol::{
+    Announce, Enrol, Enrolled, controller_announce, controller_removed, controller_supports, enrol,
+};
 pub use explain::explain;
 pub use genesis::{Genesis, genesis};
 pub use limits::Limits;
@@ -60,11 +63,11 @@ pub use read::{
     AccessQuestion, ConsoleTarget, Fields, ListQuery, Meant, Page, Past, PastList, Plan, PlanOrder,
     Search, Sight, Watch, access_effect, audit_scope, authorize_only, can_i, capacity,
     cluster_view, console_of, explain_access, get, list, operation_state, permission_of, placement,
-    public, usage, verify_report, who_can, whoami,
+    public, upgrade_view, usage, verify_report, who_can, whoami,
 };
 pub use request::{
-    AddressAct, AddressVerb, AllocateAddress, ControllerVerb, Create, Delete, HostAct, HostVerb,
-    Login, NewSecret, Power, Refresh, Reply, Request, SetPassword, Update,
+    AddressAct, AddressVerb, AllocateAddress, ControllerVerb, Create, Delete, Group, GroupMember,
+    HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply, Request, SetPassword, Update,
 };
 pub use typed::{Typed, decoded, kind_of};
 pub use verify::{FootprintDivergence, verify_footprints};

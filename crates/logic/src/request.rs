@@ -37,6 +37,8 @@ pub enum Request {
     Logout,
     /// Allow and record something that is done to a controller outside the state.
     Controller(ControllerVerb, String),
+    /// Raise the cluster version to what all members support.
+    FinishUpgrade(Group),
 }
 
 /// Makes an object.
@@ -221,6 +223,27 @@ pub struct Refresh {
     pub presented_hash: String,
     /// Hash of the next one.
     pub new_hash: String,
+}
+
+/// The group of controllers as its leader sees it. Who is a member is replication's to say, and who answers is known
+/// to the leader alone; the state knows what each announced.
+#[derive(Debug, Clone)]
+pub struct Group {
+    /// The leader's store.
+    pub leader: ObjectId,
+    /// All members, the leader too.
+    pub members: Vec<GroupMember>,
+}
+
+/// A member of the group.
+#[derive(Debug, Clone)]
+pub struct GroupMember {
+    /// Its store: the id of its object.
+    pub store_id: ObjectId,
+    /// Its name.
+    pub name: String,
+    /// Milliseconds since it last answered the leader; `None` if it never did. 0 for the leader itself.
+    pub answered_ms_ago: Option<u64>,
 }
 
 /// What is done to a controller outside the state.

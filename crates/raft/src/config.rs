@@ -146,6 +146,8 @@ pub struct RaftConfig {
     pub store_id: ObjectId,
     /// The cluster.
     pub cluster_id: ObjectId,
+    /// The highest cluster version that this member supports: it stops before it applies what is above.
+    pub supports: u32,
     /// When a leader is missed.
     pub timing: Timing,
     /// Limits.
@@ -165,6 +167,7 @@ impl RaftConfig {
             node_id,
             store_id,
             cluster_id,
+            supports: virtflow_state::CLUSTER_VERSION,
             timing: Timing::default(),
             limits: RaftLimits::default(),
         }

@@ -1,6 +1,6 @@
 //! What can go wrong, as callers must tell it apart.
 
-use virtflow_state::Refused;
+use virtflow_state::{ClusterVersionTooNew, Refused};
 use virtflow_types::{Error, ErrorCode, RequestId};
 
 /// A node that cannot start.
@@ -23,6 +23,12 @@ pub enum StartError {
     /// Timing or limits contradict one another.
     #[error("configuration: {0}")]
     Config(String),
+    /// The state is of a cluster version that this software does not support.
+    #[error(transparent)]
+    ClusterVersion(#[from] ClusterVersionTooNew),
+    /// Replaying the log came to an entry that this node must not go on behind.
+    #[error("{0}")]
+    Fatal(String),
     /// The stored marks cannot be read, or replaying the log failed.
     #[error("recovering: {0}")]
     Recover(String),

@@ -18,9 +18,9 @@ use prost::Message;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use virtflow_state::port::{AppliedEntry, Loaded, Outcome, Shadow, SnapshotFile};
-use virtflow_state::{Batch, Changeset, State};
+use virtflow_state::{Batch, Changeset, ClusterVersionTooNew, State};
 
-use crate::config::RaftLimits;
+use crate::config::RaftConfig;
 use crate::fatal::Fatal;
 use crate::feed::Hub;
 use crate::measure::Measures;
@@ -215,6 +215,8 @@ pub(crate) struct Machine {
     /// A snapshot that is given to others reaches at least this far: the log may be purged up to here,
     /// and what follows a lower one could not be sent.
     snapshot_from: u64,
+    /// The highest cluster version that may be applied.
+    supports: u32,
     published: Arc<Published>,
 }
 
@@ -226,7 +228,7 @@ impl Machine {
     pub(crate) fn new(
         loaded: Loaded,
         shadow: Arc<dyn Shadow>,
-        limits: &RaftLimits,
+        config: &RaftConfig,
         published: Arc<Published>,
     ) -> io::Result<Self> {
         let (last, membership) = Meta::read(&loaded.raft_meta).map_err(broken)?;
@@ -236,10 +238,11 @@ impl Machine {
             last,
             membership,
             shadow,
-            shadow_queue_max: limits.shadow_queue_hard,
-            shadow_stall: limits.shadow_stall,
+            shadow_queue_max: config.limits.shadow_queue_hard,
+            shadow_stall: config.limits.shadow_stall,
             shadow_from: 1,
             snapshot_from: 0,
+            supports: config.supports,
             published,
         })
     }
@@ -252,6 +255,12 @@ impl Machine {
     fn stop(&self, reason: String) -> io::Error {
         self.published.fatal.stop(reason.clone());
         io::Error::other(reason)
+    }
+
+    /// Stops a node that comes to a state of a cluster version that it does not support, before anybody sees that state.
+    fn check_version(&self, state: &State, doing: &str) -> io::Result<()> {
+        let checked = ClusterVersionTooNew::check(state.cluster_version(), self.supports);
+        checked.map_err(|error| self.stop(format!("{doing}: {error}")))
     }
 
     fn apply_batch(
@@ -274,6 +283,8 @@ impl Machine {
                 applied.changes.extend(done.changes);
                 applied.records.extend(done.records);
             });
+            // What comes behind a raise may be of a form that is not understood here.
+            self.check_version(&self.state, &format!("log entry {}", id.index))?;
             applied.outcomes.push(Outcome {
                 request_id: changeset.request_id,
                 now: changeset.now,
@@ -477,6 +488,7 @@ impl RaftStateMachine<Types> for Machine {
                 meta.last_log_id
             )));
         }
+        self.check_version(&loaded.state, "installing a snapshot")?;
         self.marks = Meta::of(last, &membership).map_err(broken)?;
         self.last = last;
         self.membership = membership;

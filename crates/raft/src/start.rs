@@ -10,6 +10,7 @@ use openraft::network::NetSnapshot;
 use openraft::storage::RaftLogStorage;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
+use virtflow_state::ClusterVersionTooNew;
 use virtflow_state::port::{Loaded, Shadow};
 
 use crate::config::RaftConfig;
@@ -138,6 +139,7 @@ impl Node {
             tls,
             measures,
         } = parts;
+        ClusterVersionTooNew::check(loaded.state.cluster_version(), config.supports)?;
         let library = library_config(&config)?;
         let held = log.get_log_state().await.map_err(recovering)?;
         let purged = held.last_purged_log_id.map_or(0, |id| id.index);
@@ -172,7 +174,7 @@ impl Node {
             published.clone(),
             &membership,
         ));
-        let machine = Machine::new(loaded, shadow.clone(), &config.limits, published.clone());
+        let machine = Machine::new(loaded, shadow.clone(), &config, published.clone());
         let mut machine = machine.map_err(recovering)?;
         machine.log_begins_after(log_begins_after);
         // Replaying the log below needs the shadow to follow.
@@ -187,7 +189,8 @@ impl Node {
             Ok(raft) => raft,
             Err(error) => {
                 feeding.abort();
-                return Err(recovering(error));
+                let reason = published.fatal.reason();
+                return Err(reason.map_or_else(|| recovering(error), StartError::Fatal));
             }
         };
         Ok(Self::assemble(

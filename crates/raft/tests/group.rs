@@ -6,8 +6,8 @@ mod common;
 use std::time::Duration;
 
 use common::*;
-use virtflow_raft::{DecideError, MemberRole, RaftRole};
-use virtflow_state::{Changeset, Refused};
+use virtflow_raft::{DecideError, MemberRole, RaftRole, StartError};
+use virtflow_state::{Changeset, ClusterVersionTooNew, Refused};
 use virtflow_types::{Error, ErrorCode, RequestId, Timestamp};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -329,6 +329,78 @@ async fn the_last_voter_stays() {
             refused,
             virtflow_raft::MembershipError::NoSuchMember { node_id: 77 }
         );
+    })
+    .await;
+}
+
+/// What a member says that comes to a cluster version it does not support.
+const TOO_NEW: &str =
+    "the cluster is at version 2, this controller supports 1 at most; install a release";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_member_may_come_back_before_a_raise_and_not_after_it() {
+    bounded(async {
+        let mut world = World::new();
+        world.supports = 2;
+        let mut group = Group::with(3, world).await;
+        let older = group.follower_id().await;
+        group.kill(older).await;
+        group.world.supports = 1;
+        group.restart(older).await;
+        group.surely("with an older member").await;
+        group.converge().await;
+
+        // It comes to the raise while it runs, and shows nothing of it.
+        let leader = group.leader().await.node.clone();
+        leader.propose(raise_to(2)).await.unwrap();
+        let node = group.runners[&older].node.clone();
+        let reason = node.fatal().await;
+        assert!(reason.contains("log entry"), "{reason}");
+        assert!(reason.contains(TOO_NEW), "{reason}");
+        assert!(node.image().cluster_version() < 2);
+        assert!(
+            has(&node.image(), "with an older member"),
+            "what was before it is there"
+        );
+        group.surely("without the older member").await;
+        drop(node);
+        group.kill(older).await;
+
+        // It finds the raise in its log when it starts, or is sent it right after.
+        let why = match group.world.try_start(&group.homes[&older]).await {
+            Ok(runner) => {
+                let reason = runner.node.fatal().await;
+                assert!(runner.node.image().cluster_version() < 2);
+                runner.kill().await;
+                reason
+            }
+            Err(StartError::Fatal(reason)) => reason,
+            Err(error) => panic!("{error}"),
+        };
+        assert!(why.contains(TOO_NEW), "{why}");
+
+        group.world.supports = 2;
+        group.restart(older).await;
+        group.converge().await;
+        assert_eq!(group.runners[&older].node.image().cluster_version(), 2);
+
+        // Its store is past the raise now.
+        let shadow = group.runners[&older].shadow();
+        let applied = group.runners[&older].node.image().index();
+        virtflow_state::port::Shadow::snapshot(shadow, applied)
+            .await
+            .unwrap();
+        group.kill(older).await;
+        group.world.supports = 1;
+        let refused = group.world.try_start(&group.homes[&older]).await;
+        let Err(StartError::ClusterVersion(why)) = refused else {
+            panic!("an older member started on a newer store");
+        };
+        let expected = ClusterVersionTooNew {
+            needed: 2,
+            supports: 1,
+        };
+        assert_eq!(why, expected);
     })
     .await;
 }

@@ -259,3 +259,37 @@ async fn a_restart_begins_at_the_snapshot_and_replays_what_is_left() {
     })
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_of_a_newer_cluster_version_stops_an_older_member() {
+    bounded(async {
+        let mut world = small_log();
+        world.supports = 2;
+        let mut group = Group::with(3, world).await;
+        let away = group.follower_id().await;
+        let last_seen = group.runners[&away].node.status().last_log;
+        group.kill(away).await;
+        let leader = group.leader().await.node.clone();
+        leader.propose(raise_to(2)).await.unwrap();
+        for number in 0..200 {
+            leader
+                .propose(make(&format!("after-{number}")))
+                .await
+                .unwrap();
+        }
+        until("the log to be purged", || {
+            leader.status().purged > last_seen + 1
+        })
+        .await;
+        group.world.supports = 1;
+        group.restart(away).await;
+        let back = group.runners[&away].node.clone();
+        let reason = back.fatal().await;
+        assert!(
+            reason.starts_with("installing a snapshot: the cluster is at version 2"),
+            "{reason}"
+        );
+        assert!(back.image().cluster_version() < 2, "nothing of it is shown");
+    })
+    .await;
+}

@@ -22,7 +22,7 @@ use crate::connect::{building, close, connect, frozen};
 use crate::crash::Crash;
 use crate::error::{Doing as _, StoreError};
 use crate::files::{Folder, companion, make_private_dir, rename, sync_dir, sync_file};
-use crate::load::{FileContent, check_integrity, examine};
+use crate::load::{FileContent, check_integrity, check_version, examine};
 use crate::options::{Integrity, ShadowOptions};
 use crate::read::verify_chain;
 use crate::records::RecordsFile;
@@ -104,7 +104,7 @@ impl SqliteShadow {
         let snapshot = self.snapshot(self.progress().written).await?;
         let state_path = partial.join(STATE);
         copy_file(&snapshot.path, &state_path).await?;
-        let content = examine(&state_path).await?;
+        let content = examine(&state_path, self.supports()).await?;
         // After the state: so everything that the state counts is in it.
         let records_path = partial.join(RECORDS);
         copy_database(&self.records_path(), &records_path).await?;
@@ -144,12 +144,16 @@ impl SqliteShadow {
 }
 
 /// Proves that a backup is whole and what its manifest says: hashes, the state's digest and ledgers,
-/// and the chains of all streams.
-pub async fn verify_backup(backup: &Path) -> Result<BackupManifest, StoreError> {
-    examine_backup(backup).await.map(|(manifest, _)| manifest)
+/// and the chains of all streams. One of a cluster version above `supports` is refused.
+pub async fn verify_backup(backup: &Path, supports: u32) -> Result<BackupManifest, StoreError> {
+    let examined = examine_backup(backup, supports).await;
+    examined.map(|(manifest, _)| manifest)
 }
 
-async fn examine_backup(backup: &Path) -> Result<(BackupManifest, FileContent), StoreError> {
+async fn examine_backup(
+    backup: &Path,
+    supports: u32,
+) -> Result<(BackupManifest, FileContent), StoreError> {
     let path = backup.join(MANIFEST);
     let doing = || format!("reading {}", path.display());
     let bytes = fs::metadata(&path).doing(doing)?.len();
@@ -165,6 +169,7 @@ async fn examine_backup(backup: &Path) -> Result<(BackupManifest, FileContent), 
             known: BACKUP_FORMAT.into(),
         });
     }
+    check_version(&path, manifest.cluster_version, supports)?;
     for name in [STATE, RECORDS] {
         let file = backup.join(name);
         let found = file_entry(&file, name).await?;
@@ -176,7 +181,7 @@ async fn examine_backup(backup: &Path) -> Result<(BackupManifest, FileContent), 
         }
     }
     let state_path = backup.join(STATE);
-    let content = examine(&state_path).await?;
+    let content = examine(&state_path, supports).await?;
     let meta = &content.meta;
     if (meta.cluster_id, meta.incarnation, meta.index, meta.term)
         != (
@@ -212,15 +217,16 @@ async fn examine_backup(backup: &Path) -> Result<(BackupManifest, FileContent), 
     Ok((manifest, content))
 }
 
-/// Makes the shadow of a new life of the store from a backup. `dir` must hold no store; `raft_meta`
-/// gives what replication is to find beside the restored state. The state keeps its index.
+/// Makes the shadow of a new life of the store from a backup of a cluster version up to `supports`. `dir` must hold no
+/// store; `raft_meta` gives what replication is to find beside the restored state. The state keeps its index.
 pub async fn restore_into(
     dir: &Path,
     backup: &Path,
+    supports: u32,
     incarnation: Incarnation,
     raft_meta: impl FnOnce(&Loaded) -> Bytes,
 ) -> Result<Loaded, StoreError> {
-    let (_, content) = examine_backup(backup).await?;
+    let (_, content) = examine_backup(backup, supports).await?;
     let folder = Folder::open(dir).await?;
     if folder.pointer()?.is_some()
         || !folder.state_numbers()?.is_empty()
@@ -256,9 +262,11 @@ pub async fn restore_into(
 }
 
 /// Begins a new life of the store in place, while no controller runs on it: what a sole survivor does
-/// after the quorum was lost. Records and history beyond the state are dropped with the old life.
+/// after the quorum was lost. Records and history beyond the state are dropped with the old life. A store of a
+/// cluster version above `supports` is refused.
 pub async fn set_incarnation(
     dir: &Path,
+    supports: u32,
     incarnation: Incarnation,
     raft_meta: impl FnOnce(&Loaded) -> Bytes,
 ) -> Result<Loaded, StoreError> {
@@ -266,9 +274,12 @@ pub async fn set_incarnation(
     let number = folder
         .pointer()?
         .ok_or_else(|| StoreError::PointerMissing(dir.to_owned()))?;
-    let options = ShadowOptions::default();
+    let options = ShadowOptions {
+        supports,
+        ..ShadowOptions::default()
+    };
     let (mut state, content) =
-        StateFile::open(folder.state_path(number), number, options.integrity, None).await?;
+        StateFile::open(folder.state_path(number), number, &options, None).await?;
     let renewed = renew(&content, incarnation, raft_meta)?;
     let mut records = RecordsFile::open(folder.records_path(), &options).await?;
     records.restart_at(&renewed.state).await?;

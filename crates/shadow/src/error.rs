@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use virtflow_state::ClusterVersionTooNew;
 use virtflow_state::port::ShadowError;
 
 /// Why a store could not be opened, read, copied or replaced.
@@ -33,6 +34,15 @@ pub enum StoreError {
         found: i64,
         /// The newest known here.
         known: i64,
+    },
+    /// Of a cluster version that this controller does not support.
+    #[error("{} cannot be used", file.display())]
+    ClusterVersion {
+        /// The file.
+        file: PathBuf,
+        /// What it needs.
+        #[source]
+        source: ClusterVersionTooNew,
     },
     /// State files without the pointer that says which one counts.
     #[error(

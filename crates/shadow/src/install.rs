@@ -8,12 +8,14 @@ use crate::error::StoreError;
 use crate::files::sync_file;
 use crate::load::{FileContent, examine};
 
-/// Ours, not newer, sound, its digest right, and of the life of the cluster that is here.
+/// Ours, not newer, sound, its digest right, of a cluster version up to `supports`, and of the life of the cluster
+/// that is here.
 pub(crate) async fn examine_received(
     received: &Path,
     here: &State,
+    supports: u32,
 ) -> Result<FileContent, StoreError> {
-    let content = examine(received).await?;
+    let content = examine(received, supports).await?;
     let what = || format!("the snapshot at {}", content.meta.index);
     if here.cluster_id().is_some() && content.meta.cluster_id != here.cluster_id() {
         return Err(StoreError::refused(

@@ -8,7 +8,7 @@ use sqlx::Row as _;
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
 use tokio::sync::mpsc;
 use virtflow_state::port::Loaded;
-use virtflow_state::{Object, State, StreamHead, Text};
+use virtflow_state::{ClusterVersionTooNew, Object, State, StreamHead, Text};
 use virtflow_types::ObjectId;
 
 use crate::bulk::unsigned;
@@ -69,13 +69,16 @@ pub(crate) async fn check_integrity(
     }
 }
 
-/// Reads the whole file and verifies its digest.
+/// Reads the whole file and verifies its digest. What is of a cluster version above `supports` is not even read: it may
+/// hold what only newer software understands.
 pub(crate) async fn load(
     connection: &mut SqliteConnection,
     path: &Path,
+    supports: u32,
 ) -> Result<FileContent, StoreError> {
     let damaged = |why: String| StoreError::damaged(path, why);
     let meta = Meta::read(connection, path).await?;
+    check_version(path, meta.cluster_version, supports)?;
     let mut streams = Vec::new();
     let rows = sqlx::query("SELECT name, count, head FROM stream ORDER BY name")
         .fetch_all(&mut *connection)
@@ -113,6 +116,14 @@ pub(crate) async fn load(
         )));
     }
     Ok(FileContent { meta, state })
+}
+
+/// Refuses a file of a cluster version above `supports`.
+pub(crate) fn check_version(file: &Path, needed: u32, supports: u32) -> Result<(), StoreError> {
+    ClusterVersionTooNew::check(needed, supports).map_err(|source| StoreError::ClusterVersion {
+        file: file.to_owned(),
+        source,
+    })
 }
 
 /// All objects, in the columns that [`object_of`] reads.
@@ -191,12 +202,12 @@ pub(crate) fn id_of(row: &SqliteRow, column: usize) -> Result<Option<ObjectId>, 
 }
 
 /// Everything that can be known of a file that nobody has open: ours, not newer, sound, its digest
-/// right.
-pub(crate) async fn examine(path: &Path) -> Result<FileContent, StoreError> {
+/// right, of a cluster version up to `supports`.
+pub(crate) async fn examine(path: &Path, supports: u32) -> Result<FileContent, StoreError> {
     let mut connection = connect(frozen(path), path).await?;
     check_header(&mut connection, path, STATE_ID).await?;
     check_integrity(&mut connection, path, Integrity::Full).await?;
-    let content = load(&mut connection, path).await?;
+    let content = load(&mut connection, path, supports).await?;
     close(connection, path).await?;
     Ok(content)
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
+use virtflow_state::CLUSTER_VERSION;
+
 use crate::error::StoreError;
 
 /// How a shadow is kept. The default suits a controller; only the views must be given.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct ShadowOptions {
     /// Typed views of the kinds, made anew at every open.
     pub views: Vec<ViewDef>,
@@ -15,6 +17,20 @@ pub struct ShadowOptions {
     pub timing: Timing,
     /// How a file is examined before it is loaded, beyond the digest.
     pub integrity: Integrity,
+    /// The highest cluster version that the controller supports: what is above it is neither opened nor installed.
+    pub supports: u32,
+}
+
+impl Default for ShadowOptions {
+    fn default() -> Self {
+        Self {
+            views: Vec::new(),
+            retention: Retention::default(),
+            timing: Timing::default(),
+            integrity: Integrity::default(),
+            supports: CLUSTER_VERSION,
+        }
+    }
 }
 
 /// How long and how much of what is not live is kept. What passes either limit goes, oldest first.

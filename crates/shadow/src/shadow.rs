@@ -37,6 +37,8 @@ const READER_IDLE: std::time::Duration = std::time::Duration::from_secs(60);
 pub struct SqliteShadow {
     pub(crate) shared: Arc<Shared>,
     folder: Arc<Folder>,
+    /// The highest cluster version that is installed or copied.
+    supports: u32,
     commands: mpsc::Sender<Command>,
     readers: SqlitePool,
     /// Held while a snapshot is taken or installed: the two never overlap.
@@ -78,7 +80,7 @@ impl SqliteShadow {
         let (state, content) = StateFile::open(
             folder.state_path(number),
             number,
-            options.integrity,
+            &options,
             Some(&options.views),
         )
         .await?;
@@ -95,6 +97,7 @@ impl SqliteShadow {
             .idle_timeout(READER_IDLE)
             .connect_lazy_with(reading(records.path()));
         let shared = Arc::new(Shared::new(content.state, state.path().to_owned()));
+        let supports = options.supports;
         let (commands, incoming) = mpsc::channel(COMMANDS_MAX);
         let writer = Writer::new(
             shared.clone(),
@@ -107,6 +110,7 @@ impl SqliteShadow {
         let shadow = Self {
             shared,
             folder,
+            supports,
             commands,
             readers,
             snapshots: Mutex::new(snapshots),
@@ -141,6 +145,9 @@ impl SqliteShadow {
 
     pub(crate) fn readers(&self) -> &SqlitePool {
         &self.readers
+    }
+    pub(crate) fn supports(&self) -> u32 {
+        self.supports
     }
     pub(crate) fn searches(&self) -> &Semaphore {
         &self.searches
@@ -205,7 +212,7 @@ impl SqliteShadow {
     async fn install_received(&self, received: PathBuf) -> Result<Loaded, StoreError> {
         let _exclusive = self.snapshots.lock().await;
         let here = self.shared.written().image;
-        let content = examine_received(&received, &here).await?;
+        let content = examine_received(&received, &here, self.supports).await?;
         self.shared.crash.reach(CrashPoint::InstallVerified).await;
         let loaded = content.loaded();
         let _no_search = self.searches.acquire_many(SEARCHES_MAX).await;

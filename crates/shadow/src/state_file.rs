@@ -13,7 +13,7 @@ use crate::crash::{Crash, CrashPoint};
 use crate::error::StoreError;
 use crate::files::sync_dir;
 use crate::load::{FileContent, check_integrity, footprint_bytes, load};
-use crate::options::{Integrity, ViewDef};
+use crate::options::{ShadowOptions, ViewDef};
 use crate::schema::{Meta, STATE_ID, Stamp, check_header, check_stamp, make_views};
 
 /// What many entries did together: the last word on each object.
@@ -50,14 +50,14 @@ impl StateFile {
     pub(crate) async fn open(
         path: PathBuf,
         number: u64,
-        integrity: Integrity,
+        options: &ShadowOptions,
         views: Option<&[ViewDef]>,
     ) -> Result<(Self, FileContent), StoreError> {
         let mut connection = connect(writing(&path, false), &path).await?;
         check_library(&mut connection).await?;
         check_header(&mut connection, &path, STATE_ID).await?;
-        check_integrity(&mut connection, &path, integrity).await?;
-        let content = load(&mut connection, &path).await?;
+        check_integrity(&mut connection, &path, options.integrity).await?;
+        let content = load(&mut connection, &path, options.supports).await?;
         let file = Self::adopt(connection, path, number, content.meta.clone(), views).await?;
         Ok((file, content))
     }

@@ -22,6 +22,7 @@ pub mod port;
 mod refused;
 mod state;
 mod verify;
+mod version;
 
 pub use account::Account;
 pub use apply::Applied;
@@ -33,6 +34,7 @@ pub use object::{Change, Object};
 pub use refused::Refused;
 pub use state::{RecordRow, SUPPORTS_KEY, State, StreamHead};
 pub use verify::{Divergence, verify};
+pub use version::{CLUSTER_VERSION, ClusterVersionTooNew};
 pub use virtflow_types::{
     AccountDef, AccountKey, Charge, Claim, Footprint, IndexKey, Limit, Supply, Text,
 };

@@ -15,3 +15,4 @@ mod snapshots;
 mod sources;
 mod stores;
 mod support;
+mod upgrades;

@@ -54,6 +54,13 @@ fn matrix() -> Vec<(&'static str, &'static str, Value, [u16; 5])> {
             [201, 403, 403, 403, 403],
         ),
         ("GET", "/verify", Value::Null, [200, 403, 403, 403, 403]),
+        ("GET", "/upgrade", Value::Null, [200, 403, 403, 403, 403]),
+        (
+            "POST",
+            "/upgrade/finish",
+            json!({}),
+            [200, 403, 403, 403, 403],
+        ),
         (
             "POST",
             "/controllers/hand-over",

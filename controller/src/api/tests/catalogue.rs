@@ -290,6 +290,7 @@ async fn nothing_is_told_without_credentials() {
         "/status",
         "/verify",
         "/capacity",
+        "/upgrade",
         "/auth/whoami",
         "/auth/who-can",
         "/auth/explain",
@@ -311,6 +312,7 @@ async fn nothing_is_told_without_credentials() {
         "/operations/x/cancel",
         "/controllers/x/promote",
         "/controllers/hand-over",
+        "/upgrade/finish",
         "/users/x/password",
     ] {
         paths.push(("POST", path.into()));

@@ -23,6 +23,7 @@ mod samples;
 mod search;
 mod support;
 mod tokens;
+mod upgrade;
 mod watch;
 mod who;
 mod world;

@@ -2,7 +2,6 @@
 //! needs others first.
 
 use std::collections::BTreeSet;
-use std::io::{self, BufRead, IsTerminal, Write};
 use std::time::Duration;
 
 use clap::ArgMatches;
@@ -16,7 +15,8 @@ use super::names::texts_in;
 use super::order::order;
 use super::report::{Did, Line, Report};
 use super::world::World;
-use crate::failure::{Failure, exit};
+use crate::confirm::{can_ask, confirm};
+use crate::failure::Failure;
 use crate::generic::is_set;
 use crate::run::{Cluster, Run};
 use crate::{safe, wait};
@@ -88,7 +88,7 @@ impl Prune {
         let reads_stdin = matches
             .get_many::<String>("file")
             .is_some_and(|mut files| files.any(|file| file == "-"));
-        let can_ask = io::stdin().is_terminal() && !reads_stdin;
+        let can_ask = can_ask() && !reads_stdin;
         if !is_sure && !is_set(matches, "dry-run") && !can_ask {
             return Err(
                 Failure::usage("--prune deletes, and nobody can be asked here")
@@ -162,30 +162,17 @@ impl Prune {
         if self.is_sure || goes.is_empty() {
             return Ok(());
         }
-        let mut stderr = io::stderr().lock();
         let names = goes
             .iter()
             .map(|it| format!("    {}\n", safe::line(&it.called())));
-        let _ = write!(
-            stderr,
-            "in no document, and to be deleted:\n{}delete {}? [y/N] ",
+        confirm(&format!(
+            "in no document, and to be deleted:\n{}delete {}?",
             names.collect::<String>(),
             match goes.len() {
                 1 => "it".to_owned(),
                 n => format!("all {n}"),
             }
-        );
-        let _ = stderr.flush();
-        let mut answer = String::new();
-        let read = io::stdin().lock().read_line(&mut answer);
-        match (read, answer.trim()) {
-            (Ok(_), "y" | "Y" | "yes") => Ok(()),
-            _ => Err(Failure::new(
-                exit::FAILURE,
-                "declined",
-                "not confirmed: nothing was done",
-            )),
-        }
+        ))
     }
 
     /// Deletes an object, if it still bears the labels. What takes time is waited for: others may need it gone.

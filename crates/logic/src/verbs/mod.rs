@@ -16,6 +16,7 @@ mod rules;
 mod session;
 mod tenant;
 mod update;
+mod upgrade;
 mod user;
 mod vm_create;
 mod vm_delete;
@@ -160,6 +161,7 @@ pub(crate) fn run<'a>(door: &Door<'a>, request: &Request) -> Done<'a> {
         Request::Refresh(refresh) => session::refresh(door, refresh),
         Request::Logout => session::logout(door),
         Request::Controller(verb, target) => controller::act(door, *verb, target),
+        Request::FinishUpgrade(group) => upgrade::finish(door, group),
     }
 }
 

@@ -30,6 +30,7 @@ mod rental;
 mod requests;
 mod roles;
 mod tenants;
+mod upgrades;
 mod user_groups;
 mod vms;
 mod world;

@@ -33,6 +33,11 @@ pub(crate) struct Host {
 impl World {
     /// A new cluster with its administrator and one controller.
     pub(crate) fn new() -> Self {
+        Self::begun_with(1)
+    }
+
+    /// A new cluster whose first controller supports this cluster version.
+    pub(crate) fn begun_with(supports: u32) -> Self {
         let mut world = Self {
             state: State::empty(),
             now: Timestamp::from_ms(1_795_456_800_000),
@@ -54,7 +59,7 @@ impl World {
             controller_name: "c1".into(),
             controller: controller(1),
             version: "0.1.0".into(),
-            supports: 1,
+            supports,
         })
         .unwrap();
         world.commit(&changeset).unwrap();
@@ -356,6 +361,16 @@ impl World {
     }
 
     pub(crate) fn announce(&mut self, store: u128, n: u64) -> Result<(), Error> {
+        self.announce_supporting(store, n, 1)
+    }
+
+    /// A controller says what it supports.
+    pub(crate) fn announce_supporting(
+        &mut self,
+        store: u128,
+        n: u64,
+        supports: u32,
+    ) -> Result<(), Error> {
         let changeset = controller_announce(
             &self.state,
             RequestId::generate(),
@@ -364,8 +379,8 @@ impl World {
                 store_id: ObjectId::from_u128(store),
                 name: format!("c{n}"),
                 spec: controller(n),
-                version: "0.1.0".into(),
-                supports: 1,
+                version: format!("0.{supports}.0"),
+                supports,
             },
         )?;
         if !changeset.ops.is_empty() {

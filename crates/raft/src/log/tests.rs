@@ -97,7 +97,7 @@ impl Builder {
         let mut machine = Machine::new(
             loaded,
             shadow,
-            &crate::config::RaftLimits::default(),
+            &crate::config::RaftConfig::new(dir, 1, ObjectId::from_u128(1), ObjectId::from_u128(2)),
             published,
         )
         .unwrap();

@@ -1,5 +1,5 @@
 use openraft::vote::RaftLeaderId;
-use virtflow_state::{FORMAT, Op, wire};
+use virtflow_state::{CLUSTER_VERSION, FORMAT, Op, wire};
 use virtflow_types::{Incarnation, ObjectId, RequestId, Timestamp};
 
 use super::*;
@@ -7,6 +7,12 @@ use crate::log::tests::shadow::TestShadow;
 use crate::types::{EntryBytes, log_id};
 
 fn machine(dir: &std::path::Path) -> (Machine, Arc<Published>) {
+    machine_that_supports(CLUSTER_VERSION, dir)
+}
+
+fn machine_that_supports(supports: u32, dir: &std::path::Path) -> (Machine, Arc<Published>) {
+    let mut config = RaftConfig::new(dir, 1, ObjectId::from_u128(1), ObjectId::from_u128(2));
+    config.supports = supports;
     let (shadow, loaded) = TestShadow::open(dir);
     let published = Published::new(
         &loaded.state,
@@ -15,13 +21,7 @@ fn machine(dir: &std::path::Path) -> (Machine, Arc<Published>) {
         Arc::default(),
         Arc::default(),
     );
-    let machine = Machine::new(
-        loaded,
-        shadow,
-        &crate::config::RaftLimits::default(),
-        published.clone(),
-    )
-    .unwrap();
+    let machine = Machine::new(loaded, shadow, &config, published.clone()).unwrap();
     (machine, published)
 }
 
@@ -181,4 +181,31 @@ async fn other_leaders_entries_need_no_prediction() {
         machine.last.map(|id| id.leader_id),
         Some(leader.to_committed())
     );
+}
+
+#[tokio::test]
+async fn a_raise_beyond_what_is_supported_stops_the_node_before_what_follows_it() {
+    let raise = |version| {
+        let mut changeset = Changeset::new(RequestId::generate(), Timestamp::now(), "test");
+        changeset.ops.push(Op::ClusterVersion(version));
+        changeset.encode()
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (mut machine, published) = machine_that_supports(2, dir.path());
+    let first = batch(vec![genesis().encode(), raise(2)]);
+    apply(&mut machine, entry(1, 1, first)).await.unwrap();
+    // One that is refused raises nothing.
+    apply(&mut machine, entry(1, 2, batch(vec![raise(1)])))
+        .await
+        .unwrap();
+    assert_eq!(published.fatal.reason(), None);
+    let beyond = batch(vec![raise(3)]);
+    assert!(apply(&mut machine, entry(1, 3, beyond)).await.is_err());
+    assert_eq!(
+        published.fatal.reason().unwrap(),
+        "log entry 3: the cluster is at version 3, this controller supports 2 at most; install a release that supports \
+         3 on this machine: `virtflow upgrade status` shows what the others run"
+    );
+    let image = published.image();
+    assert_eq!((image.index(), image.cluster_version()), (2, 2));
 }

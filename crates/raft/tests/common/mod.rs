@@ -43,6 +43,8 @@ pub struct World {
     pub timing: Timing,
     /// The real shadow instead of the one made for tests.
     pub sqlite: bool,
+    /// What members that are started from now on support.
+    pub supports: u32,
 }
 
 /// The data folder of a member: what a restart finds.
@@ -171,6 +173,7 @@ impl World {
                 election_max_ms: 1400,
             },
             sqlite: false,
+            supports: virtflow_state::CLUSTER_VERSION,
         }
     }
 
@@ -258,6 +261,7 @@ impl World {
         );
         config.limits = self.limits.clone();
         config.timing = self.timing;
+        config.supports = self.supports;
         let started = runtime
             .spawn(run(
                 config,
@@ -406,6 +410,14 @@ pub fn genesis(cluster_id: ObjectId) -> Changeset {
     changeset
         .ops
         .push(Op::Genesis(Incarnation::generate(), cluster_id));
+    changeset
+}
+
+/// Raises the cluster version.
+#[allow(dead_code, reason = "only tests of versions raise it")]
+pub fn raise_to(version: u32) -> Changeset {
+    let mut changeset = Changeset::new(RequestId::generate(), Timestamp::now(), "test");
+    changeset.ops.push(Op::ClusterVersion(version));
     changeset
 }
 

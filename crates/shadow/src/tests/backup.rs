@@ -3,11 +3,14 @@
 use std::fs;
 
 use bytes::Bytes;
+use virtflow_state::CLUSTER_VERSION;
 use virtflow_state::port::Shadow as _;
 use virtflow_types::Incarnation;
 
-use super::machine::{Machine, assert_same, open};
-use crate::{StoreError, restore_into, set_incarnation, verify_backup};
+use super::machine::{Machine, assert_same, open, options};
+use crate::{
+    ShadowOptions, SqliteShadow, StoreError, restore_into, set_incarnation, verify_backup,
+};
 
 #[tokio::test]
 async fn a_backup_restores_into_another_life() {
@@ -21,7 +24,10 @@ async fn a_backup_restores_into_another_life() {
     let manifest = shadow.backup(&backup).await.unwrap();
     assert_eq!(manifest.index, 71);
     assert_eq!(manifest.digest, format!("{:032x}", machine.state.digest()));
-    assert_eq!(verify_backup(&backup).await.unwrap(), manifest);
+    assert_eq!(
+        verify_backup(&backup, CLUSTER_VERSION).await.unwrap(),
+        manifest
+    );
     let error = shadow.backup(&backup).await.unwrap_err().to_string();
     assert!(
         error.ends_with("it exists already; name a new folder"),
@@ -36,14 +42,14 @@ async fn a_backup_restores_into_another_life() {
 
     let life = Incarnation::from_u128(0xB22);
     let restored = dir.path().join("b");
-    let loaded = restore_into(&restored, &backup, life, |loaded| {
+    let loaded = restore_into(&restored, &backup, CLUSTER_VERSION, life, |loaded| {
         assert_eq!(loaded.raft_meta, b"raft meta at 71".as_slice());
         Bytes::from_static(b"a group of one")
     })
     .await
     .unwrap();
     assert_eq!(loaded.state.incarnation(), Some(life));
-    let again = restore_into(&restored, &backup, life, |_| Bytes::new()).await;
+    let again = restore_into(&restored, &backup, CLUSTER_VERSION, life, |_| Bytes::new()).await;
     assert!(matches!(again, Err(StoreError::Refused { .. })));
 
     let (shadow, opened) = open(&restored).await;
@@ -82,22 +88,26 @@ async fn a_backup_that_was_touched_is_refused() {
         let middle = bytes.len() / 2;
         bytes[middle] ^= 1;
         fs::write(&path, bytes).unwrap();
-        let error = verify_backup(&backup).await.unwrap_err();
+        let error = verify_backup(&backup, CLUSTER_VERSION).await.unwrap_err();
         assert!(matches!(error, StoreError::Damaged { .. }), "{error}");
         let target = dir.path().join("never");
-        restore_into(&target, &backup, Incarnation::from_u128(1), |_| {
-            Bytes::new()
-        })
+        restore_into(
+            &target,
+            &backup,
+            CLUSTER_VERSION,
+            Incarnation::from_u128(1),
+            |_| Bytes::new(),
+        )
         .await
         .unwrap_err();
         assert!(!target.exists());
         fs::write(&path, sound).unwrap();
     }
-    verify_backup(&backup).await.unwrap();
+    verify_backup(&backup, CLUSTER_VERSION).await.unwrap();
     let manifest = backup.join("manifest.json");
     let text = fs::read_to_string(&manifest).unwrap();
     fs::write(&manifest, text.replace("\"index\": 21", "\"index\": 22")).unwrap();
-    verify_backup(&backup).await.unwrap_err();
+    verify_backup(&backup, CLUSTER_VERSION).await.unwrap_err();
 }
 
 #[tokio::test]
@@ -111,9 +121,11 @@ async fn a_survivor_begins_another_life_in_place() {
     shadow.close().await.unwrap();
     drop(shadow);
     let life = Incarnation::from_u128(0xB33);
-    set_incarnation(dir.path(), life, |_| Bytes::from_static(b"alone"))
-        .await
-        .unwrap();
+    set_incarnation(dir.path(), CLUSTER_VERSION, life, |_| {
+        Bytes::from_static(b"alone")
+    })
+    .await
+    .unwrap();
     let (shadow, loaded) = open(dir.path()).await;
     assert_eq!(loaded.state.incarnation(), Some(life));
     assert_eq!(loaded.raft_meta, b"alone".as_slice());
@@ -125,4 +137,41 @@ async fn a_survivor_begins_another_life_in_place() {
     shadow.wait_durable(29).await.unwrap();
     assert_eq!(shadow.verify_stream("audit").await.unwrap().broken, None);
     assert_eq!(shadow.missing_records().await.unwrap(), vec![]);
+}
+
+#[tokio::test]
+async fn a_backup_of_a_newer_cluster_version_is_not_restored() {
+    let dir = tempfile::tempdir().unwrap();
+    let newer = ShadowOptions {
+        supports: 2,
+        ..options()
+    };
+    let opened = SqliteShadow::open(&dir.path().join("a"), newer).await;
+    let (shadow, _) = opened.unwrap();
+    let mut machine = Machine::new();
+    machine.raise_to(2);
+    machine.submit_after(&shadow, 0);
+    shadow.wait_written(2).await.unwrap();
+    let backup = dir.path().join("backup");
+    let manifest = shadow.backup(&backup).await.unwrap();
+    assert_eq!(manifest.cluster_version, 2);
+    assert_eq!(verify_backup(&backup, 2).await.unwrap(), manifest);
+    let needed = |error: StoreError| match error {
+        StoreError::ClusterVersion { file, source } => {
+            // It is known before the rest is read.
+            assert!(file.ends_with("manifest.json"), "{}", file.display());
+            (source.needed, source.supports)
+        }
+        other => panic!("{other}"),
+    };
+    let refused = verify_backup(&backup, 1).await.unwrap_err();
+    assert_eq!(needed(refused), (2, 1));
+    let life = Incarnation::from_u128(0xB22);
+    let target = dir.path().join("b");
+    let refused = restore_into(&target, &backup, 1, life, |_| Bytes::new()).await;
+    assert_eq!(needed(refused.unwrap_err()), (2, 1));
+    assert!(!target.exists());
+    restore_into(&target, &backup, 2, life, |_| Bytes::new())
+        .await
+        .unwrap();
 }

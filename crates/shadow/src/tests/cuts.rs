@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use virtflow_powercut::{Image, Recorder, State, Stream, sample, scratch};
+use virtflow_state::CLUSTER_VERSION;
 use virtflow_state::port::Shadow as _;
 
 use super::machine::{Machine, assert_same, options};
@@ -150,7 +151,9 @@ async fn check(dir: &Path, state: &State, image: &Image, machine: &Machine) -> u
         );
     }
     if let Some(snapshot) = shadow.current_snapshot().await.unwrap() {
-        let content = crate::load::examine(&snapshot.path).await.unwrap();
+        let content = crate::load::examine(&snapshot.path, CLUSTER_VERSION)
+            .await
+            .unwrap();
         let place = usize::try_from(snapshot.index).unwrap() - 1;
         assert_same(&content.loaded(), &machine.entries[place].image);
     }
@@ -175,7 +178,7 @@ async fn check(dir: &Path, state: &State, image: &Image, machine: &Machine) -> u
     }
     shadow.close().await.unwrap();
     drop(shadow);
-    let content = crate::load::examine(&current_state_file(&dir).unwrap())
+    let content = crate::load::examine(&current_state_file(&dir).unwrap(), CLUSTER_VERSION)
         .await
         .unwrap();
     assert_same(&content.loaded(), &machine.state);

@@ -10,9 +10,8 @@ use virtflow_powercut::{every, scratch};
 use virtflow_state::port::Shadow as _;
 
 use super::cuts::runtime;
-use super::machine::{Machine, assert_same, open};
+use super::machine::{Machine, assert_same, open, options};
 use crate::StoreError;
-use crate::options::Integrity;
 use crate::state_file::StateFile;
 
 /// Every so manieth byte is looked at in an ordinary run.
@@ -51,7 +50,7 @@ enum Outcome {
 
 /// Opens the file as a start does: header, pages and indexes, marks, rows, digest, and a first flush.
 async fn outcome(path: &Path, machine: &Machine) -> Outcome {
-    let opened = StateFile::open(path.to_owned(), 1, Integrity::Full, Some(&[])).await;
+    let opened = StateFile::open(path.to_owned(), 1, &options(), Some(&[])).await;
     let (file, content) = match opened {
         Ok(opened) => opened,
         Err(error) => {

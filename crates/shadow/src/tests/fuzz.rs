@@ -2,6 +2,7 @@
 #![expect(unsafe_code, reason = "SQLite alone knows what it allocated")]
 
 use libsqlite3_sys as ffi;
+use virtflow_state::CLUSTER_VERSION;
 use virtflow_state::port::Shadow as _;
 use virtflow_testkit::fuzz::{Format, Target};
 
@@ -47,7 +48,7 @@ fn state_file() {
             sqlite_peak();
             // What is taken has the digest that it was written with, so it is the same state.
             let verdict = runtime
-                .block_on(examine(&path))
+                .block_on(examine(&path, CLUSTER_VERSION))
                 .map_err(|error| error.to_string());
             assert!(sqlite_peak() < SQLITE_BYTES_MAX);
             let content = verdict?;

@@ -4,13 +4,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use virtflow_state::port::{Shadow as _, SnapshotFile};
-use virtflow_state::{AccountKey, Op};
+use virtflow_state::{AccountKey, CLUSTER_VERSION, Op};
 use virtflow_types::{Incarnation, ObjectId};
 
 use super::crash::copy_dir;
-use super::machine::{Machine, assert_same, open};
+use super::machine::{Machine, assert_same, open, options};
 use crate::crash::CrashPoint;
-use crate::{Moment, SqliteShadow, Then};
+use crate::{Moment, ShadowOptions, SqliteShadow, Then};
 
 /// A shadow that has everything, and a snapshot of it.
 async fn leader(dir: &Path, entries: u64) -> (Machine, Arc<SqliteShadow>, SnapshotFile) {
@@ -37,7 +37,9 @@ async fn a_snapshot_holds_its_index_and_is_used_again() {
     assert_eq!(snapshot.digest, machine.state.digest());
     assert_eq!(snapshot.raft_meta, b"raft meta at 61".as_slice());
     assert!(shadow.progress().durable >= 61);
-    let content = crate::load::examine(&snapshot.path).await.unwrap();
+    let content = crate::load::examine(&snapshot.path, CLUSTER_VERSION)
+        .await
+        .unwrap();
     assert_same(&content.loaded(), &machine.state);
 
     let again = shadow.snapshot(30).await.unwrap();
@@ -310,6 +312,40 @@ async fn writing_goes_on_while_a_snapshot_is_taken() {
     assert!(snapshot.index >= middle);
     let image = &machine.entries[usize::try_from(snapshot.index).unwrap() - 1].image;
     assert_eq!(snapshot.digest, image.digest());
-    let content = crate::load::examine(&snapshot.path).await.unwrap();
+    let content = crate::load::examine(&snapshot.path, CLUSTER_VERSION)
+        .await
+        .unwrap();
     assert_same(&content.loaded(), image);
+}
+
+#[tokio::test]
+async fn a_snapshot_of_a_newer_cluster_version_is_not_installed() {
+    let dir = tempfile::tempdir().unwrap();
+    let newer = ShadowOptions {
+        supports: 2,
+        ..options()
+    };
+    let leader = SqliteShadow::open(&dir.path().join("a"), newer).await;
+    let (leader, _) = leader.unwrap();
+    let mut machine = Machine::new();
+    machine.fill(20);
+    machine.raise_to(2);
+    machine.submit_after(&leader, 0);
+    let snapshot = leader.snapshot(machine.index()).await.unwrap();
+    let (shadow, _) = open(&dir.path().join("b")).await;
+    for entry in &machine.entries[..10] {
+        shadow.submit(entry.clone());
+    }
+    shadow.log_flushed(10);
+    shadow.wait_durable(10).await.unwrap();
+    let received = send(&snapshot, &shadow).await;
+    let error = shadow.install(received).await.unwrap_err().to_string();
+    assert!(
+        error.contains("the cluster is at version 2, this controller supports 1 at most"),
+        "{error}"
+    );
+    shadow.close().await.unwrap();
+    drop(shadow);
+    let (_, loaded) = open(&dir.path().join("b")).await;
+    assert_same(&loaded, &machine.entries[9].image);
 }

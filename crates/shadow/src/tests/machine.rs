@@ -189,6 +189,13 @@ impl Machine {
         }
     }
 
+    /// An entry that raises the cluster version.
+    pub(super) fn raise_to(&mut self, version: u32) {
+        let mut changeset = self.changeset();
+        changeset.ops.push(Op::ClusterVersion(version));
+        self.entry(vec![changeset]);
+    }
+
     /// Some fifty objects' worth of entries, for tests that need no particular ones.
     pub(super) fn fill(&mut self, entries: u64) {
         for n in 0..entries {

@@ -4,12 +4,16 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use bytes::Bytes;
 use virtflow_state::port::Shadow as _;
+use virtflow_types::Incarnation;
 
 use super::crash::copy_dir;
 use super::machine::{Machine, Step, assert_same, open, options};
 use crate::connect::{close, connect, run, writing};
-use crate::{Integrity, Part, ShadowOptions, SqliteShadow, StoreError, ViewColumn, ViewDef};
+use crate::{
+    Integrity, Part, ShadowOptions, SqliteShadow, StoreError, ViewColumn, ViewDef, set_incarnation,
+};
 
 /// A closed store with some content.
 async fn closed(dir: &Path, entries: u64) -> Machine {
@@ -332,4 +336,39 @@ async fn unfit_views_are_refused() {
         let error = SqliteShadow::open(dir.path(), options).await.unwrap_err();
         assert!(matches!(error, StoreError::Refused { .. }), "{error}");
     }
+}
+
+#[tokio::test]
+async fn a_store_of_a_newer_cluster_version_is_opened_by_nobody_who_is_older() {
+    let dir = tempfile::tempdir().unwrap();
+    let newer = ShadowOptions {
+        supports: 2,
+        ..options()
+    };
+    let (shadow, _) = SqliteShadow::open(dir.path(), newer.clone()).await.unwrap();
+    let mut machine = Machine::new();
+    machine.raise_to(2);
+    machine.submit_after(&shadow, 0);
+    shadow.wait_durable(2).await.unwrap();
+    shadow.close().await.unwrap();
+    drop(shadow);
+    let error = refused(dir.path()).await;
+    let text = told(&error);
+    assert!(text.contains("state.1.db cannot be used"), "{text}");
+    assert!(
+        text.contains("the cluster is at version 2, this controller supports 1 at most"),
+        "{text}"
+    );
+    let life = Incarnation::from_u128(0xB22);
+    let survivor = set_incarnation(dir.path(), 1, life, |_| Bytes::new()).await;
+    assert!(matches!(survivor, Err(StoreError::ClusterVersion { .. })));
+    let (_, loaded) = SqliteShadow::open(dir.path(), newer).await.unwrap();
+    assert_same(&loaded, &machine.state);
+    assert_eq!(loaded.state.cluster_version(), 2);
+}
+
+/// An error with its causes, as a controller prints it.
+fn told(error: &StoreError) -> String {
+    let source = std::error::Error::source(error).map(ToString::to_string);
+    format!("{error}: {}", source.unwrap_or_default())
 }

@@ -336,6 +336,13 @@ storage_gib = {HOST_STORAGE_GIB}
         })
     }
 
+    /// What a machine's daemon and its other commands find in their environment from their next start on.
+    pub fn set_environment(&mut self, name: &str, variable: &str, value: &str) {
+        let own = self.plan.own_environment.entry(name.to_owned());
+        own.or_default()
+            .insert(variable.to_owned(), value.to_owned());
+    }
+
     /// Stops a machine's daemon as systemd would, for good.
     ///
     /// # Errors
