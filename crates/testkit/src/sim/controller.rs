@@ -21,7 +21,7 @@ use virtflow_types::{ObjectId, chance};
 use super::api::PORT;
 use super::shadow::{Observer, ShadowDisk, SimulatedShadow};
 use super::witness::{PREFIX, value_of};
-use super::{clock, trace};
+use super::trace;
 use crate::history::watch::{Event, Stream};
 
 /// Ports of the agent, peer and status listeners.
@@ -202,7 +202,6 @@ impl Machine {
 
     /// One life of the process.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        clock::here_runs(&self.name);
         let config = self.config();
         self.settle(&config).await.context("settling")?;
         let app = App::new(self.open(config).await?)?;
