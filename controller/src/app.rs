@@ -23,9 +23,18 @@ use crate::metrics::Metrics;
 use crate::store::StoreFile;
 
 /// The newest cluster version that this software reads and writes.
-pub const CLUSTER_VERSION_SUPPORTED: u32 = 1;
+const CLUSTER_VERSION: u32 = 1;
 /// This software's version.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// The highest cluster version that this controller supports. In a simulation programs of several versions run.
+pub fn cluster_version_supported() -> u32 {
+    #[cfg(virtflow_sim)]
+    if let Some(told) = crate::simulated::supports() {
+        return told;
+    }
+    CLUSTER_VERSION
+}
 
 /// A running controller. Clones share everything.
 #[derive(Clone, Debug)]

@@ -14,7 +14,7 @@ use virtflow_types::{Incarnation, Name, ObjectId, RequestId, Timestamp};
 
 use super::owner::Owner;
 use super::{ConfigFile, Output, print_json};
-use crate::app::{CLUSTER_VERSION_SUPPORTED, Parts, VERSION};
+use crate::app::{Parts, VERSION, cluster_version_supported};
 use crate::config::Config;
 use crate::daemon::{self, load_seal_key};
 use crate::off_loop::off_loop;
@@ -218,7 +218,7 @@ pub async fn found(
             agent_address: me.agent_address.clone(),
         },
         version: VERSION.to_owned(),
-        supports: CLUSTER_VERSION_SUPPORTED,
+        supports: cluster_version_supported(),
     })?;
     parts
         .node

@@ -22,7 +22,7 @@ use zeroize::Zeroizing;
 
 use super::owner::Owner;
 use super::{ConfigFile, Output, print_json};
-use crate::app::{CLUSTER_VERSION_SUPPORTED, VERSION};
+use crate::app::{VERSION, cluster_version_supported};
 use crate::config::Config;
 use crate::daemon::identity;
 use crate::daemon::members::{Newcomer, ask};
@@ -192,7 +192,7 @@ pub async fn admitted(
             agent_address: config.agent_address(),
         },
         version: VERSION.into(),
-        supports: CLUSTER_VERSION_SUPPORTED,
+        supports: cluster_version_supported(),
         // It votes once it runs and has caught up.
         voter: false,
     };

@@ -15,7 +15,7 @@ use virtflow_state::State;
 use virtflow_types::{Error, ErrorCode, ObjectId, RequestId, Timestamp};
 
 use crate::agents::enrolment::decide_error;
-use crate::app::{App, CLUSTER_VERSION_SUPPORTED, VERSION};
+use crate::app::{App, VERSION, cluster_version_supported};
 
 /// Pause between two attempts to be known.
 const RETRY: Duration = Duration::from_secs(1);
@@ -180,7 +180,7 @@ fn myself(app: &App) -> Newcomer {
     Newcomer {
         info: app.member_info(),
         version: VERSION.into(),
-        supports: CLUSTER_VERSION_SUPPORTED,
+        supports: cluster_version_supported(),
         voter: !app.store().learner,
     }
 }

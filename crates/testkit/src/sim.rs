@@ -28,6 +28,7 @@ mod nemesis;
 mod process;
 mod setup;
 mod shadow;
+mod skew;
 mod system;
 mod trace;
 mod watcher;

@@ -98,6 +98,7 @@ pub(crate) fn lint() -> Result<()> {
         "virtflow-types",
         "virtflow-pki",
         "virtflow-raft",
+        "virtflow-controller",
         "virtflow-testkit",
     ] {
         command.args(["--package", package]);

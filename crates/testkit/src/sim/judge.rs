@@ -14,7 +14,7 @@ use super::catalogue::Told;
 use super::controller::lock;
 use super::ledger::Ledger;
 use super::world::World;
-use super::witness;
+use super::{skew, witness};
 
 /// All members vote, all hosts are seen.
 pub(crate) fn stands(world: &World) -> bool {
@@ -83,6 +83,17 @@ pub(crate) fn rests(world: &World) -> Result<(), String> {
                 image.index()
             ));
         }
+    }
+    let supported = world
+        .controllers
+        .iter()
+        .map(|machine| skew::supported_by(&machine.name));
+    if Some(image.cluster_version()) != supported.clone().min() {
+        return Err(format!(
+            "the cluster version is {}, its members support {:?}",
+            image.cluster_version(),
+            supported.collect::<Vec<_>>()
+        ));
     }
     let online = hosts_online(image);
     if online != world.hosts.len() {

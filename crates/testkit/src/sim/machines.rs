@@ -12,7 +12,7 @@ use super::kernel::{self, Line};
 use super::process::{Life, Process, Program};
 use super::shadow::Behaviour;
 use super::world::World;
-use super::trace;
+use super::{skew, trace};
 
 /// A process that is stopped has had fewer rounds of its turn than that.
 const STOP_ROUNDS: u64 = 12;
@@ -74,6 +74,7 @@ impl World {
             trace::note(format!("{name} is wiped"));
             self.crash(&name, true);
             if let Some(machine) = self.controller(&name) {
+                skew::is_made_new(&name);
                 machine.log.wipe();
                 machine.shadow.wipe();
                 if let Err(error) = std::fs::remove_dir_all(&machine.folder)
@@ -97,6 +98,9 @@ impl World {
     pub(crate) fn begin(&mut self, name: &str) {
         if !self.sim.is_host_running(name) {
             self.sim.bounce(name);
+        }
+        if self.controller(name).is_some() {
+            skew::starts(name);
         }
         if let Some(program) = self.program(name) {
             let life = (program.begin)();

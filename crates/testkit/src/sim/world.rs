@@ -20,7 +20,7 @@ use super::process::Program;
 use super::setup::Setup;
 use super::shadow::{Observer, ShadowDisk};
 use super::watcher::Watcher;
-use super::{clock, judge, system, trace};
+use super::{clock, judge, skew, system, trace};
 use crate::history::watch::Stream;
 
 /// What a run is made of.
@@ -182,6 +182,7 @@ impl World {
                 if leadership.is_leader {
                     ledger.leads(&machine.name, leadership.term);
                 }
+                ledger.is_at_version(&machine.name, app.node().image().cluster_version());
             }
         }
         let mut owners: BTreeMap<(ObjectId, u64), &str> = BTreeMap::new();
@@ -277,6 +278,7 @@ fn run_simulated(options: &Options) -> anyhow::Result<Report> {
         .transpose()?;
     align_task_ids();
     clock::begin(options.seed);
+    skew::begin();
     trace::begin(file);
     system::simulate(true);
     let mut world = build(options)?;
