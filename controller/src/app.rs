@@ -27,8 +27,12 @@ pub const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// The highest cluster version that this controller supports. Programs built with debug assertions can be told to say
 /// another one (`VIRTFLOW_SUPPORTS=2`), so that a test can make a group of unlike members; release builds don't know
-/// the variable.
+/// the variable. In a simulation each start is given its own.
 pub fn cluster_version_supported() -> u32 {
+    #[cfg(virtflow_sim)]
+    if let Some(told) = crate::simulated::supports() {
+        return told;
+    }
     #[cfg(debug_assertions)]
     if let Some(told) = std::env::var("VIRTFLOW_SUPPORTS")
         .ok()

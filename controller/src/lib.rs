@@ -13,6 +13,8 @@ pub mod daemon;
 pub mod leader;
 pub mod metrics;
 mod off_loop;
+#[cfg(virtflow_sim)]
+pub mod simulated;
 pub mod store;
 pub mod testing;
 

@@ -47,6 +47,8 @@ pub(super) struct Live {
     pub(super) boot_id: String,
     /// The boot that this one took the place of.
     pub(super) boot_before: Option<BootBefore>,
+    /// Whether more was heard of this boot than its introduction.
+    has_beaten: bool,
     /// When its lease was last renewed.
     pub(super) renewed: Instant,
     pub(super) beat_sequence: u64,
@@ -66,6 +68,7 @@ impl Live {
             host_epoch,
             boot_id,
             boot_before: None,
+            has_beaten: false,
             renewed: now,
             beat_sequence: 0,
             report_sequence: 0,
@@ -159,31 +162,31 @@ impl Hosts {
 
     /// What an introduction says of the machine behind it.
     pub(super) fn introduced(&self, host: ObjectId, boot_id: &str, now: Instant) -> Introduced {
-        let before = self
-            .live
-            .get(&host)
-            .filter(|live| live.boot_id != boot_id)
-            .and_then(|live| live.boot_before.as_ref())
-            .filter(|before| before.boot_id == boot_id);
-        match before {
-            None => Introduced::Plausible,
-            Some(before) if before.runs_beside(now) => Introduced::SecondMachine,
-            Some(_) => Introduced::JustReplaced,
+        let Some(live) = self.live.get(&host).filter(|live| live.boot_id != boot_id) else {
+            return Introduced::Plausible;
+        };
+        let before = live.boot_before.as_ref();
+        match before.filter(|before| before.boot_id == boot_id) {
+            Some(before) if !before.runs_beside(now) => Introduced::JustReplaced,
+            Some(_) if live.has_beaten => Introduced::SecondMachine,
+            // The one in its place may be a late introduction of a boot that is over.
+            Some(_) | None => Introduced::Plausible,
         }
     }
 
     /// Puts a session that was granted in the place of the one before.
     pub(super) fn granted(&mut self, host: ObjectId, mut live: Live, now: Instant) {
         if let Some(before) = self.live.remove(&host) {
-            live.boot_before = if before.boot_id == live.boot_id {
-                before.boot_before
+            if before.boot_id == live.boot_id {
+                live.boot_before = before.boot_before;
+                live.has_beaten = before.has_beaten;
             } else {
-                Some(BootBefore {
+                live.boot_before = Some(BootBefore {
                     boot_id: before.boot_id,
                     session: before.session,
                     ended: now,
-                })
-            };
+                });
+            }
             live.load = before.load;
         }
         self.live.insert(host, live);
@@ -255,7 +258,13 @@ pub(super) fn judge(
         && beat.session == before.session
         && before.runs_beside(received)
     {
-        return Worth::TwoBoots;
+        // An introduction can lie in the socket of a controller that stands still until its boot is over; then
+        // nothing follows it, and this is the only machine.
+        return if live.has_beaten {
+            Worth::TwoBoots
+        } else {
+            Worth::NotOnline
+        };
     }
     if beat.host_epoch != live.host_epoch {
         return if beat.host_epoch < live.host_epoch {
@@ -279,6 +288,7 @@ pub(super) fn judge(
     let since_last = (live.beat_sequence > 0 && beat.sequence == live.beat_sequence + 1)
         .then(|| received.saturating_duration_since(live.renewed));
     live.beat_sequence = beat.sequence;
+    live.has_beaten = true;
     live.renewed = live.renewed.max(received);
     live.holder = holder;
     if beat.sent_at_ms != 0 {
@@ -390,6 +400,8 @@ mod tests {
         let late = judge(&mut hosts, host, beat(10, 5, 7), ended, ObjectId::NIL);
         assert_eq!(late, Worth::Stale, "under way while the machine rebooted");
         let beside = ended + REBOOT_OVERLAP + Duration::from_millis(1);
+        let of_successor = judge(&mut hosts, host, beat(11, 1, 7), beside, ObjectId::NIL);
+        assert_eq!(of_successor, taken(false, None));
         let two = judge(&mut hosts, host, beat(10, 6, 7), beside, ObjectId::NIL);
         assert_eq!(two, Worth::TwoBoots);
     }
@@ -405,6 +417,8 @@ mod tests {
             "a reboot"
         );
         hosts.granted(host, Live::new(8, "boot-b".into(), start), start);
+        let beat = judge(&mut hosts, host, beat(11, 1, 8), start, ObjectId::NIL);
+        assert_eq!(beat, taken(true, None));
         // The new boot may lose its connection as often as it likes.
         hosts.granted(host, Live::new(8, "boot-b".into(), start), start);
         let again = hosts.introduced(host, "boot-b", start);
@@ -416,6 +430,27 @@ mod tests {
         assert_eq!(second, Introduced::SecondMachine);
         let third = hosts.introduced(host, "boot-c", beside);
         assert_eq!(third, Introduced::Plausible, "the next reboot");
+    }
+
+    /// It lay with a controller that stood still, while its machine rebooted again.
+    #[test]
+    fn a_late_introduction_makes_no_second_machine() {
+        let host = ObjectId::from_u128(1);
+        let mut hosts = hosts(host, 10);
+        let start = Instant::now();
+        let mut late = Live::new(8, "boot-late".into(), start);
+        late.session = 11;
+        hosts.granted(host, late, start);
+        let beside = start + REBOOT_OVERLAP + Duration::from_millis(1);
+        let present = judge(&mut hosts, host, beat(10, 2, 7), beside, ObjectId::NIL);
+        assert_eq!(present, Worth::NotOnline, "it is to say hello again");
+        let again = hosts.introduced(host, "boot-a", beside);
+        assert_eq!(again, Introduced::Plausible);
+        let mut present = Live::new(9, "boot-a".into(), beside);
+        present.session = 12;
+        hosts.granted(host, present, beside);
+        let beat = judge(&mut hosts, host, beat(12, 1, 9), beside, ObjectId::NIL);
+        assert_eq!(beat, taken(true, None));
     }
 
     #[test]

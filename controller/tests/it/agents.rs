@@ -244,7 +244,8 @@ async fn two_machines_with_one_key_at_one_controller_are_quarantined() {
     let host = Host::enrol(&all[0], &token, "S1").await.unwrap();
     let address = all[0].config.agent_address();
     let mut one = host.session(&address, "boot-1").await;
-    let _other = host.session(&address, "boot-2").await;
+    let mut other = host.session(&address, "boot-2").await;
+    other.beat().await;
     let parted = one.goodbye().await;
     assert!(parted.reason.contains("newer session"), "{}", parted.reason);
     // As an agent does that was sent away: it comes again.

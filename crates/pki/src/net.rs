@@ -3,7 +3,9 @@
 #[cfg(not(virtflow_sim))]
 pub use tokio::net::{TcpListener, TcpStream};
 #[cfg(virtflow_sim)]
-pub use turmoil::net::{TcpListener, TcpStream};
+pub mod simulated;
+#[cfg(virtflow_sim)]
+pub use simulated::{TcpListener, TcpStream};
 
 use std::io;
 use std::net::SocketAddr;
@@ -40,10 +42,14 @@ pub(crate) fn tune(_stream: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// A listener on `address`. A simulated host has one address and listens on all that it has.
+/// A listener on `address`.
+#[cfg(not(virtflow_sim))]
 pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    if cfg!(virtflow_sim) {
-        return TcpListener::bind(SocketAddr::from(([0, 0, 0, 0], address.port()))).await;
-    }
     TcpListener::bind(address).await
+}
+
+/// A listener on `address`. A simulated machine has one address and listens on all that it has.
+#[cfg(virtflow_sim)]
+pub async fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    TcpListener::bind(address.port()).await
 }

@@ -12,8 +12,8 @@
 
 use std::collections::BTreeSet;
 
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
 use prost::Message;
 use tonic::Status;
 use virtflow_proto::raft::v1::raft_client::RaftClient;
@@ -32,13 +32,22 @@ struct Standing {
 
 /// The committed index at the begin of a round that a quorum then confirmed, and the term.
 pub(crate) async fn round(raft: &Raft, link: &Link) -> Result<(u64, u64), String> {
-    let standing = standing(raft, link.node_id).await?;
-    let mut recognised_by = BTreeSet::from([link.node_id]);
+    round_among(raft, link.node_id, |id, term| ask(link, id, term)).await
+}
+
+/// A round of the leader `me`, which asks another member with `ask` whether it leads that term.
+async fn round_among<A: Future<Output = Result<bool, Status>>>(
+    raft: &Raft,
+    me: u64,
+    ask: impl Fn(u64, u64) -> A,
+) -> Result<(u64, u64), String> {
+    let standing = standing(raft, me).await?;
+    let mut recognised_by = BTreeSet::from([me]);
     let others: BTreeSet<u64> = standing.voters.iter().flatten().copied().collect();
     let mut answers: FuturesUnordered<_> = others
         .into_iter()
-        .filter(|id| *id != link.node_id)
-        .map(|id| async move { (id, ask(link, id, standing.term).await) })
+        .filter(|id| *id != me)
+        .map(|id| ask(id, standing.term).map(move |answer| (id, answer)))
         .collect();
     let mut refused = String::new();
     loop {
@@ -127,6 +136,9 @@ pub(crate) async fn answer(raft: &Raft, question: &Confirm) -> Result<ConfirmRep
         .map_err(|error| error.to_string())?;
     Ok(ConfirmReply { recognised })
 }
+
+#[cfg(test)]
+mod old_replies;
 
 #[cfg(test)]
 mod tests {

@@ -25,9 +25,9 @@ struct Arguments {
     /// Hosts. Absent: by the seed.
     #[arg(long)]
     hosts: Option<usize>,
-    /// Clients.
-    #[arg(long, default_value_t = 4)]
-    clients: usize,
+    /// Clients. Absent: in proportion to the hosts.
+    #[arg(long)]
+    clients: Option<usize>,
     /// Virtual seconds of work and faults.
     #[arg(long, default_value_t = 30)]
     seconds: u64,
@@ -57,15 +57,14 @@ impl Arguments {
             };
             base.join(format!("virtflow-sim-{}", std::process::id()))
         });
+        let hosts = self.hosts.unwrap_or_else(|| hosts_of(seed));
         Options {
             seed,
             controllers: self
                 .controllers
                 .unwrap_or(if seed.is_multiple_of(3) { 5 } else { 3 }),
-            hosts: self
-                .hosts
-                .unwrap_or(usize::try_from(3 + seed % 5).unwrap_or(3)),
-            clients: self.clients,
+            hosts,
+            clients: self.clients.unwrap_or(4 + hosts.saturating_sub(7) / 5),
             storm: Duration::from_secs(self.seconds),
             faults: if self.calm { Faults::None } else { Faults::All },
             trace: self.trace.clone(),
@@ -74,16 +73,26 @@ impl Arguments {
     }
 }
 
+/// Most clouds of a run are small; every eighth has dozens of hosts.
+fn hosts_of(seed: u64) -> usize {
+    let hosts = match seed % 8 {
+        5 => 20 + seed / 8 % 21,
+        _ => 3 + seed % 5,
+    };
+    usize::try_from(hosts).unwrap_or(3)
+}
+
 fn show(seed: u64, report: &Report, took: Duration) {
     let [answered, refused, unknown, not_sent] = report.requests;
     println!(
-        "seed {seed}: {} · {} entries, {} elections, requests {answered} answered {refused} refused {unknown} unknown {not_sent} not sent · \
+        "seed {seed}: {} · {} hosts, {} entries, {} elections, requests {answered} answered {refused} refused {unknown} unknown {not_sent} not sent · \
          pause {:.2} s, recovery {:.1} s · {:.0} s virtual in {:.1} s · {} lines, {} packets, {}",
         if report.violations.is_empty() {
             "ok"
         } else {
             "BROKEN"
         },
+        report.hosts,
         report.entries,
         report.elections,
         report.longest_pause.as_secs_f64(),

@@ -1,5 +1,5 @@
 //! What a person does with this workspace beside editing it: `cargo xtask demo`, `ci`, `fix`,
-//! `bench`, `fuzz`, `install-test`, `mutants`, `package`, `rig`, `setup`, `sim`.
+//! `bench`, `exhaust`, `fuzz`, `install-test`, `mutants`, `package`, `rig`, `setup`, `sim`.
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
@@ -10,6 +10,7 @@ use clap::{Parser, Subcommand};
 mod bench;
 mod ci;
 mod demo;
+mod exhaust;
 mod fuzz;
 mod install;
 mod mutants;
@@ -32,6 +33,7 @@ enum Command {
     Demo(demo::Options),
     Ci(ci::Options),
     Bench(bench::Options),
+    Exhaust(exhaust::Options),
     Fuzz(fuzz::Options),
     /// Formats the workspace and applies what clippy can mend by itself.
     ///
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
         Command::Demo(options) => demo::run(&options),
         Command::Ci(options) => ci::run(&options),
         Command::Bench(options) => bench::run(&options),
+        Command::Exhaust(options) => exhaust::run(&options),
         Command::Fuzz(options) => fuzz::run(&options),
         Command::Fix => ci::fix(),
         Command::Rig(options) => rig::run(&options),

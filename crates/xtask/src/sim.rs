@@ -40,11 +40,11 @@ pub(crate) struct Options {
 }
 
 impl Options {
-    /// What continuous integration runs.
+    /// What continuous integration runs; two of these seeds have dozens of hosts.
     pub(crate) fn short() -> Self {
         Self {
-            seed: 1,
-            runs: 40,
+            seed: 8,
+            runs: 20,
             seconds: 20,
             jobs: None,
             twice: false,
@@ -53,10 +53,10 @@ impl Options {
         }
     }
 
-    /// The same seeds twice each.
+    /// Small ones, twice each.
     pub(crate) fn twins() -> Self {
         Self {
-            seed: 1001,
+            seed: 1006,
             runs: 6,
             twice: true,
             ..Self::short()
@@ -98,6 +98,7 @@ pub(crate) fn lint() -> Result<()> {
         "virtflow-types",
         "virtflow-pki",
         "virtflow-raft",
+        "virtflow-controller",
         "virtflow-testkit",
     ] {
         command.args(["--package", package]);

@@ -7,102 +7,20 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use prost::Message;
 use tokio::sync::watch;
 use virtflow_state::port::{
     AppliedEntry, Loaded, Shadow, ShadowError, ShadowProgress, SnapshotFile,
 };
-use virtflow_state::{Object, State, StreamHead, Text};
-use virtflow_types::{Incarnation, ObjectId};
+use virtflow_state::{Object, State};
+use virtflow_types::Incarnation;
 
-#[derive(Clone, PartialEq, prost::Message)]
-struct File {
-    #[prost(bytes = "bytes", tag = "1")]
-    cluster_id: Bytes,
-    #[prost(bytes = "bytes", tag = "2")]
-    incarnation: Bytes,
-    #[prost(uint32, tag = "3")]
-    cluster_version: u32,
-    #[prost(uint64, tag = "4")]
-    index: u64,
-    #[prost(bytes = "bytes", tag = "5")]
-    raft_meta: Bytes,
-    #[prost(bytes = "bytes", repeated, tag = "6")]
-    rows: Vec<Bytes>,
-    #[prost(message, repeated, tag = "7")]
-    streams: Vec<Stream>,
-    #[prost(bytes = "bytes", tag = "8")]
-    digest: Bytes,
-}
-
-#[derive(Clone, PartialEq, prost::Message)]
-struct Stream {
-    #[prost(string, tag = "1")]
-    name: String,
-    #[prost(uint64, tag = "2")]
-    count: u64,
-    #[prost(bytes = "vec", tag = "3")]
-    head: Vec<u8>,
-}
-
-fn encode(state: &State, raft_meta: &Bytes) -> Vec<u8> {
-    let id = |id: &[u8; 16]| Bytes::copy_from_slice(id);
-    let stream = |(name, head): (&Text, &StreamHead)| Stream {
-        name: name.to_string(),
-        count: head.count,
-        head: head.head.to_vec(),
-    };
-    File {
-        cluster_id: state
-            .cluster_id()
-            .map(|i| id(i.as_bytes()))
-            .unwrap_or_default(),
-        incarnation: state
-            .incarnation()
-            .map(|i| id(i.as_bytes()))
-            .unwrap_or_default(),
-        cluster_version: state.cluster_version(),
-        index: state.index(),
-        raft_meta: raft_meta.clone(),
-        rows: state
-            .objects()
-            .map(|object| object.encode().into())
-            .collect(),
-        streams: state.streams().map(stream).collect(),
-        digest: Bytes::copy_from_slice(&state.digest().to_be_bytes()),
-    }
-    .encode_to_vec()
-}
+// Two crates' tests and a simulation share it.
+#[path = "whole.rs"]
+mod whole;
+use whole::encode;
 
 fn decode(bytes: &[u8]) -> Loaded {
-    let file = File::decode(bytes).unwrap();
-    let stream = |stream: Stream| {
-        let head = StreamHead {
-            count: stream.count,
-            head: stream.head.try_into().unwrap(),
-        };
-        (Text::new(stream.name), head)
-    };
-    let state = State::from_parts(
-        ObjectId::from_slice(&file.cluster_id),
-        Incarnation::from_slice(&file.incarnation),
-        file.cluster_version,
-        file.index,
-        file.rows
-            .into_iter()
-            .map(|row| Object::decode(row).unwrap()),
-        file.streams.into_iter().map(stream),
-    )
-    .unwrap();
-    assert_eq!(
-        state.digest().to_be_bytes(),
-        *file.digest,
-        "a damaged snapshot"
-    );
-    Loaded {
-        state,
-        raft_meta: file.raft_meta,
-    }
+    whole::decode(bytes).unwrap()
 }
 
 /// What a restart finds.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
 use hyper::client::conn::http1::SendRequest;
 use hyper_util::rt::TokioIo;
 use serde_json::Value;
@@ -64,6 +65,18 @@ pub(crate) struct Call<'a> {
     pub(crate) body: Option<&'a Value>,
 }
 
+impl<'a> Call<'a> {
+    /// One without headers of its own and without a body.
+    pub(crate) fn plain(method: &'static str, path: &'a str) -> Self {
+        Self {
+            method,
+            path,
+            headers: &[],
+            body: None,
+        }
+    }
+}
+
 impl Api {
     pub(crate) fn new(ca: CaFingerprint, token: &str) -> anyhow::Result<Self> {
         let config = client_config(None, ServerExpectation::first_contact(ca), Alpn::None)?;
@@ -79,13 +92,32 @@ impl Api {
         if open.is_some_and(|sender| !sender.is_closed()) {
             return Some(());
         }
+        let sender = self.open(controller).await?;
+        self.connections.insert(controller.to_owned(), sender);
+        Some(())
+    }
+
+    async fn open(&self, controller: &str) -> Option<SendRequest<Full<Bytes>>> {
         let stream = self.tls.connect(controller, PORT).await.ok()?;
         let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
             .await
             .ok()?;
         tokio::spawn(async move { drop(connection.await) });
-        self.connections.insert(controller.to_owned(), sender);
-        Some(())
+        Some(sender)
+    }
+
+    /// Asks for what does not end, on a connection of its own: the status, and what comes.
+    pub(crate) async fn stream(&self, controller: &str, path: &str) -> Option<(u16, Incoming)> {
+        let mut sender = self.open(controller).await?;
+        let request = http::Request::builder()
+            .uri(format!("/api/v1{path}"))
+            .header("host", controller)
+            .header("authorization", format!("Bearer {}", self.token))
+            .body(Full::new(Bytes::new()))
+            .ok()?;
+        let response = timeout(ANSWER_TIMEOUT, sender.send_request(request)).await;
+        let response = response.ok()?.ok()?;
+        Some((response.status().as_u16(), response.into_body()))
     }
 
     /// Asks one controller, once.

@@ -12,13 +12,32 @@ use serde_json::{Value, json};
 use virtflow_types::chance;
 
 use super::api::{Answer, Api, Call, Reply};
+use super::catalogue::Told;
 use super::controller::{Invitations, Shared, lock};
 use super::{clock, trace};
 
 /// Registers that clients share.
 const REGISTERS: u64 = 4;
-/// Names of VMs that they share.
-const VM_NAMES: u64 = 12;
+
+/// How much of everything there is to race for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    /// Names of VMs that clients share.
+    pub(crate) vm_names: u64,
+    /// VMs that the tenant may have: fewer.
+    pub(crate) tenant_vms: u64,
+}
+
+impl Size {
+    /// For so many hosts.
+    pub(crate) fn of(hosts: usize) -> Self {
+        let more = (hosts as u64).saturating_sub(7) * 3 / 2;
+        Self {
+            vm_names: 12 + more,
+            tenant_vms: 8 + more * 2 / 3,
+        }
+    }
+}
 
 /// What an operation was.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -83,6 +102,8 @@ pub(crate) struct Ordered {
 pub(crate) struct Notes {
     pub(crate) steps: Vec<Step>,
     pub(crate) orders: Vec<Ordered>,
+    /// Objects of other kinds.
+    pub(crate) told: Vec<Told>,
     /// Requests that have no answer yet.
     pub(crate) waiting: u64,
     pub(crate) answered: u64,
@@ -100,6 +121,7 @@ pub(crate) struct Client {
     pub(crate) invitations: Shared<Invitations>,
     pub(crate) notes: Shared<Notes>,
     pub(crate) open: Arc<AtomicBool>,
+    pub(crate) size: Size,
 }
 
 fn now_us() -> u64 {
@@ -114,7 +136,6 @@ fn pick<T: Clone>(among: &[T]) -> Option<T> {
 impl Client {
     /// Asks until the run is told to come to rest.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        clock::here_runs(&self.name);
         while !self.open.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
@@ -123,10 +144,12 @@ impl Client {
         while self.open.load(Ordering::Relaxed) {
             tokio::time::sleep(Duration::from_millis(20 + chance::number() % 300)).await;
             serial += 1;
-            match chance::number() % 10 {
-                0..6 => self.register(&mut api, serial).await,
-                6..8 => self.order(&mut api, serial).await,
-                _ => self.handle_vm(&mut api).await,
+            match chance::number() % 16 {
+                0..8 => self.register(&mut api, serial).await,
+                8 | 9 => self.order(&mut api, serial).await,
+                10 => self.order_without_key(&mut api, serial).await,
+                11..14 => self.handle_vm(&mut api).await,
+                _ => self.manage(&mut api, serial).await,
             }
         }
         trace::note("client rests");
@@ -157,8 +180,12 @@ impl Client {
         }
     }
 
-    async fn ask(&self, api: &mut Api, call: Call<'_>) -> Reply {
-        let controller = pick(&self.controllers).unwrap_or_default();
+    pub(crate) fn any_controller(&self) -> String {
+        pick(&self.controllers).unwrap_or_default()
+    }
+
+    pub(crate) async fn ask(&self, api: &mut Api, call: Call<'_>) -> Reply {
+        let controller = self.any_controller();
         let line = format!("{} {} at {controller}", call.method, call.path);
         lock(&self.notes).waiting += 1;
         let reply = api.call(&controller, call).await;
@@ -270,7 +297,7 @@ impl Client {
     /// Orders a VM, sometimes more than once under one key, on several members at a time.
     async fn order(&self, api: &mut Api, serial: u64) {
         let key = format!("{}-{serial}", self.name);
-        let name = format!("vm-{}", chance::number() % VM_NAMES);
+        let name = format!("vm-{}", chance::number() % self.size.vm_names);
         let body = json!({"name": name, "tenant": "acme", "spec": {"specification": "small"}});
         let times = 1 + chance::number() % 3;
         let mut ids = Vec::new();
@@ -299,8 +326,36 @@ impl Client {
         lock(&self.notes).orders.push(Ordered { key, name, ids });
     }
 
+    /// Orders one without a key, and again elsewhere while nobody says what became of it: each of these may
+    /// have made one, and only one may have that name.
+    async fn order_without_key(&self, api: &mut Api, serial: u64) {
+        let name = format!("vm-{}", chance::number() % self.size.vm_names);
+        let body = json!({"name": name, "tenant": "acme", "spec": {"specification": "small"}});
+        for attempt in 0..3 {
+            let call = Call {
+                method: "POST",
+                path: "/vms",
+                headers: &[],
+                body: Some(&body),
+            };
+            match self.ask(api, call).await {
+                Reply::Answered(answer) => {
+                    if answer.is_ok() {
+                        lock(&self.notes).orders.push(Ordered {
+                            key: format!("{}-{serial}, attempt {attempt} without a key", self.name),
+                            name,
+                            ids: vec![text(&answer, "/operation/spec/target_id")],
+                        });
+                    }
+                    return;
+                }
+                Reply::Unknown | Reply::NotSent => {}
+            }
+        }
+    }
+
     async fn handle_vm(&self, api: &mut Api) {
-        let name = format!("vm-{}", chance::number() % VM_NAMES);
+        let name = format!("vm-{}", chance::number() % self.size.vm_names);
         let (method, path) = match chance::number() % 6 {
             0 => ("POST", format!("/vms/{name}/start")),
             1 => ("POST", format!("/vms/{name}/stop")),
@@ -322,7 +377,7 @@ impl Client {
     }
 }
 
-fn text(answer: &Answer, pointer: &str) -> String {
+pub(crate) fn text(answer: &Answer, pointer: &str) -> String {
     let found = answer.data().pointer(pointer);
     found.and_then(Value::as_str).unwrap_or_default().to_owned()
 }

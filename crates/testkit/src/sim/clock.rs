@@ -5,6 +5,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::runtime::{Handle, Id};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use virtflow_pki::net::simulated::{self, Request};
+
+use super::controller::lock;
+use super::kernel::Line;
 
 /// When every run begins: 2026-01-01T00:00:00Z.
 pub(crate) const EPOCH_MS: u64 = 1_767_225_600_000;
@@ -14,7 +20,16 @@ struct Clocks {
     /// Virtual time between steps, when no machine runs.
     elapsed: Duration,
     names: BTreeMap<String, i64>,
-    running: Vec<(Id, String)>,
+    running: Vec<Running>,
+}
+
+/// A process by its runtime.
+struct Running {
+    id: Id,
+    name: String,
+    line: Line,
+    /// One moment by virtual time and by the process's own clock.
+    began: (Duration, Instant),
 }
 
 thread_local! {
@@ -26,39 +41,49 @@ thread_local! {
 pub(crate) fn begin(seed: u64) {
     CLOCKS.with_borrow_mut(|clocks| *clocks = Clocks::default());
     virtflow_types::simulated::begin(seed, wall_ms);
+    simulated::serve(line);
 }
 
-/// Says whose runtime this is. To be called first thing by what runs on a machine.
-pub(crate) fn here_runs(name: &str) {
+/// Says whose runtime this is, and which machine it runs on.
+pub(crate) fn here_runs(name: &str, line: Line) {
     let id = Handle::current().id();
+    let instant = Instant::now();
     CLOCKS.with_borrow_mut(|clocks| {
-        clocks.running.retain(|(_, known)| known != name);
-        clocks.running.push((id, name.to_owned()));
+        clocks.running.retain(|running| running.name != name);
+        clocks.running.push(Running {
+            id,
+            name: name.to_owned(),
+            line,
+            began: (clocks.elapsed, instant),
+        });
     });
 }
 
-/// Who is running; empty between steps.
-pub(crate) fn who() -> String {
-    let Ok(handle) = Handle::try_current() else {
-        return String::new();
-    };
-    let id = handle.id();
-    CLOCKS.with_borrow(|clocks| {
-        let found = clocks.running.iter().find(|(known, _)| *known == id);
-        found.map(|(_, name)| name.clone()).unwrap_or_default()
-    })
+/// What the process that runs has of its own, if one does.
+fn of_running<T>(f: impl FnOnce(&Running) -> T) -> Option<T> {
+    let id = Handle::try_current().ok()?.id();
+    CLOCKS.with_borrow(|clocks| clocks.running.iter().find(|one| one.id == id).map(f))
 }
 
-/// Virtual time since the run began.
-///
-/// While a machine's runtime is being taken down it has no time of its own, and what it asks comes back
-/// here: then it is the time of the step.
+/// Who is running; empty between steps and within the network.
+pub(crate) fn who() -> String {
+    of_running(|running| running.name.clone()).unwrap_or_default()
+}
+
+fn line() -> Option<mpsc::UnboundedSender<Request>> {
+    of_running(|running| lock(&running.line).clone()).flatten()
+}
+
+/// Virtual time since the run began: by the clock of the process that runs, else that of the step.
 pub(crate) fn elapsed() -> Duration {
     let of_the_step = || CLOCKS.with_borrow(|clocks| clocks.elapsed);
+    // What is asked may ask for the time itself.
     if ASKED.replace(true) {
         return of_the_step();
     }
-    let elapsed = turmoil::sim_elapsed();
+    let own = of_running(|running| running.began)
+        .map(|(began, instant)| began + Instant::now().duration_since(instant));
+    let elapsed = own.or_else(turmoil::sim_elapsed);
     ASKED.set(false);
     elapsed.unwrap_or_else(of_the_step)
 }

@@ -21,7 +21,7 @@ use virtflow_types::{ObjectId, chance};
 use super::api::PORT;
 use super::shadow::{Observer, ShadowDisk, SimulatedShadow};
 use super::witness::{PREFIX, value_of};
-use super::{clock, trace};
+use super::{skew, trace};
 use crate::history::watch::{Event, Stream};
 
 /// Ports of the agent, peer and status listeners.
@@ -202,13 +202,13 @@ impl Machine {
 
     /// One life of the process.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        clock::here_runs(&self.name);
         let config = self.config();
         self.settle(&config).await.context("settling")?;
         let app = App::new(self.open(config).await?)?;
         let bound = daemon::listeners::bind(&app).await?;
         daemon::spawn_tasks(&app);
         tokio::spawn(follow(app.clone(), self.name.clone(), self.streams.clone()));
+        tokio::spawn(skew::raise(app.clone()));
         trace::note("serves");
         *lock(&self.app) = Some(app.clone());
         let serving = daemon::listeners::serve(&app, bound, Duration::from_secs(1));

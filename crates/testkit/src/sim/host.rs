@@ -12,7 +12,7 @@ use virtflow_agent::inventory::ToldMachine;
 
 use super::api::PORT;
 use super::controller::{Invitations, Shared, lock};
-use super::{clock, trace};
+use super::trace;
 
 /// One host's machine: what outlives its agent.
 #[derive(Clone)]
@@ -53,7 +53,6 @@ impl Host {
 
     /// One life of the agent.
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        clock::here_runs(&self.name);
         let config = self.config()?;
         while HostIdentity::load(&config)?.is_none() {
             let invited = {

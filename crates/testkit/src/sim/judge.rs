@@ -10,10 +10,11 @@ use virtflow_model::kinds::virtual_machine::VmPhase;
 use virtflow_model::kinds::{Baremetal, Operation, VirtualMachine};
 use virtflow_raft::MemberRole;
 
+use super::catalogue::Told;
 use super::controller::lock;
 use super::ledger::Ledger;
-use super::witness;
 use super::world::World;
+use super::{skew, witness};
 
 /// All members vote, all hosts are seen.
 pub(crate) fn stands(world: &World) -> bool {
@@ -83,6 +84,17 @@ pub(crate) fn rests(world: &World) -> Result<(), String> {
             ));
         }
     }
+    let supported = world
+        .controllers
+        .iter()
+        .map(|machine| skew::supported_by(&machine.name));
+    if Some(image.cluster_version()) != supported.clone().min() {
+        return Err(format!(
+            "the cluster version is {}, its members support {:?}",
+            image.cluster_version(),
+            supported.collect::<Vec<_>>()
+        ));
+    }
     let online = hosts_online(image);
     if online != world.hosts.len() {
         return Err(format!("{online} hosts are online"));
@@ -144,6 +156,7 @@ pub(crate) fn whole_run(world: &World) {
     }
     let streams = lock(&world.streams);
     let mut found = orders(&ledger, &notes.orders);
+    found.extend(told(&ledger, &notes.told));
     found.extend(witness::check(&ledger, &notes.steps, &streams));
     for found in found {
         ledger.violation(found);
@@ -175,6 +188,32 @@ fn orders(ledger: &Ledger, orders: &[super::clients::Ordered]) -> Vec<String> {
                     order.key
                 )),
             }
+        }
+    }
+    found
+}
+
+/// What was acknowledged of any kind stands in the log.
+fn told(ledger: &Ledger, told: &[Told]) -> Vec<String> {
+    let mut made: BTreeSet<(&str, String)> = BTreeSet::new();
+    let mut gone = made.clone();
+    for left in ledger.entries.values().flat_map(|entry| &entry.objects) {
+        let object = (left.kind.as_str(), left.id.to_string());
+        match left.spec {
+            Some(_) => made.insert(object),
+            None => gone.insert(object),
+        };
+    }
+    let mut found = Vec::new();
+    for Told { kind, id, is_there } in told {
+        let (what, stands) = match is_there {
+            true => ("made", &made),
+            false => ("deleted", &gone),
+        };
+        if !stands.contains(&(*kind, id.clone())) {
+            found.push(format!(
+                "{kind} {id} was acknowledged as {what} and stands so in no entry"
+            ));
         }
     }
     found

@@ -13,7 +13,7 @@ use virtflow_state::{State, verify};
 use virtflow_types::{AccountKey, ObjectId};
 
 use super::graves::Graves;
-use super::trace;
+use super::{skew, trace};
 
 /// How often, in entries, everything is derived again from the rows.
 const WHOLE_CHECK_EVERY: u64 = 64;
@@ -73,8 +73,19 @@ impl Ledger {
         }
     }
 
+    /// A member's state is of a cluster version.
+    pub(crate) fn is_at_version(&mut self, member: &str, version: u32) {
+        let supports = skew::supported_by(member);
+        if version > supports {
+            self.violation(format!(
+                "{member} is at cluster version {version} and supports {supports} at most"
+            ));
+        }
+    }
+
     /// A member applied an entry.
     pub(crate) fn applied(&mut self, member: &str, entry: &AppliedEntry) {
+        self.is_at_version(member, entry.image.cluster_version());
         let digest = entry.image.digest();
         trace::note(format!(
             "applied {} {} {digest:032x}",

@@ -85,7 +85,7 @@ impl Nemesis {
         let controllers = world.controller_names();
         let hosts = world.host_names();
         let one = pick(&controllers);
-        match between(0..20) {
+        match between(0..24) {
             0 | 1 => {
                 let leader = world.leader().unwrap_or(one);
                 self.kill(world, now, leader, false);
@@ -212,12 +212,30 @@ impl Nemesis {
                     world.mend(&host, &everybody);
                 });
             }
+            19 | 20 => {
+                let leader = world.leader().unwrap_or(one);
+                self.pause(world, now, leader);
+            }
+            21 => self.pause(world, now, one),
+            22 => self.pause(world, now, pick(&hosts)),
             _ => {
                 let host = pick(&hosts);
                 trace::note(format!("nemesis: the hypervisor of {host} misbehaves"));
                 world.confuse_hypervisor(&host);
             }
         }
+    }
+
+    /// As SIGSTOP, and SIGCONT later: mostly for less than a lease, sometimes for several.
+    fn pause(&mut self, world: &mut World, now: Duration, name: String) {
+        let stands = match between(0..6) {
+            0..3 => span(100..1000),
+            3 | 4 => span(1000..6000),
+            _ => span(6000..30_000),
+        };
+        trace::note(format!("nemesis: {name} stands still for {stands:?}"));
+        world.pause(&name);
+        self.later(now + stands, move |world| world.resume(&name));
     }
 
     fn kill(&mut self, world: &mut World, now: Duration, name: String, power: bool) {

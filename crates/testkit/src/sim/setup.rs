@@ -9,10 +9,7 @@ use virtflow_types::chance;
 
 use super::api::{Api, Call, Reply};
 use super::controller::{Invitations, Shared, lock};
-use super::{clock, trace};
-
-/// What a tenant may use: less than clients ask for.
-const TENANT_VMS: u64 = 8;
+use super::trace;
 
 #[derive(Clone)]
 pub(crate) struct Setup {
@@ -21,6 +18,8 @@ pub(crate) struct Setup {
     pub(crate) invitations: Shared<Invitations>,
     /// Controllers that were removed and whose machines are to be wiped.
     pub(crate) wipes: Shared<Vec<String>>,
+    /// What the tenant may use: less than clients ask for.
+    pub(crate) tenant_vms: u64,
     /// Whether things may be changed now.
     pub(crate) open: Arc<AtomicBool>,
 }
@@ -51,7 +50,6 @@ async fn made(api: &mut Api, path: &str, body: Value) -> Value {
 
 impl Setup {
     pub(crate) async fn run(self) -> anyhow::Result<()> {
-        clock::here_runs("operator");
         let (ca, token) = loop {
             let known = {
                 let invitations = lock(&self.invitations);
@@ -86,7 +84,7 @@ impl Setup {
         made(
             api,
             "/tenants",
-            json!({"name": "acme", "spec": {"quota": {"vms": TENANT_VMS}}}),
+            json!({"name": "acme", "spec": {"quota": {"vms": self.tenant_vms}}}),
         )
         .await;
         made(

@@ -6,19 +6,21 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, SystemTime};
 
-use virtflow_agent::hypervisor::simulated::{Call, Deed, Fault, SimulatedMachine};
+use virtflow_agent::hypervisor::simulated::{Deed, SimulatedMachine};
 use virtflow_agent::inventory::ToldMachine;
-use virtflow_raft::{DiskBehaviour, SimulatedDisk};
+use virtflow_raft::SimulatedDisk;
 use virtflow_types::{ObjectId, chance};
 
-use super::clients::{Client, Notes};
+use super::clients::{Client, Notes, Size};
 use super::controller::{Invitations, Machine, Shared, lock};
 use super::host::Host;
 use super::ledger::Ledger;
 use super::nemesis::{Faults, Nemesis};
+use super::process::Program;
 use super::setup::Setup;
-use super::shadow::{Behaviour, Observer, ShadowDisk};
-use super::{clock, judge, system, trace};
+use super::shadow::{Observer, ShadowDisk};
+use super::watcher::Watcher;
+use super::{clock, judge, skew, system, trace};
 use crate::history::watch::Stream;
 
 /// What a run is made of.
@@ -53,6 +55,8 @@ pub struct Report {
     pub virtual_time: Duration,
     /// From the end of the faults until everything had come to rest.
     pub recovery: Duration,
+    /// Hosts.
+    pub hosts: usize,
     /// Log entries.
     pub entries: u64,
     /// Times that a member came to lead.
@@ -70,6 +74,8 @@ use trace::Digest;
 const TICK: Duration = Duration::from_millis(1);
 /// The cluster must stand within this.
 const SETUP_MAX: Duration = Duration::from_secs(60);
+/// For so long, before anything breaks: the last member's promotion is two entries.
+const STANDS: Duration = Duration::from_millis(500);
 /// Everything must have come to rest so long after the last fault.
 const REST_MAX: Duration = Duration::from_secs(150);
 /// And must stay so for longer than a host's lease.
@@ -78,6 +84,8 @@ const STAYS: Duration = Duration::from_secs(15);
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// A process that stopped by itself is started again after that, as a supervisor would.
 const RESTART: Duration = Duration::from_secs(2);
+/// Those who watch over the API.
+const WATCHERS: usize = 2;
 
 pub(crate) struct World {
     pub(crate) sim: turmoil::Sim<'static>,
@@ -86,9 +94,10 @@ pub(crate) struct World {
     pub(crate) ledger: Shared<Ledger>,
     pub(crate) notes: Shared<Notes>,
     pub(crate) streams: Shared<Vec<Stream>>,
-    wipes: Shared<Vec<String>>,
+    pub(crate) wipes: Shared<Vec<String>>,
+    pub(crate) programs: Vec<Program>,
     pub(crate) down: BTreeSet<String>,
-    restarts: Vec<(Duration, String)>,
+    pub(crate) restarts: Vec<(Duration, String)>,
     deeds_seen: BTreeMap<String, usize>,
     stamps: BTreeMap<(String, ObjectId), u64>,
     entries_seen: (usize, Duration),
@@ -96,165 +105,40 @@ pub(crate) struct World {
 }
 
 impl World {
-    pub(crate) fn controller_names(&self) -> Vec<String> {
-        self.controllers.iter().map(|m| m.name.clone()).collect()
-    }
-    pub(crate) fn host_names(&self) -> Vec<String> {
-        self.hosts.iter().map(|host| host.name.clone()).collect()
-    }
-    pub(crate) fn everybody_but(&self, one: &str) -> Vec<String> {
-        let mut all = self.controller_names();
-        all.extend(self.host_names());
-        all.retain(|name| name != one);
-        all
-    }
-    fn controller(&self, name: &str) -> Option<&Machine> {
-        self.controllers.iter().find(|m| m.name == name)
-    }
-    fn host(&self, name: &str) -> Option<&Host> {
-        self.hosts.iter().find(|host| host.name == name)
-    }
-
-    /// Whoever says that it leads.
-    pub(crate) fn leader(&self) -> Option<String> {
-        let leads = |m: &&Machine| lock(&m.app).as_ref().is_some_and(|app| app.leads());
-        self.controllers.iter().find(leads).map(|m| m.name.clone())
-    }
-
-    /// The process dies; with `power` the machine does.
-    pub(crate) fn crash(&mut self, name: &str, power: bool) {
-        self.sim.crash(name);
-        self.down.insert(name.to_owned());
-        self.restarts.retain(|(_, other)| other != name);
-        if let Some(machine) = self.controller(name) {
-            *lock(&machine.app) = None;
-            *lock(&machine.stopped) = None;
-            if power {
-                machine.log.power_cut();
-                machine.shadow.power_cut();
-            } else {
-                machine.log.process_died();
-                machine.shadow.process_died();
-            }
-        }
-    }
-
-    /// A removed controller's machine is made as new.
-    fn wipe(&mut self) {
-        let wipes = std::mem::take(&mut *lock(&self.wipes));
-        for name in wipes {
-            trace::note(format!("{name} is wiped"));
-            self.crash(&name, true);
-            if let Some(machine) = self.controller(&name) {
-                machine.log.wipe();
-                machine.shadow.wipe();
-                if let Err(error) = std::fs::remove_dir_all(&machine.folder)
-                    .and_then(|()| std::fs::create_dir_all(&machine.folder))
-                {
-                    panic!("wiping {}: {error}", machine.folder.display());
+    /// Gives every process its turn; who ended.
+    fn turn(&mut self) -> Vec<String> {
+        let mut order: Vec<usize> = (0..self.programs.len()).collect();
+        chance::shuffle(&mut order);
+        let mut ended = Vec::new();
+        for at in order {
+            let program = &mut self.programs[at];
+            let Some(process) = &mut program.process else {
+                continue;
+            };
+            let Some(end) = process.turn(TICK) else {
+                continue;
+            };
+            if let Err(error) = end {
+                trace::note(format!("{} ended: {error:#}", program.name));
+                if error.to_string().contains("panick") {
+                    lock(&self.ledger).violation(format!("a panic: {error}"));
                 }
             }
-            self.start(&name);
+            program.process = None;
+            ended.push(program.name.clone());
         }
-    }
-
-    pub(crate) fn start(&mut self, name: &str) {
-        if self.down.remove(name) {
-            trace::note(format!("{name} starts"));
-            self.sim.bounce(name);
-        }
-    }
-
-    /// An agent's own file is gone: it begins as if it had never been told anything.
-    pub(crate) fn forget(&self, name: &str) {
-        if let Some(host) = self.host(name) {
-            // There is none before its first order.
-            drop(std::fs::remove_file(host.folder.join("data/state.json")));
-        }
-    }
-
-    pub(crate) fn reboot(&mut self, name: &str) {
-        self.crash(name, true);
-        if let Some(host) = self.host(name) {
-            host.guests.reboot();
-            host.machine.reboot();
-        }
-    }
-
-    fn pairs(&self, a: &[String], b: &[String], f: impl Fn(&turmoil::Sim<'static>, &str, &str)) {
-        for one in a {
-            for other in b {
-                f(&self.sim, one, other);
-            }
-        }
-    }
-    pub(crate) fn cut(&self, a: &[String], b: &[String]) {
-        self.pairs(a, b, |sim, a, b| sim.partition(a, b));
-    }
-    pub(crate) fn cut_one_way(&self, from: &[String], to: &[String]) {
-        self.pairs(from, to, |sim, from, to| sim.partition_oneway(from, to));
-    }
-    pub(crate) fn mend(&self, a: &[String], b: &[String]) {
-        self.pairs(a, b, |sim, a, b| sim.repair(a, b));
-    }
-    pub(crate) fn hold(&self, a: &[String], b: &[String]) {
-        self.pairs(a, b, |sim, a, b| sim.hold(a, b));
-    }
-    pub(crate) fn release(&self, a: &[String], b: &[String]) {
-        self.pairs(a, b, |sim, a, b| sim.release(a, b));
-    }
-
-    pub(crate) fn log_disk(&self, name: &str, change: impl FnOnce(&mut DiskBehaviour)) {
-        if let Some(machine) = self.controller(name) {
-            machine.log.behave(change);
-        }
-    }
-    pub(crate) fn shadow_disk(&self, name: &str, change: impl FnOnce(&mut Behaviour)) {
-        if let Some(machine) = self.controller(name) {
-            machine.shadow.behave(change);
-        }
-    }
-
-    /// Some calls fail or hang, or a guest dies.
-    pub(crate) fn confuse_hypervisor(&self, name: &str) {
-        let Some(host) = self.host(name) else { return };
-        let domains = host.guests.domains();
-        if let Some(domain) = domains.first()
-            && chance::number().is_multiple_of(2)
-        {
-            host.guests.kill_guest(domain.vm_id);
-        }
-        let calls = [
-            Call::Define,
-            Call::Start,
-            Call::Destroy,
-            Call::Undefine,
-            Call::Survey,
-        ];
-        for call in calls {
-            let fault = match chance::number() % 5 {
-                0 => Fault::Error,
-                1 => Fault::ErrorAfterwards,
-                2 => Fault::Slow(Duration::from_secs(3)),
-                3 => Fault::Hang,
-                _ => continue,
-            };
-            host.guests.inject(call, fault);
-        }
+        ended
     }
 
     fn step(&mut self) {
         clock::set_elapsed(self.sim.elapsed());
         if let Err(error) = self.sim.step() {
-            // A machine's main task ended with an error: as a process that exits.
-            trace::note(format!("a process ended: {error}"));
-            if error.to_string().contains("panick") {
-                lock(&self.ledger).violation(format!("a panic: {error}"));
-            }
+            panic!("a kernel ended: {error}");
         }
+        let ended = self.turn();
         let now = self.sim.elapsed();
         clock::set_elapsed(now);
-        self.supervise(now);
+        self.supervise(now, &ended);
         self.wipe();
         let micros = u64::try_from(now.as_micros()).unwrap_or(0);
         let every = u64::try_from(LOOK_EVERY.as_micros()).unwrap_or(1);
@@ -264,29 +148,25 @@ impl World {
     }
 
     /// Starts again what stopped by itself.
-    fn supervise(&mut self, now: Duration) {
-        for name in self.everybody_but("") {
-            let waits = self.restarts.iter().any(|(_, other)| *other == name);
-            if self.down.contains(&name) || waits || self.sim.is_host_running(name.as_str()) {
-                continue;
-            }
-            if let Some(machine) = self.controller(&name) {
+    fn supervise(&mut self, now: Duration, ended: &[String]) {
+        for name in ended {
+            if let Some(machine) = self.controller(name) {
                 let reason = lock(&machine.stopped).take();
                 machine.log.process_died();
                 machine.shadow.process_died();
                 *lock(&machine.app) = None;
                 if let Some(reason) = reason {
-                    judge::stopped(&mut lock(&self.ledger), &name, &reason);
+                    judge::stopped(&mut lock(&self.ledger), name, &reason);
                 }
             }
-            self.restarts.push((now + RESTART, name));
+            self.restarts.push((now + RESTART, name.clone()));
         }
         let mut at = 0;
         while at < self.restarts.len() {
             if self.restarts[at].0 <= now {
                 let (_, name) = self.restarts.remove(at);
                 trace::note(format!("{name} is started again"));
-                self.sim.bounce(name.as_str());
+                self.begin(&name);
             } else {
                 at += 1;
             }
@@ -302,6 +182,7 @@ impl World {
                 if leadership.is_leader {
                     ledger.leads(&machine.name, leadership.term);
                 }
+                ledger.is_at_version(&machine.name, app.node().image().cluster_version());
             }
         }
         let mut owners: BTreeMap<(ObjectId, u64), &str> = BTreeMap::new();
@@ -397,6 +278,7 @@ fn run_simulated(options: &Options) -> anyhow::Result<Report> {
         .transpose()?;
     align_task_ids();
     clock::begin(options.seed);
+    skew::begin();
     trace::begin(file);
     system::simulate(true);
     let mut world = build(options)?;
@@ -404,33 +286,44 @@ fn run_simulated(options: &Options) -> anyhow::Result<Report> {
     let changing = Arc::new(AtomicBool::new(false));
     let invitations = world.controllers[0].invitations.clone();
     let controllers = world.controller_names();
+    let size = Size::of(options.hosts);
     let setup = Setup {
         controllers: controllers.clone(),
         hosts: world.host_names(),
         invitations: invitations.clone(),
         wipes: world.wipes.clone(),
+        tenant_vms: size.tenant_vms,
         open: changing.clone(),
     };
-    world.sim.host("operator", move || {
-        let setup = setup.clone();
-        async move { Ok(setup.run().await?) }
-    });
-    for number in 1..=options.clients {
-        let client = Client {
-            name: format!("u{number}"),
-            controllers: controllers.clone(),
-            invitations: invitations.clone(),
-            notes: world.notes.clone(),
-            open: open.clone(),
-        };
-        world.sim.host(client.name.clone(), move || {
-            let client = client.clone();
-            async move { Ok(client.run().await?) }
-        });
+    world.add("operator", move || Box::pin(setup.clone().run()));
+    let client = |name: String| Client {
+        name,
+        controllers: controllers.clone(),
+        invitations: invitations.clone(),
+        notes: world.notes.clone(),
+        open: open.clone(),
+        size,
+    };
+    let clients: Vec<Client> = (1..=options.clients)
+        .map(|n| client(format!("u{n}")))
+        .collect();
+    let watchers: Vec<Client> = (1..=WATCHERS).map(|n| client(format!("w{n}"))).collect();
+    for client in clients {
+        let name = client.name.clone();
+        world.add(&name, move || Box::pin(client.clone().run()));
+    }
+    for client in watchers {
+        let name = client.name.clone();
+        let streams = world.streams.clone();
+        let watcher = Watcher { client, streams };
+        world.add(&name, move || Box::pin(watcher.clone().run()));
     }
 
-    while !judge::stands(&world) {
+    let mut stands_since = None;
+    while stands_since.is_none_or(|since| world.sim.elapsed() < since + STANDS) {
         world.step();
+        let now = world.sim.elapsed();
+        stands_since = judge::stands(&world).then(|| stands_since.unwrap_or(now));
         anyhow::ensure!(
             world.sim.elapsed() < SETUP_MAX,
             "the cluster does not stand after {SETUP_MAX:?} of virtual time; the trace ends with\n{}",
@@ -495,6 +388,7 @@ fn run_simulated(options: &Options) -> anyhow::Result<Report> {
         trace,
         virtual_time: world.sim.elapsed(),
         recovery,
+        hosts: options.hosts,
         entries: ledger.entries.len() as u64,
         elections: ledger.elections,
         requests: [notes.answered, notes.refused, notes.unknown, notes.not_sent],
@@ -514,7 +408,7 @@ fn build(options: &Options) -> anyhow::Result<World> {
         .max_message_latency(Duration::from_millis(4))
         .tcp_capacity(65_536)
         .enable_random_order();
-    let mut sim = builder.build();
+    let sim = builder.build();
     let ledger = Shared::<Ledger>::default();
     let invitations = Shared::<Invitations>::default();
     let streams = Shared::<Vec<Stream>>::default();
@@ -555,33 +449,29 @@ fn build(options: &Options) -> anyhow::Result<World> {
             controllers: names.clone(),
         });
     }
-    for machine in &controllers {
-        let machine = machine.clone();
-        sim.host(machine.name.clone(), move || {
-            let machine = machine.clone();
-            async move { Ok(machine.run().await?) }
-        });
-    }
-    for host in &hosts {
-        let host = host.clone();
-        sim.host(host.name.clone(), move || {
-            let host = host.clone();
-            async move { Ok(host.run().await?) }
-        });
-    }
-    Ok(World {
+    let mut world = World {
         sim,
-        controllers,
-        hosts,
+        controllers: controllers.clone(),
+        hosts: hosts.clone(),
         ledger,
         notes: Shared::default(),
         streams,
         wipes: Shared::default(),
+        programs: Vec::new(),
         down: BTreeSet::new(),
         restarts: Vec::new(),
         deeds_seen: BTreeMap::new(),
         stamps: BTreeMap::new(),
         entries_seen: (0, Duration::ZERO),
         longest_pause: Duration::ZERO,
-    })
+    };
+    for machine in controllers {
+        let name = machine.name.clone();
+        world.add(&name, move || Box::pin(machine.clone().run()));
+    }
+    for host in hosts {
+        let name = host.name.clone();
+        world.add(&name, move || Box::pin(host.clone().run()));
+    }
+    Ok(world)
 }
