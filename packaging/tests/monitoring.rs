@@ -23,11 +23,19 @@ fn names(text: &str) -> impl Iterator<Item = &str> {
 #[track_caller]
 fn check(name: &str) {
     let has = |name: &str, kind: &str| EXPLAINED.contains(&format!("| `{name}` | {kind} |"));
-    let ends = [("_total", "counter"), ("_bucket", "histogram"), ("_count", "histogram"), ("_sum", "histogram")];
+    let ends = [
+        ("_total", "counter"),
+        ("_bucket", "histogram"),
+        ("_count", "histogram"),
+        ("_sum", "histogram"),
+    ];
     let ended = ends
         .iter()
         .find_map(|(end, kind)| Some(has(name.strip_suffix(end)?, kind)));
-    assert!(ended.unwrap_or_else(|| has(name, "gauge")), "{name} is no number that is told");
+    assert!(
+        ended.unwrap_or_else(|| has(name, "gauge")),
+        "{name} is no number that is told"
+    );
 }
 
 #[test]

@@ -126,7 +126,7 @@ impl Gaps {
                 }
             };
             if is_after {
-                let after = Some(gap.clone());
+                let after = Some(*gap);
                 return Ok(Self { all, after });
             }
         }

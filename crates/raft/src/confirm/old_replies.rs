@@ -25,6 +25,7 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::Status;
 use virtflow_state::Batch;
 use virtflow_state::port::Shadow as _;
+use virtflow_types::ObjectId;
 
 use super::{answer, round_among};
 use crate::log::simulated::{SimulatedDisk, SimulatedLog};
@@ -202,8 +203,13 @@ async fn member(hands: &Hands, id: u64, dir: &std::path::Path) -> Raft {
         Arc::default(),
         Arc::default(),
     );
-    let limits = crate::config::RaftLimits::default();
-    let machine = Machine::new(loaded, shadow, &limits, published).unwrap();
+    let own = crate::config::RaftConfig::new(
+        dir,
+        id,
+        ObjectId::from_u128(id.into()),
+        ObjectId::from_u128(9),
+    );
+    let machine = Machine::new(loaded, shadow, &own, published).unwrap();
     let config = openraft::Config {
         enable_elect: false,
         enable_heartbeat: false,

@@ -42,16 +42,12 @@ fn install(name: &str, supports: u32) {
 
 /// A controller's process is about to start: mostly from the program that was there, sometimes from the next.
 pub(crate) fn starts(name: &str) {
-    let before = SUPPORTED.with_borrow(|supported| supported.get(name).copied());
+    let (before, is_first) =
+        SUPPORTED.with_borrow(|supported| (supported.get(name).copied(), supported.is_empty()));
     match before {
-        None => install(
-            name,
-            if chance::number().is_multiple_of(2) {
-                1
-            } else {
-                2
-            },
-        ),
+        // The cluster begins with what its first controller supports, which the others must support, too.
+        None if is_first || chance::number().is_multiple_of(2) => install(name, 1),
+        None => install(name, 2),
         Some(before) if before < NEWEST && chance::number().is_multiple_of(3) => {
             install(name, before + 1);
         }
