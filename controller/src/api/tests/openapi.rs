@@ -140,7 +140,7 @@ async fn a_list_takes_the_parameters_it_tells_and_no_others() {
                 // An id, a stream that goes on, and what only a stream takes: others are answered with a refusal.
                 "cursor" | "watch" | "from" | "resource" => continue,
                 "deleted" => "true",
-                _ => "nothing",
+                name => kind.words(name).first().map_or("nothing", String::as_str),
             };
             let reply = rig.get(&format!("{path}?{name}={value}"), &rig.admin).await;
             let code = reply.body["error"]["code"].as_str();

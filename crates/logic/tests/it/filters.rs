@@ -50,7 +50,7 @@ fn a_word_that_no_object_can_have_is_refused_and_the_others_are_told() {
     assert_eq!(error.code, ErrorCode::Invalid);
     assert_eq!(
         error.message,
-        "`state`: `activ` is none of active, suspended, inactive"
+        "`state`: `activ` is none of active, inactive, suspended"
     );
     // Where a host is said to be, and where it was seen.
     for state in ["cordoned", "offline", "quarantined"] {
