@@ -381,7 +381,7 @@ impl Node {
             return Ok(None);
         }
         let _turn = self.inner.handing_over.lock().await;
-        let admitted = self.inner.admitting.send_replace(false);
+        let _closed = Closed::close(self);
         let mut settled = self.inner.settled.clone();
         let quiet = settled.wait_for(|settled| *settled);
         if tokio::time::timeout(self.limits().hand_over_timeout, quiet)
@@ -390,11 +390,7 @@ impl Node {
         {
             tracing::warn!("handing leadership over while decisions are under way");
         }
-        let result = self.transfer_away().await;
-        let stands = self.inner.stands.load(Ordering::Relaxed);
-        self.inner.raft.runtime_config().elect(stands);
-        self.inner.admitting.send_replace(admitted);
-        result
+        self.transfer_away().await
     }
 
     /// Whether this node stands for election. One that must not lead, because its clock is off for
@@ -402,5 +398,28 @@ impl Node {
     pub fn stand(&self, stands: bool) {
         self.inner.stands.store(stands, Ordering::Relaxed);
         self.inner.raft.runtime_config().elect(stands);
+    }
+}
+
+/// A node that takes no decisions while it hands over. It is as it was when this goes, also where nobody waits for the
+/// end any more: the task of a leader that does not lead, a client that left.
+struct Closed<'n> {
+    node: &'n Node,
+    admitted: bool,
+}
+
+impl<'n> Closed<'n> {
+    fn close(node: &'n Node) -> Self {
+        let admitted = node.inner.admitting.send_replace(false);
+        Self { node, admitted }
+    }
+}
+
+impl Drop for Closed<'_> {
+    fn drop(&mut self) {
+        let inner = &self.node.inner;
+        let stands = inner.stands.load(Ordering::Relaxed);
+        inner.raft.runtime_config().elect(stands);
+        inner.admitting.send_replace(self.admitted);
     }
 }

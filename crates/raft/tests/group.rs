@@ -237,6 +237,39 @@ async fn leadership_is_handed_over_without_a_gap() {
     .await;
 }
 
+/// Whoever asked for it may leave, and a leader's own task ends with its leadership.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hand_over_that_nobody_waits_for_leaves_no_node_closed() {
+    bounded(async {
+        let group = Group::of(3).await;
+        group.surely("before").await;
+        let left = group.leader_id().await;
+        // Polled once: it has closed the node, and gone no further.
+        let begun = tokio::time::timeout(Duration::ZERO, group.runners[&left].node.hand_over());
+        assert!(begun.await.is_err());
+        let mut leader = left;
+        for turn in 0.. {
+            assert!(turn < 20, "it is never chosen again");
+            leader = group.runners[&leader]
+                .node
+                .hand_over()
+                .await
+                .unwrap()
+                .unwrap();
+            leadership_where(&group.runners[&leader].node, "the successor", |now| {
+                now.is_leader_ready
+            })
+            .await;
+            if leader == left {
+                break;
+            }
+        }
+        group.surely("after").await;
+        group.converge().await;
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_clean_stop_hands_over_and_closes_the_shadow() {
     bounded(async {
