@@ -3,10 +3,12 @@
 use serde_json::json;
 use virtflow_model::net::Address;
 use virtflow_model::{Kind, dimension, space};
+use virtflow_scheduler::{Amounts, DIMENSIONS};
 use virtflow_state::{Changeset, Object, Op, Refused, State};
 use virtflow_types::{AccountKey, Error, ErrorCode, ObjectId};
 
 use crate::door::quota_of;
+use crate::loops::balance;
 
 /// The error for a changeset that the state refused.
 pub fn explain(state: &State, refused: &Refused) -> Error {
@@ -247,23 +249,46 @@ fn kind_word(object: &Object) -> &'static str {
     Kind::of_name(&object.kind).map_or("object", Kind::name)
 }
 
+/// The name of an object, or its id where it is not there.
+pub(crate) fn name_of(state: &State, id: ObjectId) -> String {
+    state
+        .get(id)
+        .map_or_else(|| id.to_string(), |object| object.name.to_string())
+}
+
 /// A tenant may take nothing of a group of hosts, or of any.
 pub(crate) fn no_group_quota(state: &State, tenant: ObjectId, group: Option<ObjectId>) -> Error {
-    let name = |id: ObjectId| {
-        state
-            .get(id)
-            .map_or_else(|| id.to_string(), |object| object.name.to_string())
-    };
     let place = match group {
-        Some(group) => format!("the group `{}`", name(group)),
+        Some(group) => format!("the group `{}`", name_of(state, group)),
         None => "any group of hosts".into(),
     };
-    let message = format!("tenant `{}` has no quota in {place}", name(tenant));
+    let message = format!(
+        "tenant `{}` has no quota in {place}",
+        name_of(state, tenant)
+    );
     Error::new(ErrorCode::QuotaExceeded, message)
         .advise("ask an operator for a quota: `virtflow quota create`; or name another group")
         .with_details(
             json!({"level": "baremetal_group_tenant_quota", "limit": 0, "used": 0}).to_string(),
         )
+}
+
+/// Refuses what is more than a tenant has left in a group of hosts, by the first dimension that is short.
+pub(crate) fn check_group_quota(
+    state: &State,
+    group: ObjectId,
+    tenant: ObjectId,
+    demand: Amounts,
+) -> Result<(), Error> {
+    let Some(quota) = quota_of(state, group, tenant) else {
+        return Err(no_group_quota(state, tenant, Some(group)));
+    };
+    let balance = balance(state, quota.id);
+    let short = |at: &usize| demand[*at] > balance[*at].0.saturating_sub(balance[*at].1);
+    let short = (0..DIMENSIONS.len()).find(short);
+    let error =
+        short.and_then(|at| over_group_quota(state, group, tenant, DIMENSIONS[at], demand[at]));
+    error.map_or(Ok(()), Err)
 }
 
 /// A tenant's quota in a group of hosts is too small for what is asked; nothing if it has none there.
@@ -278,11 +303,10 @@ pub(crate) fn over_group_quota(
     let limit = state.limit_of(&key).unwrap_or(0);
     let used = state.account(&key).map_or(0, |account| account.used);
     let mut error = over_limit(state, &key, limit, used, asked);
-    let name = |id| state.get(id).map_or("", |object| object.name.as_str());
     error.message = format!(
         "the quota of tenant `{}` in the group `{}` is exceeded in {dimension}: limit {limit}, used {used}, asked {asked}",
-        name(tenant),
-        name(group),
+        name_of(state, tenant),
+        name_of(state, group),
     );
     Some(error)
 }

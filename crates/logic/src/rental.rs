@@ -11,14 +11,14 @@ use virtflow_model::kinds::baremetal_group::GroupState;
 use virtflow_model::kinds::instance::{InstanceSpec, InstanceStatus, Rented};
 use virtflow_model::kinds::{Baremetal, BaremetalGroup, Instance};
 use virtflow_model::{Kind, key};
-use virtflow_scheduler::{Amounts, DIMENSIONS};
+use virtflow_scheduler::Amounts;
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use crate::audit::Entry;
 use crate::door::{Door, quota_of};
 use crate::draft::{Draft, Place};
-use crate::explain::{call, no_group_quota, over_group_quota};
+use crate::explain::{call, check_group_quota, no_group_quota};
 use crate::loops::balance;
 use crate::typed::decoded;
 
@@ -34,7 +34,6 @@ struct Offer {
 /// Why hosts that are for rent were passed over, for who finds none.
 #[derive(Debug, Default)]
 struct Passed {
-    hosts: usize,
     not_ready: usize,
     rented: usize,
     in_use: usize,
@@ -128,7 +127,7 @@ fn find(
     at_least: Amounts,
 ) -> Result<Offer, Error> {
     let mut passed = Passed::default();
-    let mut best: Option<Offer> = None;
+    let mut offers = Vec::new();
     let mut has_quota = false;
     let groups = state.of_kind(Kind::BaremetalGroup.name(), None);
     let groups = groups.filter(|group| spec.group_id.is_none_or(|only| only == group.id));
@@ -139,22 +138,42 @@ fn find(
         has_quota = true;
         let is_open = decoded::<BaremetalGroup>(group)?.spec.state == GroupState::Active;
         for host in state.by_key(key::HOST_GROUP, &group.id.to_string(), None) {
-            let offer = Offer {
-                host: host.id,
-                group: group.id,
-                quota: quota.id,
-                total: balance(state, host.id).map(|(limit, _)| limit),
-            };
-            if passed.lets(state, tenant, is_open, host, &offer, at_least)? {
-                let smaller = |best: &Offer| (offer.total, offer.host) < (best.total, best.host);
-                best = match best {
-                    Some(best) if !smaller(&best) => Some(best),
-                    _ => Some(offer),
-                };
+            let typed = decoded::<Baremetal>(host)?;
+            if typed.spec.rental != Rental::Exclusive {
+                continue;
             }
+            let balance = balance(state, host.id);
+            let total = balance.map(|(limit, _)| limit);
+            let is_ready = is_open
+                && typed.spec.state == HostState::Active
+                && typed.status.liveness == Liveness::Online;
+            let reason = if typed.status.instance_id.is_some() {
+                &mut passed.rented
+            } else if !is_ready {
+                &mut passed.not_ready
+            } else if balance.iter().any(|(_, used)| *used > 0) {
+                &mut passed.in_use
+            } else if total.iter().zip(at_least).any(|(has, asked)| *has < asked) {
+                &mut passed.too_small
+            } else {
+                match check_group_quota(state, group.id, tenant, total) {
+                    Ok(()) => offers.push(Offer {
+                        host: host.id,
+                        group: group.id,
+                        quota: quota.id,
+                        total,
+                    }),
+                    Err(error) => passed.over_quota = passed.over_quota.or(Some(error)),
+                }
+                continue;
+            };
+            *reason += 1;
         }
     }
-    match best {
+    let smallest = offers
+        .into_iter()
+        .min_by_key(|offer| (offer.total, offer.host));
+    match smallest {
         Some(offer) => Ok(offer),
         None if has_quota => Err(passed.error()),
         None => Err(no_group_quota(state, tenant, spec.group_id)),
@@ -162,55 +181,6 @@ fn find(
 }
 
 impl Passed {
-    /// True if the host can be rented; else notes why not. A host that is not for rent is not looked at.
-    fn lets(
-        &mut self,
-        state: &State,
-        tenant: ObjectId,
-        is_open: bool,
-        host: &Object,
-        offer: &Offer,
-        at_least: Amounts,
-    ) -> Result<bool, Error> {
-        let typed = decoded::<Baremetal>(host)?;
-        if typed.spec.rental != Rental::Exclusive {
-            return Ok(false);
-        }
-        self.hosts += 1;
-        let is_ready = is_open
-            && typed.spec.state == HostState::Active
-            && typed.status.liveness == Liveness::Online;
-        let is_used = balance(state, host.id).iter().any(|(_, used)| *used > 0);
-        let is_small = offer
-            .total
-            .iter()
-            .zip(at_least)
-            .any(|(has, asked)| *has < asked);
-        let reason = if typed.status.instance_id.is_some() {
-            &mut self.rented
-        } else if !is_ready {
-            &mut self.not_ready
-        } else if is_used {
-            &mut self.in_use
-        } else if is_small {
-            &mut self.too_small
-        } else {
-            let left = balance(state, offer.quota).map(|(limit, used)| limit.saturating_sub(used));
-            let short = (0..left.len()).find(|at| offer.total[*at] > left[*at]);
-            let Some(short) = short else {
-                return Ok(true);
-            };
-            if self.over_quota.is_none() {
-                let asked = offer.total[short];
-                let error = over_group_quota(state, offer.group, tenant, DIMENSIONS[short], asked);
-                self.over_quota = error;
-            }
-            return Ok(false);
-        };
-        *reason += 1;
-        Ok(false)
-    }
-
     fn error(self) -> Error {
         if let Some(error) = self.over_quota {
             return error.advise("a whole host counts with all it has; ask for a larger quota");
@@ -231,8 +201,9 @@ impl Passed {
         } else {
             format!("no host can be rented as a whole: {}", reasons.join(", "))
         };
+        let hosts = self.rented + self.not_ready + self.in_use + self.too_small;
         let details = json!({
-            "hosts": self.hosts, "rented": self.rented, "not_ready": self.not_ready,
+            "hosts": hosts, "rented": self.rented, "not_ready": self.not_ready,
             "in_use": self.in_use, "too_small": self.too_small,
         });
         Error::new(ErrorCode::NoCapacity, message)

@@ -8,7 +8,7 @@ use virtflow_scheduler::{
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
-use crate::explain::{no_group_quota, over_group_quota};
+use crate::explain::{name_of, no_group_quota, over_group_quota};
 use crate::limits::{REFUSALS_ANSWERED_MAX, REFUSALS_TOLD_MAX};
 
 /// Why a VM has no host: a word, a sentence, and an error for whoever waits for it.
@@ -30,12 +30,6 @@ impl Nowhere {
     pub(crate) fn host_count(&self) -> usize {
         self.refusals.len()
     }
-}
-
-fn name_of(state: &State, id: ObjectId) -> String {
-    state
-        .get(id)
-        .map_or_else(|| id.to_string(), |object| object.name.to_string())
 }
 
 pub(crate) fn not_active(vm: &Object) -> Nowhere {

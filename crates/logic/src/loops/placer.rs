@@ -25,6 +25,7 @@ use crate::audit::Entry;
 use crate::cx::Cx;
 use crate::door::quota_of;
 use crate::draft::Draft;
+use crate::explain::name_of;
 use crate::limits::Limits;
 use crate::operations::unfinished;
 use crate::typed::decoded;
@@ -329,10 +330,7 @@ fn bind(
         let deadline = allowed(VmPhase::Creating, spec.grace_s);
         enter(status, VmPhase::Creating, now, deadline, "", "");
     })?;
-    let name = draft
-        .state
-        .get(host)
-        .map_or_else(|| host.to_string(), |host| host.name.to_string());
+    let name = name_of(draft.state, host);
     let message = format!("placed on host `{name}`, which makes it");
     for operation in unfinished(draft.state, vm.id) {
         draft.advance(operation.id, OperationState::Running, 30, &message, None)?;

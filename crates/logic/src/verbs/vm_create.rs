@@ -8,17 +8,16 @@ use virtflow_model::kinds::virtual_machine::{VirtualMachineSpec, VirtualMachineS
 use virtflow_model::kinds::{VirtualMachine, VirtualMachineSpecification};
 use virtflow_model::{Action, Kind, Permission, Resource};
 use virtflow_policy::Target;
-use virtflow_scheduler::DIMENSIONS;
 use virtflow_state::Object;
 use virtflow_types::{Error, ObjectId};
 
 use super::create::{id_in, place};
 use super::{Done, Outcome, parse_spec, references};
-use crate::door::{Door, groups_of, quota_of};
+use crate::door::{Door, groups_of};
 use crate::draft::{Draft, Place};
-use crate::explain::{call, no_group_quota, over_group_quota};
+use crate::explain::{call, check_group_quota};
 use crate::limits::OPERATION_MAX;
-use crate::loops::{balance, demand_of};
+use crate::loops::demand_of;
 use crate::operations::verb;
 use crate::request::Create;
 use crate::typed::decoded;
@@ -54,7 +53,8 @@ pub(crate) fn make(
     let spec = parse_spec::<VirtualMachineSpec>(&spec)?;
     VirtualMachine::validate(&spec)?;
     if let Some(group) = spec.group_id {
-        check_group(door, group, tenant, &spec)?;
+        // What can be told now is not left to the placer. The binding checks it again.
+        check_group_quota(door.state, group, tenant, demand_of(&spec))?;
     }
     let status = VirtualMachineStatus {
         phase_since: door.cx.now,
@@ -138,23 +138,4 @@ fn fill_user_group(door: &Door<'_>, spec: &mut Value, tenant: ObjectId) -> Resul
         Error::not_found(Kind::UserGroup.name(), &named.to_string())
     })
     .map_err(|error| error.advise("name a group that you are in, or none"))
-}
-
-/// A group that is named must have a quota for the tenant with room in it: what can be told now is not
-/// left to the placer. The binding checks it again.
-fn check_group(
-    door: &Door<'_>,
-    group: ObjectId,
-    tenant: ObjectId,
-    spec: &VirtualMachineSpec,
-) -> Result<(), Error> {
-    let Some(quota) = quota_of(door.state, group, tenant) else {
-        return Err(no_group_quota(door.state, tenant, Some(group)));
-    };
-    let left = balance(door.state, quota.id).map(|(limit, used)| limit.saturating_sub(used));
-    let demand = demand_of(spec);
-    let short = (0..DIMENSIONS.len()).find(|at| demand[*at] > left[*at]);
-    let short = short
-        .and_then(|at| over_group_quota(door.state, group, tenant, DIMENSIONS[at], demand[at]));
-    short.map_or(Ok(()), Err)
 }

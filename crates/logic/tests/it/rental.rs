@@ -49,6 +49,14 @@ impl Rental {
         self.world.made(self.alice, &Self::whole(name))
     }
 
+    /// A VM that waits for a host.
+    fn vm(&mut self) -> ObjectId {
+        let vm = self
+            .world
+            .vm(self.alice, "web", json!({"specification": "small"}));
+        vm.unwrap().object_id.unwrap()
+    }
+
     /// The shared host takes nothing, so that only the other is left.
     fn close_shared(&mut self) {
         let admin = self.world.admin;
@@ -116,10 +124,7 @@ fn of_the_hosts_that_are_large_enough_the_smallest_is_taken() {
 fn a_host_for_rent_takes_no_vm_before_or_while_it_is_rented_however_it_grows() {
     let mut it = Rental::new();
     it.close_shared();
-    let vm = it
-        .world
-        .vm(it.alice, "web", json!({"specification": "small"}));
-    let vm = vm.unwrap().object_id.unwrap();
+    let vm = it.vm();
     it.world.place();
     assert_eq!(it.world.phase(vm), VmPhase::Pending);
     let message = it.world.vm_status(vm).message;
@@ -138,9 +143,7 @@ fn a_vm_that_was_being_placed_does_not_come_onto_a_host_that_was_rented_meanwhil
     let mut it = Rental::new();
     it.set(it.host.id, json!({"rental": "shared"})).unwrap();
     it.close_shared();
-    it.world
-        .vm(it.alice, "web", json!({"specification": "small"}))
-        .unwrap();
+    it.vm();
     let placing = virtflow_logic::loops::place(&it.world.state, it.world.now, &Limits::default());
     assert_eq!(placing.len(), 1);
     it.set(it.host.id, json!({"rental": "exclusive"})).unwrap();
@@ -169,10 +172,7 @@ fn who_finds_no_host_to_rent_is_told_why() {
     );
 
     it.close_shared();
-    let vm = it
-        .world
-        .vm(it.alice, "web", json!({"specification": "small"}));
-    let vm = vm.unwrap().object_id.unwrap();
+    let vm = it.vm();
     it.world.place();
     it.set(it.host.id, json!({"rental": "exclusive"})).unwrap();
     refuses(it.rent("i"), ErrorCode::NoCapacity, "1 still used by VMs");
