@@ -73,8 +73,7 @@ impl SqliteShadow {
         moment: Moment,
     ) -> Result<(Vec<Then>, Seen), StoreError> {
         let (mut reader, seen) = self.reader().await?;
-        check_kept(&mut reader, moment).await?;
-        let gaps = Gaps::of(&mut reader, moment).await?;
+        let gaps = check_kept(&mut reader, moment).await?;
         let mut found = Vec::with_capacity(objects.len());
         for (object, newest) in objects {
             found.push(one(&mut reader, *object, *newest, moment, &gaps).await?);
@@ -134,12 +133,13 @@ impl Gaps {
     }
 }
 
-/// Refuses a moment before what retention left, or before the end of what lies only with peers.
-async fn check_kept(reader: &mut SqliteConnection, moment: Moment) -> Result<(), StoreError> {
+/// Refuses a moment before what retention left, or before the end of what lies only with peers; the gaps before it.
+async fn check_kept(reader: &mut SqliteConnection, moment: Moment) -> Result<Gaps, StoreError> {
     check_retained(reader, moment).await?;
-    match Gaps::of(reader, moment).await?.after {
-        Some(gap) => Err(elsewhere(&gap)),
-        None => Ok(()),
+    let gaps = Gaps::of(reader, moment).await?;
+    match &gaps.after {
+        Some(gap) => Err(elsewhere(gap)),
+        None => Ok(gaps),
     }
 }
 
