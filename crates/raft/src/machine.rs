@@ -123,6 +123,13 @@ impl Published {
         })
     }
 
+    /// One that has seen nothing but this state, for tests.
+    #[cfg(test)]
+    pub(crate) fn of(state: &State) -> Arc<Self> {
+        let measures = Arc::default();
+        Self::new(state, Applied::default(), 16, measures, Arc::default())
+    }
+
     pub(crate) fn image(&self) -> Arc<State> {
         self.image.load_full()
     }

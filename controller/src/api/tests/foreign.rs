@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use virtflow_model::{By, ByPeople, Kind, Scope};
 
-use super::support::{Reply, Rig};
+use super::support::{Reply, Rig, method_of};
 use super::{rows, samples};
 use crate::api::routes::{self, Gives};
 use crate::api::write::DRY_RUN;
@@ -239,13 +239,7 @@ async fn another_tenants_object_asked_for_anywhere_reads_like_none() {
             if !route.path.contains("{id}") {
                 continue;
             }
-            let method = match route.method.as_str() {
-                "GET" => "GET",
-                "POST" => "POST",
-                "PUT" => "PUT",
-                "PATCH" => "PATCH",
-                _ => "DELETE",
-            };
+            let method = method_of(&route);
             let body = match method {
                 "GET" | "DELETE" => Value::Null,
                 "PUT" | "PATCH" => json!({"spec": {}}),

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use tower::ServiceExt;
 use virtflow_pki::{Identity, Role};
 
+use crate::api::routes::Route;
 use crate::app::{App, Caller};
 use crate::config::Config;
 use crate::testing::{self, ADMIN_PASSWORD};
@@ -112,6 +113,17 @@ impl Ask<'_> {
             .body(Body::from(self.body))
             .unwrap();
         self.app.router().unwrap().oneshot(request).await.unwrap()
+    }
+}
+
+/// The method of a route, as [`ask`] takes it.
+pub(super) fn method_of(route: &Route) -> &'static str {
+    match route.method.as_str() {
+        "GET" => "GET",
+        "POST" => "POST",
+        "PUT" => "PUT",
+        "PATCH" => "PATCH",
+        _ => "DELETE",
     }
 }
 

@@ -11,7 +11,7 @@ use virtflow_types::{ObjectId, Timestamp};
 
 use super::rows::{self, Row, Somebody};
 use super::samples;
-use super::support::{PASSWORD, Reply, Rig};
+use super::support::{PASSWORD, Reply, Rig, method_of};
 use crate::api::routes::{self, Body, Route};
 use crate::api::write::DRY_RUN;
 
@@ -338,13 +338,7 @@ impl World {
         if !query.is_empty() {
             path = format!("{path}?{}", query.join("&"));
         }
-        let method = match route.method.as_str() {
-            "GET" => "GET",
-            "POST" => "POST",
-            "PUT" => "PUT",
-            "PATCH" => "PATCH",
-            _ => "DELETE",
-        };
+        let method = method_of(route);
         // So that no network is held up for what it was refused.
         let [_, a, b, c] = asked.to_be_bytes();
         let mut ask = self

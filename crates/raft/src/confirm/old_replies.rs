@@ -30,7 +30,7 @@ use virtflow_types::ObjectId;
 use super::{answer, round_among};
 use crate::log::simulated::{SimulatedDisk, SimulatedLog};
 use crate::log::tests::shadow::TestShadow;
-use crate::machine::{Applied, Machine, Published, SnapshotData};
+use crate::machine::{Machine, Published, SnapshotData};
 use crate::types::{EntryBytes, Raft, Snapshot, StoredMember, Types, Vote};
 use crate::wire::Confirm;
 
@@ -196,13 +196,7 @@ async fn member(hands: &Hands, id: u64, dir: &std::path::Path) -> Raft {
     let (shadow, loaded) = TestShadow::open(&dir.join(id.to_string()));
     shadow.allow_gaps();
     shadow.log_flushed(u64::MAX);
-    let published = Published::new(
-        &loaded.state,
-        Applied::default(),
-        16,
-        Arc::default(),
-        Arc::default(),
-    );
+    let published = Published::of(&loaded.state);
     let own = crate::config::RaftConfig::new(
         dir,
         id,

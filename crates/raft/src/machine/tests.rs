@@ -14,13 +14,7 @@ fn machine_that_supports(supports: u32, dir: &std::path::Path) -> (Machine, Arc<
     let mut config = RaftConfig::new(dir, 1, ObjectId::from_u128(1), ObjectId::from_u128(2));
     config.supports = supports;
     let (shadow, loaded) = TestShadow::open(dir);
-    let published = Published::new(
-        &loaded.state,
-        Applied::default(),
-        16,
-        Arc::default(),
-        Arc::default(),
-    );
+    let published = Published::of(&loaded.state);
     let machine = Machine::new(loaded, shadow, &config, published.clone()).unwrap();
     (machine, published)
 }

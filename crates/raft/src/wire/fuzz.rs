@@ -15,7 +15,7 @@ use virtflow_types::ObjectId;
 
 use super::*;
 use crate::link::{Link, PeerTls};
-use crate::machine::{Applied, Published};
+use crate::machine::Published;
 use crate::types::log_id;
 
 const MEMBERSHIP: &str = r#"{"configs":[[1]],"nodes":{"1":null,"2":null}}"#;
@@ -230,13 +230,7 @@ fn link() -> (Link, PeerIdentity) {
         certificates: CertStore::new(key, certificate, authority.certificate()).unwrap(),
         pinned: Arc::<PinnedKeys>::default(),
     };
-    let published = Published::new(
-        &State::empty(),
-        Applied::default(),
-        16,
-        Arc::default(),
-        Arc::default(),
-    );
+    let published = Published::of(&State::empty());
     let membership = StoredMembership::default();
     (
         Link::new(CLUSTER, 1, HERE, tls, published, &membership),

@@ -7,10 +7,8 @@ use virtflow_state::CLUSTER_VERSION;
 use virtflow_state::port::Shadow as _;
 use virtflow_types::Incarnation;
 
-use super::machine::{Machine, assert_same, open, options};
-use crate::{
-    ShadowOptions, SqliteShadow, StoreError, restore_into, set_incarnation, verify_backup,
-};
+use super::machine::{Machine, assert_same, open, open_newer};
+use crate::{StoreError, restore_into, set_incarnation, verify_backup};
 
 #[tokio::test]
 async fn a_backup_restores_into_another_life() {
@@ -142,12 +140,7 @@ async fn a_survivor_begins_another_life_in_place() {
 #[tokio::test]
 async fn a_backup_of_a_newer_cluster_version_is_not_restored() {
     let dir = tempfile::tempdir().unwrap();
-    let newer = ShadowOptions {
-        supports: 2,
-        ..options()
-    };
-    let opened = SqliteShadow::open(&dir.path().join("a"), newer).await;
-    let (shadow, _) = opened.unwrap();
+    let (shadow, _) = open_newer(&dir.path().join("a")).await;
     let mut machine = Machine::new();
     machine.raise_to(2);
     machine.submit_after(&shadow, 0);

@@ -8,9 +8,9 @@ use virtflow_state::{AccountKey, CLUSTER_VERSION, Op};
 use virtflow_types::{Incarnation, ObjectId};
 
 use super::crash::copy_dir;
-use super::machine::{Machine, assert_same, open, options};
+use super::machine::{Machine, assert_same, open, open_newer};
 use crate::crash::CrashPoint;
-use crate::{Moment, ShadowOptions, SqliteShadow, Then};
+use crate::{Moment, SqliteShadow, Then};
 
 /// A shadow that has everything, and a snapshot of it.
 async fn leader(dir: &Path, entries: u64) -> (Machine, Arc<SqliteShadow>, SnapshotFile) {
@@ -20,6 +20,17 @@ async fn leader(dir: &Path, entries: u64) -> (Machine, Arc<SqliteShadow>, Snapsh
     machine.submit_after(&shadow, 0);
     let snapshot = shadow.snapshot(machine.index()).await.unwrap();
     (machine, shadow, snapshot)
+}
+
+/// A shadow that has the first ten entries and no more.
+async fn lagging(dir: &Path, machine: &Machine) -> Arc<SqliteShadow> {
+    let (shadow, _) = open(dir).await;
+    for entry in &machine.entries[..10] {
+        shadow.submit(entry.clone());
+    }
+    shadow.log_flushed(10);
+    shadow.wait_durable(10).await.unwrap();
+    shadow
 }
 
 /// What a transfer does: the bytes, in a file that the receiver names.
@@ -74,12 +85,7 @@ async fn a_snapshot_holds_its_index_and_is_used_again() {
 async fn an_install_replaces_the_state_and_notes_what_it_skipped() {
     let dir = tempfile::tempdir().unwrap();
     let (mut machine, leader, snapshot) = leader(&dir.path().join("a"), 80).await;
-    let (shadow, _) = open(&dir.path().join("b")).await;
-    for entry in &machine.entries[..10] {
-        shadow.submit(entry.clone());
-    }
-    shadow.log_flushed(10);
-    shadow.wait_durable(10).await.unwrap();
+    let shadow = lagging(&dir.path().join("b"), &machine).await;
     let received = send(&snapshot, &shadow).await;
     let loaded = shadow.install(received).await.unwrap();
     assert_same(&loaded, &machine.state);
@@ -321,23 +327,13 @@ async fn writing_goes_on_while_a_snapshot_is_taken() {
 #[tokio::test]
 async fn a_snapshot_of_a_newer_cluster_version_is_not_installed() {
     let dir = tempfile::tempdir().unwrap();
-    let newer = ShadowOptions {
-        supports: 2,
-        ..options()
-    };
-    let leader = SqliteShadow::open(&dir.path().join("a"), newer).await;
-    let (leader, _) = leader.unwrap();
+    let (leader, _) = open_newer(&dir.path().join("a")).await;
     let mut machine = Machine::new();
     machine.fill(20);
     machine.raise_to(2);
     machine.submit_after(&leader, 0);
     let snapshot = leader.snapshot(machine.index()).await.unwrap();
-    let (shadow, _) = open(&dir.path().join("b")).await;
-    for entry in &machine.entries[..10] {
-        shadow.submit(entry.clone());
-    }
-    shadow.log_flushed(10);
-    shadow.wait_durable(10).await.unwrap();
+    let shadow = lagging(&dir.path().join("b"), &machine).await;
     let received = send(&snapshot, &shadow).await;
     let error = shadow.install(received).await.unwrap_err().to_string();
     assert!(

@@ -7,8 +7,8 @@ use bytes::Bytes;
 use proptest::prelude::*;
 use virtflow_state::port::{AppliedEntry, Loaded, Outcome, Shadow as _};
 use virtflow_state::{
-    AccountDef, AccountKey, Changeset, Charge, Claim, Expect, Footprint, IndexKey, Limit, Object,
-    Op, Record, State,
+    AccountDef, AccountKey, CLUSTER_VERSION, Changeset, Charge, Claim, Expect, Footprint, IndexKey,
+    Limit, Object, Op, Record, State,
 };
 use virtflow_types::{Incarnation, ObjectId, RequestId, Timestamp};
 
@@ -340,6 +340,15 @@ pub(super) fn options() -> ShadowOptions {
 
 pub(super) async fn open(dir: &Path) -> (Arc<SqliteShadow>, Loaded) {
     SqliteShadow::open(dir, options()).await.unwrap()
+}
+
+/// Opened by a controller that supports the next cluster version, too.
+pub(super) async fn open_newer(dir: &Path) -> (Arc<SqliteShadow>, Loaded) {
+    let newer = ShadowOptions {
+        supports: CLUSTER_VERSION + 1,
+        ..options()
+    };
+    SqliteShadow::open(dir, newer).await.unwrap()
 }
 
 /// Same rows, same heads, same derived indexes.

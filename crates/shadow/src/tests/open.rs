@@ -9,7 +9,7 @@ use virtflow_state::port::Shadow as _;
 use virtflow_types::Incarnation;
 
 use super::crash::copy_dir;
-use super::machine::{Machine, Step, assert_same, open, options};
+use super::machine::{Machine, Step, assert_same, open, open_newer, options};
 use crate::connect::{close, connect, run, writing};
 use crate::{
     Integrity, Part, ShadowOptions, SqliteShadow, StoreError, ViewColumn, ViewDef, set_incarnation,
@@ -341,11 +341,7 @@ async fn unfit_views_are_refused() {
 #[tokio::test]
 async fn a_store_of_a_newer_cluster_version_is_opened_by_nobody_who_is_older() {
     let dir = tempfile::tempdir().unwrap();
-    let newer = ShadowOptions {
-        supports: 2,
-        ..options()
-    };
-    let (shadow, _) = SqliteShadow::open(dir.path(), newer.clone()).await.unwrap();
+    let (shadow, _) = open_newer(dir.path()).await;
     let mut machine = Machine::new();
     machine.raise_to(2);
     machine.submit_after(&shadow, 0);
@@ -362,7 +358,7 @@ async fn a_store_of_a_newer_cluster_version_is_opened_by_nobody_who_is_older() {
     let life = Incarnation::from_u128(0xB22);
     let survivor = set_incarnation(dir.path(), 1, life, |_| Bytes::new()).await;
     assert!(matches!(survivor, Err(StoreError::ClusterVersion { .. })));
-    let (_, loaded) = SqliteShadow::open(dir.path(), newer).await.unwrap();
+    let (_, loaded) = open_newer(dir.path()).await;
     assert_same(&loaded, &machine.state);
     assert_eq!(loaded.state.cluster_version(), 2);
 }
