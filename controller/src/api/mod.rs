@@ -11,6 +11,7 @@ mod addresses;
 mod aliases;
 mod audit;
 mod auth;
+mod billing;
 mod bulk;
 mod configs;
 mod controllers;

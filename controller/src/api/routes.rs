@@ -10,8 +10,8 @@ use virtflow_pki::TokenPrefix;
 
 use super::write::DRY_RUN;
 use super::{
-    Api, access, addresses, audit, auth, bulk, configs, controllers, hosts, kinds, moment, openapi,
-    operations, past, secrets, status, tenants, upgrade, vms,
+    Api, access, addresses, audit, auth, billing, bulk, configs, controllers, hosts, kinds, moment,
+    openapi, operations, past, secrets, status, tenants, upgrade, vms,
 };
 
 /// A route below `/api/v1`.
@@ -476,6 +476,11 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
             &of_one("usage"),
             routing::get(tenants::usage),
             "What it uses of its quotas",
+        )],
+        Kind::BillingPeriod => vec![Route::get(
+            &of_one("bill"),
+            routing::get(billing::bill),
+            "What it comes to, and what was used since and is not on it yet",
         )],
         Kind::Operation => vec![
             Route::post(

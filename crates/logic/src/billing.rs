@@ -1,5 +1,8 @@
 //! The one way that usage gets into a billing period.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use virtflow_model::kinds::billing_period::PeriodState;
 use virtflow_model::kinds::billing_usage::{BillingUsageSpec, BillingUsageStatus};
 use virtflow_model::kinds::price::{Billed, price_key};
@@ -11,6 +14,9 @@ use virtflow_types::{Error, ErrorCode, ObjectId, RequestId, Timestamp};
 use crate::cx::Cx;
 use crate::draft::{Draft, Place};
 use crate::typed::decoded;
+
+/// The last moment that an index of prices tells apart.
+const LATEST: Timestamp = Timestamp::from_ms(999_999_999_999_999);
 
 /// What was measured.
 #[derive(Debug, Clone)]
@@ -31,6 +37,32 @@ pub struct Measured {
     pub until: Timestamp,
 }
 
+/// A usage that can be put onto its bill.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    period: Arc<Object>,
+    spec: BillingUsageSpec,
+    status: BillingUsageStatus,
+}
+
+impl Usage {
+    /// What it costs.
+    pub(crate) fn amount(&self) -> Decimal {
+        self.status.amount
+    }
+
+    /// Makes it part of a changeset. If the period is closed before that is applied, it is refused.
+    pub(crate) fn put(self, draft: &mut Draft<'_>) -> Result<(), Error> {
+        let place = Place {
+            tenant: self.period.tenant,
+            parent: Some(self.period.id),
+            ..Place::default()
+        };
+        draft.create::<BillingUsage>(place, self.spec, self.status)?;
+        Ok(())
+    }
+}
+
 /// Records a usage with what it costs.
 ///
 /// Fails with `conflict` if the period is closed or nothing is charged in its currency, with `invalid` if the
@@ -41,6 +73,15 @@ pub fn record_usage(
     now: Timestamp,
     measured: &Measured,
 ) -> Result<Changeset, Error> {
+    let usage = usage_of(state, measured)?;
+    let cx = Cx::system(request_id, now);
+    let mut draft = Draft::new(state, &cx);
+    usage.put(&mut draft)?;
+    Ok(draft.finish())
+}
+
+/// What was measured, with what it costs; fails as [`record_usage`] does.
+pub(crate) fn usage_of(state: &State, measured: &Measured) -> Result<Usage, Error> {
     let missing = || Error::not_found(BillingPeriod::KIND.name(), &measured.period_id.to_string());
     let period = state.get(measured.period_id).ok_or_else(missing)?;
     let bill = &decoded::<BillingPeriod>(period)?.spec;
@@ -82,15 +123,11 @@ pub fn record_usage(
             "its product with the price has too many digits",
         )
     })?;
-    let cx = Cx::system(request_id, now);
-    let mut draft = Draft::new(state, &cx);
-    let place = Place {
-        tenant: period.tenant,
-        parent: Some(period.id),
-        ..Place::default()
-    };
-    draft.create::<BillingUsage>(place, spec, BillingUsageStatus { amount })?;
-    Ok(draft.finish())
+    Ok(Usage {
+        period: period.clone(),
+        spec,
+        status: BillingUsageStatus { amount },
+    })
 }
 
 /// A month is the beginning of the text of each of its moments.
@@ -108,7 +145,7 @@ fn check_month(month: &str, measured: &Measured) -> Result<(), Error> {
 }
 
 /// The price that holds at a moment: the latest that began before.
-fn price_at<'a>(
+pub(crate) fn price_at<'a>(
     state: &'a State,
     dimension: Billed,
     currency: &str,
@@ -121,4 +158,20 @@ fn price_at<'a>(
         .take_while(|(value, _)| value.as_str() <= last.as_str())
         .last()
         .map(|(_, price)| &**price)
+}
+
+/// When another price begins to hold after a moment.
+pub(crate) fn next_price(
+    state: &State,
+    dimension: Billed,
+    currency: &str,
+    after: Timestamp,
+) -> Option<Timestamp> {
+    let first = price_key(dimension, currency, after.plus(Duration::from_millis(1)));
+    let last = price_key(dimension, currency, LATEST);
+    let (value, price) = state.key_values(key::PRICE, &first).next()?;
+    if value.as_str() > last.as_str() {
+        return None;
+    }
+    Some(decoded::<Price>(price).ok()?.spec.valid_from)
 }

@@ -10,6 +10,7 @@ use virtflow_types::{Error, ErrorCode, ObjectId, RequestId, Text};
 
 use crate::audit::AUDIT_STREAM;
 use crate::cx::Cx;
+use crate::metering;
 use crate::typed::{Typed, compose, decoded};
 
 /// What a new object is called and where it lives.
@@ -77,6 +78,12 @@ impl<'a> Draft<'a> {
         }
     }
 
+    /// The objects that are there and that it changes or removes.
+    pub(crate) fn touched(&self) -> Vec<Arc<Object>> {
+        let stored = self.order.iter().filter_map(|id| self.state.get(*id));
+        stored.cloned().collect()
+    }
+
     /// How many objects it changes.
     pub(crate) fn len(&self) -> usize {
         self.slots
@@ -99,8 +106,9 @@ impl<'a> Draft<'a> {
         &mut self,
         place: Place,
         spec: R::Spec,
-        status: R::Status,
+        mut status: R::Status,
     ) -> Result<Arc<Object>, Error> {
+        R::settle(&mut status, self.cx.now);
         let id = place.id.unwrap_or_else(ObjectId::generate);
         let mut object = Object::new(R::KIND.name(), id, place.name);
         object.tenant = place.tenant;
@@ -152,6 +160,7 @@ impl<'a> Draft<'a> {
             false => current.next(),
         };
         change(&mut object, &mut typed.spec, &mut typed.status);
+        R::settle(&mut typed.status, self.cx.now);
         let moved = object.tenant != current.tenant || object.name != current.name;
         if typed == *old && !moved {
             return Ok(current);
@@ -188,7 +197,8 @@ impl<'a> Draft<'a> {
     }
 
     /// The same under a request id of its own: one request may end in several changesets.
-    pub(crate) fn finish_as(self, request_id: Option<RequestId>) -> Changeset {
+    pub(crate) fn finish_as(mut self, request_id: Option<RequestId>) -> Changeset {
+        metering::bill(&mut self);
         let request_id = request_id.unwrap_or(self.cx.request_id);
         let mut changeset = Changeset::new(request_id, self.cx.now, self.cx.actor());
         if self.is_empty() && !self.alone {

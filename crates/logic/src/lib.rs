@@ -26,6 +26,7 @@ mod explain;
 mod genesis;
 pub mod limits;
 pub mod loops;
+mod metering;
 mod observe;
 mod operations;
 mod read;
@@ -61,7 +62,7 @@ pub use observe::{
 };
 pub use read::{
     AccessQuestion, ConsoleTarget, Fields, ListQuery, Meant, Page, Past, PastList, Plan, PlanOrder,
-    Search, Sight, Watch, access_effect, audit_scope, authorize_only, can_i, capacity,
+    Search, Sight, Watch, access_effect, audit_scope, authorize_only, bill, can_i, capacity,
     cluster_view, console_of, explain_access, get, list, operation_state, permission_of, placement,
     public, upgrade_view, usage, verify_report, who_can, whoami,
 };

@@ -85,6 +85,11 @@ pub const QUESTIONS_PER_USER_MAX: usize = 500;
 pub const ANSWERS_PER_USER_MAX: usize = 1000;
 /// How far ahead the end of a VM's binding to a cloud box may lie.
 pub const CLOUD_BOX_BINDING_MAX: Duration = Duration::from_secs(30 * 24 * 3600);
+/// Usages that one stretch of a VM's use is billed in: as many months and changes of prices may be in it. What is beyond
+/// them is on no bill; stretches are cut off each month, so none is.
+pub const USAGES_PER_STRETCH_MAX: usize = 100;
+/// Usages that are added up to answer what a bill comes to.
+pub const BILL_LOOKED_AT_MAX: usize = 500_000;
 /// Addresses of one VM: so many go back to their pools in one step when it goes.
 pub const ADDRESSES_PER_VM_MAX: usize = 64;
 /// Objects that a deletion takes along in its own changeset; what holds more is emptied by a loop.

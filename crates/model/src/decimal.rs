@@ -30,6 +30,35 @@ impl Decimal {
         Some(Self(product.normalize()))
     }
 
+    /// `numerator / denominator` as a quantity, rounded down to a millionth; `None` if it does not fit, or if the
+    /// denominator is zero.
+    #[must_use]
+    pub fn ratio(numerator: u128, denominator: u128) -> Option<Self> {
+        let millionths = numerator.checked_mul(1_000_000)?.checked_div(denominator)?;
+        let mantissa = i128::try_from(millionths).ok()?;
+        let value = Inner::try_from_i128_with_scale(mantissa, FRACTION_DIGITS_MAX).ok()?;
+        Some(Self(value.normalize()))
+    }
+
+    /// The exact sum; `None` if it has more digits than fit.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Option<Self> {
+        let scale = self.0.scale().max(other.0.scale());
+        let at_scale = |value: Inner| {
+            let factor = 10_i128.checked_pow(scale - value.scale())?;
+            value.mantissa().checked_mul(factor)
+        };
+        let mantissa = at_scale(self.0)?.checked_add(at_scale(other.0)?)?;
+        let sum = Inner::try_from_i128_with_scale(mantissa, scale).ok()?;
+        Some(Self(sum.normalize()))
+    }
+
+    /// True for nothing.
+    #[must_use]
+    pub fn is_zero(self) -> bool {
+        self.0.is_zero()
+    }
+
     /// Refuses what has too many digits after the point, or is not below `10^digits`.
     pub fn check(self, field: &str, digits: u32) -> Result<(), Invalid> {
         if self.0.scale() > FRACTION_DIGITS_MAX {
@@ -113,6 +142,21 @@ mod tests {
         assert_eq!(price.times(quantity).unwrap().to_string(), text);
         assert_eq!(decimal("0.1").times(decimal("0.2")), Some(decimal("0.02")));
         assert_eq!(decimal("0").times(decimal("0.2")), Some(decimal("0")));
+    }
+
+    #[test]
+    fn a_ratio_is_rounded_down_to_a_millionth_and_a_sum_is_exact() {
+        assert_eq!(Decimal::ratio(1, 3), Some(decimal("0.333333")));
+        assert_eq!(Decimal::ratio(2, 3), Some(decimal("0.666666")));
+        assert_eq!(Decimal::ratio(5400, 3600), Some(decimal("1.5")));
+        assert_eq!(Decimal::ratio(1, 10_000_000), Some(decimal("0")));
+        assert_eq!(Decimal::ratio(1, 0), None);
+        assert_eq!(Decimal::ratio(u128::MAX, 1), None);
+        let sum = decimal("0.1").plus(decimal("0.25"));
+        assert_eq!(sum, Some(decimal("0.35")));
+        assert_eq!(decimal("1").plus(decimal("0.000001")), Some(decimal("1.000001")));
+        let large = decimal("9999999999999999999999999999");
+        assert_eq!(large.plus(decimal("0.1")), None, "it would be rounded");
     }
 
     #[test]

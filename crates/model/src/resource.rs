@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use schemars::JsonSchema;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use virtflow_types::Footprint;
+use virtflow_types::{Footprint, Timestamp};
 
 use crate::print::{key, space};
 use crate::{Invalid, Kind, Meta, Print, Rules};
@@ -63,6 +63,10 @@ pub trait Resource: 'static {
     fn validate_update(_old: &Self::Spec, new: &Self::Spec) -> Result<(), Invalid> {
         Self::validate(new)
     }
+
+    /// What follows in the status from the rest of it, whenever the object is written; `now` is the moment of the
+    /// decision.
+    fn settle(_status: &mut Self::Status, _now: Timestamp) {}
 
     /// What the object holds of the shared, besides its name.
     fn print(meta: &Meta, spec: &Self::Spec, status: &Self::Status, print: &mut Print);

@@ -50,6 +50,34 @@ impl Timestamp {
                 .saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)),
         )
     }
+    /// The month it is in, in UTC: `2026-11`.
+    pub fn month(self) -> String {
+        // The beginning of its text, which is as long as this for any year that a clock tells.
+        self.to_string().chars().take(7).collect()
+    }
+    /// When its month began, in UTC.
+    pub fn month_start(self) -> Self {
+        self.first_of(|date| date.replace_day(1).ok())
+    }
+    /// When the month after it begins, in UTC. The end of time in the last year that there is.
+    pub fn next_month(self) -> Self {
+        self.first_of(|date| {
+            let last = date.month().length(date.year());
+            date.replace_day(last).ok()?.next_day()
+        })
+    }
+    /// Midnight of a day that hangs on its own.
+    fn first_of(self, day: impl FnOnce(time::Date) -> Option<time::Date>) -> Self {
+        let seconds = i64::try_from(self.0 / 1000).unwrap_or(i64::MAX);
+        let first = OffsetDateTime::from_unix_timestamp(seconds)
+            .ok()
+            .and_then(|at| day(at.date()));
+        let ms = first.and_then(|day| {
+            let seconds = day.midnight().assume_utc().unix_timestamp();
+            u64::try_from(seconds).ok()?.checked_mul(1000)
+        });
+        Self(ms.unwrap_or(u64::MAX))
+    }
     /// Time from `earlier` to this moment; zero if `earlier` is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -119,5 +147,43 @@ mod tests {
         assert!("1969-12-31T23:59:59Z".parse::<Timestamp>().is_err());
         assert!("yesterday".parse::<Timestamp>().is_err());
         assert_eq!(at.since(at.plus(Duration::from_secs(1))), Duration::ZERO);
+    }
+
+    #[test]
+    fn months_begin_at_midnight_of_their_first_day() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        for (moment, month, start, next) in [
+            (
+                "2026-11-23T18:00:00.123Z",
+                "2026-11",
+                "2026-11-01T00:00:00Z",
+                "2026-12-01T00:00:00Z",
+            ),
+            (
+                "2026-12-31T23:59:59.999Z",
+                "2026-12",
+                "2026-12-01T00:00:00Z",
+                "2027-01-01T00:00:00Z",
+            ),
+            (
+                "2027-01-01T00:00:00Z",
+                "2027-01",
+                "2027-01-01T00:00:00Z",
+                "2027-02-01T00:00:00Z",
+            ),
+            (
+                "2028-02-29T12:00:00Z",
+                "2028-02",
+                "2028-02-01T00:00:00Z",
+                "2028-03-01T00:00:00Z",
+            ),
+        ] {
+            assert_eq!(at(moment).month(), month);
+            assert_eq!(at(moment).month_start(), at(start), "{moment}");
+            assert_eq!(at(moment).next_month(), at(next), "{moment}");
+        }
+        assert_eq!(Timestamp::EPOCH.month_start(), Timestamp::EPOCH);
+        let end = Timestamp::from_ms(u64::MAX);
+        assert_eq!(end.next_month(), end);
     }
 }

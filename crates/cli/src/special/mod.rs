@@ -1,5 +1,6 @@
 //! What only some kinds have. Each file adds its commands to the grammar and carries them out.
 
+mod billing;
 mod controller;
 mod host;
 mod operation;
@@ -24,6 +25,7 @@ pub(crate) fn grammar(kind: Kind, command: Command) -> Command {
         Kind::Operation => operation::grammar(command),
         Kind::Controller => controller::grammar(command),
         Kind::ApiToken | Kind::JoinToken => tokens::grammar(kind, command),
+        Kind::BillingPeriod => billing::grammar(command),
         Kind::Tenant | Kind::User => people::grammar(kind, command),
         Kind::Role => command
             .subcommand(Command::new("catalogue").about("All permissions that a role may have")),
@@ -56,6 +58,7 @@ pub(crate) async fn run(
         (Kind::Controller, "hand-over") => controller::hand_over(run, cluster).await,
         (Kind::ApiToken, "create") => tokens::create_api_token(run, cluster, matches).await,
         (Kind::JoinToken, "create") => tokens::create_invite(run, cluster, matches).await,
+        (Kind::BillingPeriod, "bill") => billing::bill(run, cluster, matches).await,
         (Kind::Tenant, "usage") => people::usage(run, cluster, matches).await,
         (Kind::User, "create") => people::create_user(run, cluster, noun, matches).await,
         (Kind::User, "set-password") => people::set_password(run, cluster, noun, matches).await,

@@ -11,6 +11,7 @@ mod dangling;
 mod deadlines;
 mod leases;
 mod lost_hosts;
+mod meter;
 mod nowhere;
 mod overcommit;
 mod placer;
@@ -37,6 +38,7 @@ pub use deadlines::{deadlines, overdue};
 pub use leases::leases;
 pub use lost_hosts::lost_hosts;
 pub(crate) use lost_hosts::{lose_vm, unsettled};
+pub use meter::meter;
 pub(crate) use nowhere::nowhere;
 pub use overcommit::overcommit;
 pub use placer::{Placer, place, wakes_placer};
@@ -62,6 +64,7 @@ pub const ALL: &[(&str, Pass)] = &[
     ("retire", retire),
     ("cloud_boxes", cloud_boxes),
     ("leases", leases),
+    ("meter", meter),
 ];
 
 /// Those of [`ALL`] that time gives something to do: they look at what has a deadline.
@@ -70,6 +73,7 @@ pub const TIMED: &[(&str, Pass)] = &[
     ("retire", retire),
     ("cloud_boxes", cloud_boxes),
     ("leases", leases),
+    ("meter", meter),
 ];
 
 /// Those of [`ALL`] that need not look at everything in each pass: an [`Agenda`] tells them at what.

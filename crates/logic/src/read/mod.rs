@@ -2,6 +2,7 @@
 
 mod access;
 mod audit;
+mod bill;
 mod capacity;
 mod cursor;
 mod effect;
@@ -35,6 +36,7 @@ use crate::typed::decoded;
 
 pub use access::{AccessQuestion, explain_access, permission_of, who_can};
 pub use audit::audit_scope;
+pub use bill::bill;
 pub use capacity::{capacity, usage};
 pub use effect::access_effect;
 pub use fields::Fields;

@@ -17,6 +17,7 @@ mod hosts;
 mod images;
 mod instances;
 mod kubernetes;
+mod metering;
 mod net;
 mod networks;
 mod numbers;

@@ -139,6 +139,10 @@ impl VmPhase {
             Self::Unknown => "unknown",
         }
     }
+    /// True while its vCPUs and memory are billed: as long as its guest is known to run.
+    pub const fn is_running(self) -> bool {
+        matches!(self, Self::Running | Self::Stopping | Self::Restarting)
+    }
     /// True for phases that must end: they have a deadline.
     pub const fn is_transitional(self) -> bool {
         matches!(
@@ -202,6 +206,29 @@ pub struct VirtualMachineStatus {
     /// Generation that its host last carried out.
     #[serde(default)]
     pub observed_generation: u64,
+    /// Since when its guest has run without that being on a bill; absent while it does not run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub running_unbilled_since: Option<Timestamp>,
+    /// Since when its storage has been kept on a host without that being on a bill.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_unbilled_since: Option<Timestamp>,
+}
+
+impl VirtualMachineStatus {
+    /// When what is not billed yet has to be: bills are of a month.
+    fn billing_due(&self) -> Option<Timestamp> {
+        let since = [self.running_unbilled_since, self.storage_unbilled_since];
+        since.into_iter().flatten().map(Timestamp::next_month).min()
+    }
+}
+
+/// Begins to count where something begins to be used, and stops where it ends.
+fn count(since: &mut Option<Timestamp>, is_used: bool, now: Timestamp) {
+    if is_used {
+        since.get_or_insert(now);
+    } else {
+        *since = None;
+    }
 }
 
 /// The last act on its power that was asked for.
@@ -291,6 +318,11 @@ impl Resource for VirtualMachine {
         Self::validate(new)
     }
 
+    fn settle(status: &mut VirtualMachineStatus, now: Timestamp) {
+        count(&mut status.running_unbilled_since, status.phase.is_running(), now);
+        count(&mut status.storage_unbilled_since, status.placement.is_some(), now);
+    }
+
     /// The user and the user group, and with it every group above and the tenant, are charged from creation on;
     /// without a user group the tenant itself. The host and the (group, tenant) quota are from the binding on.
     fn print(meta: &Meta, spec: &VirtualMachineSpec, status: &VirtualMachineStatus, print: &mut Print) {
@@ -321,6 +353,9 @@ impl Resource for VirtualMachine {
             }
         }
         print.key(key::VM_PHASE, Text::new_static(status.phase.name()));
+        if let Some(due) = status.billing_due() {
+            print.expires(due);
+        }
         for (label, value) in &spec.labels {
             print.key(key::LABEL, format!("virtual_machine/{label}={value}"));
         }
