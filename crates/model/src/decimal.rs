@@ -154,7 +154,10 @@ mod tests {
         assert_eq!(Decimal::ratio(u128::MAX, 1), None);
         let sum = decimal("0.1").plus(decimal("0.25"));
         assert_eq!(sum, Some(decimal("0.35")));
-        assert_eq!(decimal("1").plus(decimal("0.000001")), Some(decimal("1.000001")));
+        assert_eq!(
+            decimal("1").plus(decimal("0.000001")),
+            Some(decimal("1.000001"))
+        );
         let large = decimal("9999999999999999999999999999");
         assert_eq!(large.plus(decimal("0.1")), None, "it would be rounded");
     }

@@ -22,13 +22,16 @@ const SUITE: &str = "bookworm";
 const MIRROR: &str = "http://deb.debian.org/debian";
 /// What debootstrap resolves by itself; the rest is apt's.
 const FIRST: &str = "systemd,systemd-sysv,dbus,iproute2,ca-certificates,procps";
-/// What a hypervisor host's package needs, so that machines without a way out can install it.
+/// What the packages need, so that machines without a way out can install them, and what operators have.
 const LATER: &[&str] = &[
+    "curl",
     "libpam-systemd",
     "libvirt-clients",
     "libvirt-daemon-driver-qemu",
     "libvirt-daemon-system",
     "qemu-system-x86",
+    // For trying RPMs where there is no other system with systemd.
+    "rpm",
 ];
 /// A container may not make the control groups that libvirt makes on a host.
 const QEMU_CONF: &str = "cgroup_controllers = [ ]";
@@ -89,14 +92,15 @@ impl Place {
     }
 }
 
-/// Makes the base tree in `folder`, unless it is there.
+/// Makes the base tree in `folder`, unless it is there with the same packages.
 ///
 /// # Errors
 /// When debootstrap or apt fail; what they had made is removed at the next attempt.
 pub fn base(folder: &Path) -> Result<PathBuf> {
     let done = folder.join("base.done");
     let base = folder.join("base");
-    if done.exists() {
+    let packages = LATER.join(" ");
+    if fs::read_to_string(&done).is_ok_and(|made_with| made_with == packages) {
         return Ok(base);
     }
     if base.exists() {
@@ -112,9 +116,8 @@ pub fn base(folder: &Path) -> Result<PathBuf> {
     // Not booted: with the network of this machine.
     let install = format!(
         "apt-get --quiet update && DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes \
-         --no-install-recommends install {} && apt-get clean && systemctl enable systemd-networkd && \
-         echo '{QEMU_CONF}' >> /etc/libvirt/qemu.conf",
-        LATER.join(" ")
+         --no-install-recommends install {packages} && apt-get clean && systemctl enable systemd-networkd && \
+         echo '{QEMU_CONF}' >> /etc/libvirt/qemu.conf"
     );
     output_of(
         system("systemd-nspawn")
@@ -122,7 +125,7 @@ pub fn base(folder: &Path) -> Result<PathBuf> {
             .arg(format!("--directory={}", base.display()))
             .args(["sh", "-c", &install]),
     )?;
-    fs::write(&done, "")?;
+    fs::write(&done, packages)?;
     Ok(base)
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask install-test`: the packages on machines with systemd, as an operator would install them.
 
 mod steps;
+mod upgrade;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -33,8 +34,12 @@ pub(crate) struct Options {
     #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u8).range(1..=8))]
     hosts: u8,
     /// Packages that are built already; without it they are built, without optimization.
-    #[arg(long, value_name = "FOLDER")]
+    #[arg(long, value_name = "FOLDER", conflicts_with = "upgrade_from")]
     packages: Option<PathBuf>,
+    /// Install packages built from this revision of the sources first, and upgrade from them while guests run and a
+    /// client works. (With --packages: those in its folder `older`, if there is one.)
+    #[arg(long, value_name = "REVISION")]
+    upgrade_from: Option<String>,
     /// Where trees and machines are.
     #[arg(long, default_value = "/var/tmp/virtflow-install")]
     dir: PathBuf,
@@ -70,7 +75,10 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         Some(folder) => std::path::absolute(folder)?,
         None => {
             let folder = workspace().join("target/packages-dev");
-            package::build(&folder, true)?;
+            package::for_trial(&folder)?;
+            if let Some(revision) = &options.upgrade_from {
+                package::of_revision(revision, &folder.join("older"))?;
+            }
             folder
         }
     };
@@ -79,7 +87,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let image = guest::build(&options.dir.join("image"))?;
     let yard = Yard::new(&options.dir.join("machines"), base, BRIDGE, &packages)?;
     let mut site = step("machines boot", || boot(&yard, options))?;
-    let result = live(&mut site, &image);
+    let is_upgraded = packages.join("older").exists();
+    let result = live(&mut site, &image, is_upgraded);
     if result.is_err() {
         for (machine, unit) in site.daemons() {
             if let Ok(journal) = machine.journal(unit) {
@@ -135,14 +144,25 @@ fn boot(yard: &Yard, options: &Options) -> Result<Site> {
     })
 }
 
-fn live(site: &mut Site, image: &guest::Image) -> Result<()> {
+fn live(site: &mut Site, image: &guest::Image, is_upgraded: bool) -> Result<()> {
+    let first = if is_upgraded {
+        upgrade::OLDER
+    } else {
+        upgrade::NEWER
+    };
     step("the packages are installed; nothing runs yet", || {
-        steps::install(site)
+        steps::install(site, first)
     })?;
     let ca = step("a cluster after the guide", || steps::cluster(site))?;
     step("hosts join, a guest boots", || {
         steps::guest(site, image, &ca)
     })?;
+    if is_upgraded {
+        step(
+            "every machine is upgraded in turn, one put back in between",
+            || upgrade::rolling(site),
+        )?;
+    }
     step("nothing runs as root that need not", || steps::users(site))?;
     step("units are closed", || steps::security(site))?;
     step("a backup by the timer's unit", || steps::backup(site))?;
@@ -151,7 +171,10 @@ fn live(site: &mut Site, image: &guest::Image) -> Result<()> {
     step(
         "the packages go, and what they leave goes with a purge",
         || steps::removal(site),
-    )
+    )?;
+    step("an RPM is installed, replaced and removed", || {
+        steps::rpm(site)
+    })
 }
 
 /// The path of the file in the machine that a file of this machine was copied to.

@@ -1,7 +1,10 @@
-//! `cargo xtask package`: Debian packages of the three programs.
+//! `cargo xtask package`: Debian packages and RPMs of the three programs.
+
+mod rpm;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 use clap::Args;
@@ -9,16 +12,21 @@ use virtflow_testkit::command::output_of;
 
 use crate::stages::{cargo, show, workspace};
 
-/// The workspace's packages that become packages for machines.
-const PACKAGED: [&str; 3] = ["virtflow-controller", "virtflow-agent", "virtflow-cli"];
+/// The workspace's packages that become packages for machines, and their folders.
+const PACKAGED: [(&str, &str); 3] = [
+    ("virtflow-controller", "controller"),
+    ("virtflow-agent", "agent"),
+    ("virtflow-cli", "crates/cli"),
+];
 
 /// The program that builds them, in exactly this version.
 const CARGO_DEB: (&str, &str) = ("cargo-deb", "3.8.0");
 
-/// Builds packages of controller, agent and command line tool.
+/// Builds packages of controller, agent and command line tool, for Debian and as RPMs.
 ///
-/// What it does to this machine: builds in `target`, with cargo-deb, which it installs into `target/tools` when it is
-/// missing there.
+/// A package's revision is the time of the last commit, so that a newer build counts as newer. What it does to this
+/// machine: builds in `target`, with cargo-deb and cargo-generate-rpm, which it installs into `target/tools` when they
+/// are missing there.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
     /// The folder for the packages.
@@ -29,9 +37,18 @@ pub(crate) struct Options {
     dev: bool,
 }
 
+/// What the packages are made of.
+struct Build {
+    profile: &'static str,
+    /// The folder that holds the programs.
+    programs: PathBuf,
+    /// What comes after the release's version: the time of the last commit, in UTC.
+    revision: String,
+}
+
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = workspace().join(&options.out);
-    build(&out, options.dev)?;
+    all(&out, options.dev)?;
     for entry in fs::read_dir(&out)? {
         let path = entry?.path();
         println!(
@@ -43,8 +60,49 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     Ok(())
 }
 
-/// Builds them into the folder `out`, which then holds nothing else.
-pub(crate) fn build(out: &Path, dev: bool) -> Result<()> {
+/// Builds packages of the programs without optimization: for trying out what packages do to a machine.
+pub(crate) fn for_trial(out: &Path) -> Result<()> {
+    all(out, true)
+}
+
+/// Builds the Debian packages of another revision of the sources, in a copy of them that stays for the next time.
+pub(crate) fn of_revision(revision: &str, out: &Path) -> Result<()> {
+    let copy = workspace().join("target/older");
+    if !copy.join(".git").exists() {
+        show(
+            Command::new("git")
+                .args(["clone", "--quiet", "--shared", "--no-checkout"])
+                .arg(workspace())
+                .arg(&copy),
+        )?;
+    }
+    let id = output_of(
+        Command::new("git")
+            .args(["rev-parse", "--verify", "--end-of-options"])
+            .arg(format!("{revision}^{{commit}}"))
+            .current_dir(workspace()),
+    )?;
+    show(
+        Command::new("git")
+            .args(["checkout", "--quiet", "--force", "--detach", id.trim()])
+            .current_dir(&copy),
+    )?;
+    // By the recipe of that revision, with the tools that are there.
+    let tools = copy.join("target/tools");
+    if !tools.exists() {
+        fs::create_dir_all(copy.join("target"))?;
+        std::os::unix::fs::symlink(workspace().join("target/tools"), &tools)?;
+    }
+    show(
+        cargo(&["xtask", "package", "--dev", "--out"])
+            .arg(out)
+            .current_dir(&copy)
+            .env_remove("CARGO_TARGET_DIR"),
+    )
+}
+
+/// Builds the programs and packages of them into the folder `out`, which then holds nothing else.
+fn all(out: &Path, dev: bool) -> Result<()> {
     if out.exists() {
         fs::remove_dir_all(out).with_context(|| format!("emptying {}", out.display()))?;
     }
@@ -53,6 +111,11 @@ pub(crate) fn build(out: &Path, dev: bool) -> Result<()> {
         ("dev", "debug")
     } else {
         ("release", "release")
+    };
+    let build = Build {
+        profile,
+        programs: workspace().join("target").join(folder),
+        revision: last_commit("%cd")?,
     };
     show(&mut cargo(&[
         "build",
@@ -63,30 +126,25 @@ pub(crate) fn build(out: &Path, dev: bool) -> Result<()> {
         profile,
     ]))?;
     let parts = workspace().join("target/packaging");
-    let manuals = workspace()
-        .join("target")
-        .join(folder)
-        .join("virtflow-manuals");
-    show(std::process::Command::new(manuals).arg(&parts))?;
-    fs::write(parts.join("changelog"), changelog()?)?;
-
-    let deb = tool(CARGO_DEB)?;
-    for package in PACKAGED {
-        show(
-            std::process::Command::new(&deb)
-                .current_dir(workspace())
-                .args([
-                    "--no-build",
-                    "--package",
-                    package,
-                    "--profile",
-                    profile,
-                    "--output",
-                ])
-                .arg(out),
-        )?;
+    show(Command::new(build.programs.join("virtflow-manuals")).arg(&parts))?;
+    fs::write(parts.join("changelog"), changelog(&build.revision)?)?;
+    for (package, folder) in PACKAGED {
+        debian(package, &build, out)?;
+        rpm::build(&workspace().join(folder), &build, out)?;
     }
     Ok(())
+}
+
+fn debian(package: &str, build: &Build, out: &Path) -> Result<()> {
+    show(
+        Command::new(tool(CARGO_DEB)?)
+            .current_dir(workspace())
+            .args(["--no-build", "--package", package])
+            .args(["--profile", build.profile])
+            .args(["--deb-revision", &build.revision])
+            .arg("--output")
+            .arg(out),
+    )
 }
 
 /// A program of another crate, installed into the target folder when it is not there.
@@ -100,20 +158,28 @@ fn tool((name, version): (&str, &str)) -> Result<PathBuf> {
     Ok(program)
 }
 
-/// Debian's changelog: the newest release, as of the last commit. The project's own is CHANGELOG.md.
-fn changelog() -> Result<String> {
-    let version = env!("CARGO_PKG_VERSION");
-    let date = output_of(
-        std::process::Command::new("git")
-            .args(["log", "-1", "--format=%aD"])
+/// What git tells of the last commit; dates such as 20261127.055445, in UTC.
+fn last_commit(format: &str) -> Result<String> {
+    let told = output_of(
+        Command::new("git")
+            .args(["log", "-1", "--date=format-local:%Y%m%d.%H%M%S"])
+            .arg(format!("--format={format}"))
+            .env("TZ", "UTC")
             .current_dir(workspace()),
     )?;
-    let date = date.trim();
-    if date.is_empty() {
+    let told = told.trim();
+    if told.is_empty() {
         bail!("git tells no date of the last commit");
     }
+    Ok(told.to_owned())
+}
+
+/// Debian's changelog: the newest release, as of the last commit. The project's own is CHANGELOG.md.
+fn changelog(revision: &str) -> Result<String> {
+    let version = env!("CARGO_PKG_VERSION");
+    let date = last_commit("%cD")?;
     Ok(format!(
-        "virtflow ({version}-1) unstable; urgency=medium\n\n  * See CHANGELOG.md of the sources.\n\n \
+        "virtflow ({version}-{revision}) unstable; urgency=medium\n\n  * See CHANGELOG.md of the sources.\n\n \
          -- The VirtFlow authors <packages@virtflow.example>  {date}\n"
     ))
 }

@@ -19,7 +19,11 @@ pub(crate) fn grammar(command: Command) -> Command {
     )
 }
 
-pub(crate) async fn bill(run: &Run, cluster: &Cluster, matches: &ArgMatches) -> Result<(), Failure> {
+pub(crate) async fn bill(
+    run: &Run,
+    cluster: &Cluster,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
     let call = Call::new(Method::Get, &["billing_periods", target(matches), "bill"])?;
     let data = cluster.client.send(&call).await?.data;
     run.output.data(&data, bill_text)
@@ -34,7 +38,12 @@ fn bill_text(data: &Value) -> String {
             let cells = ["dimension", "quantity", "amount"].map(|cell| plain(&line[cell]));
             rows.push([vec![part.to_owned()], cells.to_vec()].concat());
         }
-        let total = vec![part.to_owned(), "total".into(), String::new(), plain(&sums["total"])];
+        let total = vec![
+            part.to_owned(),
+            "total".into(),
+            String::new(),
+            plain(&sums["total"]),
+        ];
         rows.push(total);
     }
     let table = of_cells(&["", "DIMENSION", "QUANTITY", "AMOUNT"], &rows);

@@ -17,7 +17,7 @@ const CONTROLLER_EXPOSURE_MAX: f32 = 2.5;
 const AGENT_EXPOSURE_MAX: f32 = 4.0;
 
 /// The tool in the hands of the operator at the desk.
-fn operator(site: &Site, arguments: &str) -> Result<Value> {
+pub(super) fn operator(site: &Site, arguments: &str) -> Result<Value> {
     let printed = site
         .desk()
         .shell(&format!("virtflow --output json {arguments}"))?;
@@ -27,11 +27,14 @@ fn operator(site: &Site, arguments: &str) -> Result<Value> {
     serde_json::from_str(&printed).with_context(|| format!("virtflow {arguments}: {printed}"))
 }
 
-pub(super) fn install(site: &Site) -> Result<()> {
+/// Installs the packages that are in `folder` of every machine.
+pub(super) fn install(site: &Site, folder: &str) -> Result<()> {
     for (machine, unit) in site.daemons() {
         let files = match unit {
-            CONTROLLER => "/packages/virtflow-controller_*.deb /packages/virtflow-cli_*.deb",
-            _ => "/packages/virtflow-agent_*.deb",
+            CONTROLLER => {
+                format!("{folder}/virtflow-controller_*.deb {folder}/virtflow-cli_*.deb")
+            }
+            _ => format!("{folder}/virtflow-agent_*.deb"),
         };
         // Nothing to download: what the packages need is there.
         let printed = machine.shell(&format!(
@@ -257,12 +260,12 @@ pub(super) fn backup(site: &Site) -> Result<()> {
 }
 
 /// The ids of the QEMU processes on a host.
-fn guests(machine: &Machine) -> Result<Vec<String>> {
+pub(super) fn guests(machine: &Machine) -> Result<Vec<String>> {
     let printed = machine.shell("pgrep -x qemu-system-x86 || true")?;
     Ok(printed.split_whitespace().map(str::to_owned).collect())
 }
 
-fn all_guests_run(site: &Site) -> Result<()> {
+pub(super) fn all_guests_run(site: &Site) -> Result<()> {
     for number in 1..=site.hosts.len() {
         poll::until(format_args!("web-{number} to run"), PATIENCE, || {
             let Ok(vm) = operator(site, &format!("vm get web-{number} --tenant acme")) else {
@@ -354,6 +357,34 @@ pub(super) fn removal(site: &Site) -> Result<()> {
         let left = controller
             .shell("find /etc/virtflow /var/lib/virtflow -mindepth 1 2>/dev/null || true")?;
         ensure!(left.is_empty(), "left on {}: {left}", controller.name());
+    }
+    Ok(())
+}
+
+/// An RPM does what the Debian package does, by its own scripts, where the last host's package was.
+pub(super) fn rpm(site: &Site) -> Result<()> {
+    let host = &site.hosts[site.hosts.len() - 1];
+    // Its names of what it needs are those of other distributions.
+    let printed = host.shell("rpm --install --nodeps /packages/virtflow-agent-*.rpm 2>&1")?;
+    ensure!(printed.contains("nothing runs yet"), "{printed}");
+    let enabled = host.shell(&format!("systemctl is-enabled {AGENT}"))?;
+    ensure!(enabled.trim() == "enabled", "{enabled}");
+    ensure!(host.unit(AGENT)? == "inactive");
+    host.shell("virtflow-agent check-config && rpm --verify --nodeps virtflow-agent")?;
+    // What an operator wrote stays when a newer one comes.
+    host.shell("echo '# mine' >> /etc/virtflow/agent.toml")?;
+    host.shell("rpm --upgrade --nodeps --replacepkgs /packages/virtflow-agent-*.rpm")?;
+    host.shell("grep -q '# mine' /etc/virtflow/agent.toml")?;
+    ensure!(host.file("usr/bin/virtflow-agent").exists(), "it is gone");
+    host.shell("rpm --erase virtflow-agent")?;
+    for path in [
+        "usr/bin/virtflow-agent",
+        "usr/lib/systemd/system/virtflow-agent.service",
+        "etc/systemd/system/multi-user.target.wants/virtflow-agent.service",
+    ] {
+        // A link whose target is gone does not exist for `exists`.
+        let found = host.file(path).symlink_metadata();
+        ensure!(found.is_err(), "{path} is left on {}", host.name());
     }
     Ok(())
 }
