@@ -26,6 +26,18 @@ const QUOTA_STORAGE: Flag = flag(
     "Limit of storage, 100GiB",
 );
 const QUOTA_VMS: Flag = flag("quota-vms", "quota.vms", Form::Count, "Limit of VMs");
+const QUOTA_DISKS: Flag = flag(
+    "quota-disks",
+    "quota.disks",
+    Form::Count,
+    "Limit of disks beside the VMs' own",
+);
+const QUOTA_ADDRESSES: Flag = flag(
+    "quota-addresses",
+    "quota.addresses",
+    Form::Count,
+    "Limit of addresses",
+);
 
 pub(super) const NOUNS: &[Noun] = &[
     Noun {
@@ -111,6 +123,8 @@ pub(super) const NOUNS: &[Noun] = &[
             QUOTA_MEMORY,
             QUOTA_STORAGE,
             QUOTA_VMS,
+            QUOTA_DISKS,
+            QUOTA_ADDRESSES,
             flag(
                 "admin-user",
                 "admin_user",
@@ -146,6 +160,8 @@ pub(super) const NOUNS: &[Noun] = &[
             QUOTA_MEMORY,
             QUOTA_STORAGE,
             QUOTA_VMS,
+            QUOTA_DISKS,
+            QUOTA_ADDRESSES,
         ],
         columns: &[
             TENANT,
