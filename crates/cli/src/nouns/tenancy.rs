@@ -62,6 +62,20 @@ pub(super) const NOUNS: &[Noun] = &[
             .for_life(),
             flag("memory", "memory_mib", Form::Mib, "Memory, 512MiB").for_life(),
             flag("storage", "storage_gib", Form::Gib, "Disk, 20GiB").for_life(),
+            flag(
+                "image",
+                "image",
+                Form::Text,
+                "Image that its disk begins as, in its latest version",
+            )
+            .for_life(),
+            flag(
+                "image-version",
+                "image_version",
+                Form::Text,
+                "Version of an image that its disk begins as",
+            )
+            .for_life(),
             flag("group", "group", Form::Text, "Group of hosts to run in").for_life(),
             flag(
                 "restart",

@@ -9,6 +9,7 @@ mod credentials;
 mod delete;
 mod disk;
 mod host;
+mod images;
 mod instance;
 mod ip;
 mod operation;

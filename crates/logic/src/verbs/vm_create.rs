@@ -6,13 +6,14 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use virtflow_model::kinds::virtual_machine::{VirtualMachineSpec, VirtualMachineStatus};
 use virtflow_model::kinds::{VirtualMachine, VirtualMachineSpecification};
+use virtflow_model::recorded::Recorded;
 use virtflow_model::{Action, Kind, Permission, Resource};
 use virtflow_policy::Target;
 use virtflow_state::Object;
 use virtflow_types::{Error, ObjectId};
 
 use super::create::{id_in, place};
-use super::{Done, Outcome, parse_spec, references, user_groups};
+use super::{Done, Outcome, images, parse_spec, references, user_groups};
 use crate::door::Door;
 use crate::draft::{Draft, Place};
 use crate::explain::{call, check_group_quota};
@@ -49,9 +50,12 @@ pub(crate) fn make(
 ) -> Result<(Arc<Object>, Arc<Object>), Error> {
     let tenant = place.tenant.unwrap_or(ObjectId::NIL);
     fill_size(door, &mut spec)?;
+    images::fill(door.state, &mut spec)?;
     user_groups::fill(door, &mut spec, tenant)?;
     let spec = parse_spec::<VirtualMachineSpec>(&spec)?;
     VirtualMachine::validate(&spec)?;
+    let (cpu, memory, storage) = (spec.cpu_cores, spec.memory_mib, spec.storage_gib);
+    images::check_size(door.state, spec.image_id, cpu, memory, storage)?;
     if let Some(group) = spec.group_id {
         // What can be told now is not left to the placer. The binding checks it again.
         check_group_quota(door.state, group, tenant, demand_of(&spec))?;
@@ -59,6 +63,7 @@ pub(crate) fn make(
     let status = VirtualMachineStatus {
         phase_since: door.cx.now,
         charged_user_id: door.cx.user_id(),
+        image: spec.image_id.map(|_| Recorded::default()),
         ..VirtualMachineStatus::default()
     };
     let vm = draft.create::<VirtualMachine>(place, spec, status)?;

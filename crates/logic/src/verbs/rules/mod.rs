@@ -97,7 +97,7 @@ pub(crate) fn complete(
     spec: &mut Value,
 ) -> Result<(), Error> {
     match kind {
-        Kind::TemplateVersion => template_version::complete(door, place, spec),
+        Kind::TemplateVersion => return template_version::complete(door, place, spec),
         Kind::Ontology => ontology::complete(door, place, spec),
         Kind::PrivateDataDisk => {
             let tenant = place.tenant.unwrap_or(ObjectId::NIL);
