@@ -1,12 +1,14 @@
-//! Many objects in one request: each is made or deleted on its own, and each has its own outcome, in order.
+//! Many objects in one request: each is made or deleted on its own and has its own outcome, in order; or, with
+//! `?atomic=true`, all of them are or none is.
 
 use axum::extract::{Extension, State};
 use axum::routing::{self, MethodRouter};
 use futures::{StreamExt, stream};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use virtflow_logic::{self as logic, Cx, Delete, Idempotency, IfMatch, Request};
+use virtflow_logic::{self as logic, Cx, Delete, Idempotency, IfMatch, Reply, Request};
 use virtflow_model::Kind;
+use virtflow_raft::Committed;
 use virtflow_types::{Error, ErrorCode};
 
 use super::Api;
@@ -14,7 +16,7 @@ use super::envelope::{Answer, Failure};
 use super::json;
 use super::kinds::{Answered, CreateBody, TheCall, query_of};
 use super::request::Call;
-use super::write::DRY_RUN;
+use super::write::{self, DRY_RUN, Together};
 
 /// Objects of one request.
 pub(crate) const ITEMS_MAX: usize = 100;
@@ -24,11 +26,13 @@ const AT_ONCE: usize = 16;
 const PAGES_MAX: usize = 20;
 /// The parameter with the number of objects that a deletion by filters is expected to find.
 const CONFIRM: &str = "confirm";
+/// The parameter for all or none.
+pub(crate) const ATOMIC: &str = "atomic";
 
 /// Parameters of a deletion of many.
 pub(crate) fn deletion_parameters(kind: Kind) -> Vec<&'static str> {
     let filters = kind.filters().iter().map(|filter| filter.name);
-    let mut known: Vec<&str> = filters.chain([CONFIRM, "force", DRY_RUN]).collect();
+    let mut known: Vec<&str> = filters.chain([CONFIRM, "force", ATOMIC, DRY_RUN]).collect();
     if !known.contains(&"tenant") {
         known.push("tenant");
     }
@@ -80,7 +84,7 @@ pub(crate) fn delete(kind: Kind) -> MethodRouter<Api> {
 }
 
 async fn create_of(api: &Api, call: &Call, kind: Kind) -> Answered {
-    call.query.only(&[DRY_RUN])?;
+    call.query.only(&[ATOMIC, DRY_RUN])?;
     let Items { items } = json::body(call)?;
     check_number("items", items.len())?;
     let items = items.into_iter().enumerate().map(|(at, item)| Item {
@@ -208,11 +212,14 @@ async fn carry_out(api: &Api, call: &Call, kind: Kind, items: Vec<Item>) -> Answ
         return Err(Error::invalid("If-Match", "is about one object, and these are many").into());
     }
     let is_tried = call.query.flag(DRY_RUN)?;
+    if call.query.flag(ATOMIC)? {
+        return all_or_none(api, call, kind, items, is_tried).await;
+    }
     let index = call.image()?.index();
     let outcomes = stream::iter(items).map(|item| {
         let mut cx = cx.clone();
         cx.if_match = item.generation.map(IfMatch::generation);
-        cx.idempotency = of_item(&cx, call, &item);
+        cx.idempotency = of_item(&cx, call, &item, &[]);
         async move { api.change_as(cx, item.request?, kind, is_tried).await }
     });
     let outcomes: Vec<Answered> = outcomes.buffered(AT_ONCE).collect().await;
@@ -241,8 +248,77 @@ async fn carry_out(api: &Api, call: &Call, kind: Kind, items: Vec<Item>) -> Answ
     Ok(if is_tried { answer.tried() } else { answer })
 }
 
-/// Each item is done once, however often the request comes: its key follows from the request's.
-fn of_item(cx: &Cx, call: &Call, item: &Item) -> Option<Idempotency> {
+/// All of them in one changeset. If any is refused, the request is: with the first refusal's code, and every one of them
+/// at its place in the details.
+async fn all_or_none(
+    api: &Api,
+    call: &Call,
+    kind: Kind,
+    items: Vec<Item>,
+    is_tried: bool,
+) -> Answered {
+    let cx = call.cx()?;
+    let asked = items.into_iter().map(|item| {
+        let mut own = cx.clone();
+        own.if_match = item.generation.map(IfMatch::generation);
+        own.idempotency = of_item(&cx, call, &item, &[ATOMIC]);
+        (own, item.request)
+    });
+    let asked: Vec<logic::Item> = asked.collect();
+    let committed = api.together(cx, asked, is_tried).await?;
+    let (index, term) = (committed.index, committed.term);
+    let Together { replies, access } = committed.value;
+    if let Some(error) = refusal(&replies) {
+        return Err(error.into());
+    }
+    let told: Vec<Value> = replies
+        .into_iter()
+        .flatten()
+        .map(|value| {
+            let answer = write::answer(Committed { value, index, term }, kind);
+            let answer = if is_tried { answer.tried() } else { answer };
+            answer.item().1
+        })
+        .collect();
+    let mut data = json!({"done": told.len(), "failed": 0, "items": told});
+    if let Some(access) = access {
+        data["access"] = access;
+    }
+    let answer = Answer::ok(index, data);
+    Ok(if is_tried { answer.tried() } else { answer })
+}
+
+/// What is told if any is refused: what was wrong with each.
+fn refusal(replies: &[Result<Reply, Error>]) -> Option<Error> {
+    let refused = replies.iter().enumerate();
+    let refused = refused.filter_map(|(at, reply)| Some((at, reply.as_ref().err()?)));
+    let refused: Vec<(usize, &Error)> = refused.collect();
+    let (first, error) = refused.first()?;
+    let problems = refused.iter().map(|(at, error)| {
+        let mut item = Failure::from((*error).clone()).item();
+        item["item"] = (*at).into();
+        item
+    });
+    let problems: Vec<Value> = problems.collect();
+    let others = match refused.len() {
+        1 => String::new(),
+        more => format!(", and {} others cannot be done either", more - 1),
+    };
+    Some(
+        Error::new(
+            error.code,
+            format!("nothing was done: item {first}: {}{others}", error.message),
+        )
+        .advise(
+            "`details.items` tells what was wrong with each; mend them, or ask without `atomic`",
+        )
+        .with_details(json!({ "items": problems }).to_string()),
+    )
+}
+
+/// Each item is done once, however often the request comes: its key follows from the request's. What the request says
+/// beside its items tells it from others, too.
+fn of_item(cx: &Cx, call: &Call, item: &Item, beside: &[&str]) -> Option<Idempotency> {
     let key = &cx.idempotency.as_ref()?.key;
     let hash = |parts: &[&str]| {
         let mut hasher = blake3::Hasher::new();
@@ -255,6 +331,6 @@ fn of_item(cx: &Cx, call: &Call, item: &Item) -> Option<Idempotency> {
     let path = call.uri.path();
     Some(Idempotency {
         key: format!("bulk:{}", hash(&[key, &item.mark])),
-        request_hash: hash(&[call.method.as_str(), path, &item.said]),
+        request_hash: hash(&[&[call.method.as_str(), path, &item.said], beside].concat()),
     })
 }

@@ -347,13 +347,13 @@ fn of_many(kind: Kind, word: &str) -> Vec<Route> {
     let noun = kind.name().replace('_', " ");
     let say = |what: &str| {
         format!(
-            "{what} up to {} of kind {noun}, each on its own",
+            "{what} up to {} of kind {noun}, each on its own or all or none",
             bulk::ITEMS_MAX
         )
     };
     vec![
         Route::post(&path, bulk::create(kind), &say("Make"))
-            .query(&[DRY_RUN])
+            .query(&[bulk::ATOMIC, DRY_RUN])
             .takes(Body::CreateMany(kind))
             .if_done(rules.create),
         Route::new(

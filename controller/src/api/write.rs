@@ -3,7 +3,7 @@
 
 use axum::http::StatusCode;
 use serde_json::{Map, Value, json};
-use virtflow_logic::{Cx, Reply, Request, access_effect, decide, explain};
+use virtflow_logic::{Cx, Item, Reply, Request, access_effect, decide, decide_together, explain};
 use virtflow_model::Kind;
 use virtflow_raft::{Committed, DecideError};
 use virtflow_state::{Changeset, State};
@@ -79,16 +79,47 @@ impl Api {
         self.decided(move |head| decide(head, &cx, &request)).await
     }
 
-    async fn decided(
+    /// Decides many requests at once, each in a context of its own: all of them are done, or none is, as if they were
+    /// one. Only tried, none is.
+    pub(crate) async fn together(
         &self,
-        decide: impl FnMut(&State) -> Result<(Changeset, Reply), Error> + Send + 'static,
-    ) -> Result<Committed<Reply>, Failure> {
+        cx: Cx,
+        items: Vec<Item>,
+        is_tried: bool,
+    ) -> Result<Committed<Together>, Failure> {
+        self.decided(move |head| {
+            let (mut changeset, replies) = decide_together(head, &cx, &items)?;
+            let access = match is_tried {
+                true => access_effect(head, &cx, &changeset)?,
+                false => None,
+            };
+            if is_tried {
+                changeset.ops.clear();
+            }
+            Ok((changeset, Together { replies, access }))
+        })
+        .await
+    }
+
+    async fn decided<T: Send + 'static>(
+        &self,
+        decide: impl FnMut(&State) -> Result<(Changeset, T), Error> + Send + 'static,
+    ) -> Result<Committed<T>, Failure> {
         let node = self.app().node();
         node.decide(decide).await.map_err(|error| match error {
             DecideError::Conflict(refused) => explain(&node.image(), &refused).into(),
             other => other.into(),
         })
     }
+}
+
+/// What became of many requests that are done together or not at all.
+#[derive(Debug)]
+pub(crate) struct Together {
+    /// Answers in order; if one is a refusal, nothing was done.
+    pub(crate) replies: Vec<Result<Reply, Error>>,
+    /// Of a trial: what it would do to people's rights.
+    pub(crate) access: Option<Value>,
 }
 
 /// What a write on an object of `kind` is answered with.

@@ -344,7 +344,7 @@ pub(crate) fn of_verb(noun: &Noun, verb: Verb) -> Command {
                 .visible_alias("rm")
                 .about("Remove one");
             let command = trying(writing(waiting(tenant_of(noun, command).arg(target()))));
-            command.arg(if_match())
+            crate::bulk::deleting(noun.kind, command.arg(if_match()))
         }
     }
 }
@@ -479,7 +479,8 @@ fn create(noun: &Noun) -> Command {
     } else {
         command.arg(option("tenant", "TENANT", "Tenant it belongs to"))
     };
-    with_flags(trying(writing(waiting(command))), noun.flags, true)
+    let command = with_flags(trying(writing(waiting(command))), noun.flags, true);
+    crate::bulk::creating(noun.kind, command)
 }
 
 fn update(noun: &Noun) -> Command {

@@ -12,6 +12,7 @@ mod access;
 mod account;
 mod amount;
 mod apply;
+mod bulk;
 mod cluster;
 mod columns;
 mod confirm;

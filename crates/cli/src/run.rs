@@ -13,7 +13,9 @@ use crate::explain;
 use crate::failure::{Failure, exit};
 use crate::grammar::{self, Fixed};
 use crate::output::Output;
-use crate::{access, account, apply, cluster, diff, doctor, generic, nouns, special, upgrade};
+use crate::{
+    access, account, apply, bulk, cluster, diff, doctor, generic, nouns, special, upgrade,
+};
 
 /// An API token in the environment, instead of the context's credentials.
 const TOKEN_VARIABLE: &str = "VIRTFLOW_TOKEN";
@@ -63,9 +65,12 @@ impl Run {
                 return special::offline(self);
             }
             let cluster = self.cluster()?;
-            let done = match special::run(self, &cluster, noun, verb, inner).await {
+            let done = match bulk::run(self, &cluster, noun, verb, inner).await {
                 Some(done) => done,
-                None => generic::run(self, &cluster, noun, verb, inner).await,
+                None => match special::run(self, &cluster, noun, verb, inner).await {
+                    Some(done) => done,
+                    None => generic::run(self, &cluster, noun, verb, inner).await,
+                },
             };
             return cluster.learn(self.now, done).await;
         }

@@ -21,6 +21,8 @@ impl Draft<'_> {
             status.owner_id = None;
             status.allocated_at = None;
             status.leased_until = None;
+            status.charged_group_id = None;
+            status.charged_user_id = None;
             if status.state == AddressState::Frozen {
                 status.state_before_freeze = Some(AddressState::Available);
             } else {

@@ -4,14 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use virtflow_model::{Resource, Stamps};
+use virtflow_model::{PerKind, Resource, Stamps};
 use virtflow_state::{Changeset, Expect, Object, Op, Record, State};
 use virtflow_types::{Error, ErrorCode, ObjectId, RequestId, Text};
 
 use crate::audit::AUDIT_STREAM;
 use crate::cx::Cx;
 use crate::metering;
-use crate::typed::{Typed, compose, decoded};
+use crate::typed::{Typed, compose, decoded, kind_of};
 
 /// What a new object is called and where it lives.
 #[derive(Debug, Clone, Default)]
@@ -150,15 +150,7 @@ impl<'a> Draft<'a> {
             .ok_or_else(|| Error::not_found(R::KIND.name(), &id.to_string()))?;
         let old = decoded::<R>(&current)?;
         let mut typed = (*old).clone();
-        // Written once more within this changeset, it is still the same next version.
-        let mut object = match self.slots.contains_key(&id) {
-            true => {
-                let mut again = current.next();
-                again.version = current.version;
-                again
-            }
-            false => current.next(),
-        };
+        let mut object = self.next_of(&current);
         change(&mut object, &mut typed.spec, &mut typed.status);
         R::settle(&mut typed.status, self.cx.now);
         let moved = object.tenant != current.tenant || object.name != current.name;
@@ -175,6 +167,35 @@ impl<'a> Draft<'a> {
         let object = Arc::new(object);
         self.put(object.clone());
         Ok(object)
+    }
+
+    /// Its next version. Written once more within this changeset, it is still the same one.
+    fn next_of(&self, current: &Object) -> Object {
+        let mut next = current.next();
+        if self.slots.contains_key(&current.id) {
+            next.version = current.version;
+        }
+        next
+    }
+
+    /// Writes an object again as it is, with the footprint that its kind gives it now.
+    pub(crate) fn renew(&mut self, id: ObjectId) -> Result<(), Error> {
+        struct Renew(Object);
+        impl PerKind for Renew {
+            type Out = Result<Object, Error>;
+            fn run<R: Resource>(mut self) -> Self::Out {
+                let typed = decoded::<R>(&self.0)?;
+                compose(&mut self.0, &typed)?;
+                Ok(self.0)
+            }
+        }
+        if let Some(current) = self.get(id)
+            && let Some(kind) = kind_of(&current)
+        {
+            let object = kind.dispatch(Renew(self.next_of(&current)))?;
+            self.put(Arc::new(object));
+        }
+        Ok(())
     }
 
     /// Removes an object.

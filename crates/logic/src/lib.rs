@@ -32,6 +32,7 @@ mod operations;
 mod read;
 mod rental;
 mod request;
+mod together;
 mod typed;
 mod upgrade;
 mod verbs;
@@ -70,6 +71,7 @@ pub use request::{
     AddressAct, AddressVerb, AllocateAddress, ControllerVerb, Create, Delete, Group, GroupMember,
     HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply, Request, SetPassword, Update,
 };
+pub use together::{Item, decide_together};
 pub use typed::{Typed, decoded, kind_of};
 pub use verify::{FootprintDivergence, verify_footprints};
 pub use views::{KindView, ViewColumn, ViewPart, views};

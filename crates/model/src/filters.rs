@@ -338,6 +338,8 @@ mod tests {
                 "tenant",
                 "host",
                 "specification",
+                "image",
+                "image_version",
                 "group",
                 "user_group",
                 "phase",

@@ -89,6 +89,10 @@ pub mod dimension {
     pub const STORAGE_GIB: &str = "storage_gib";
     /// Number of VMs.
     pub const VMS: &str = "vms";
+    /// Number of disks of a tenant's own; a VM's root disk is part of its VM and counts with it.
+    pub const DISKS: &str = "disks";
+    /// Number of addresses that are allocated or reserved.
+    pub const ADDRESSES: &str = "addresses";
     /// Number of VMs that have a disk.
     pub const ATTACHMENTS: &str = "attachments";
     /// Number of idempotency keys of a principal.

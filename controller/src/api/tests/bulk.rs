@@ -83,6 +83,142 @@ async fn each_of_many_has_its_own_outcome_once() {
 }
 
 #[tokio::test]
+async fn all_of_many_or_none_are_done_and_once() {
+    let rig = Rig::start().await;
+    rig.make("/racks", json!({"name": "taken"})).await;
+    let send = async |method: &'static str, path: &str, key: &str, body: &Value| {
+        let ask = rig.ask(method, path).token(&rig.admin).json(body);
+        ask.header("idempotency-key", key).send().await
+    };
+    let path = "/bulk/racks?atomic=true";
+    let body = json!({"items": [
+        {"name": "a"},
+        {"name": "taken"},
+        {"name": "b", "colour": "red"},
+        {"name": "c"},
+        {"name": "a"},
+    ]});
+    for path in [path, "/bulk/racks?atomic=true&dry_run=true"] {
+        let refused = send("POST", path, "k", &body).await;
+        assert_eq!(refused.error(409), "already_exists");
+        let error = &refused.body["error"];
+        assert_eq!(
+            error["message"],
+            "nothing was done: item 1: a rack named `taken` exists already, and 2 others cannot be done either"
+        );
+        let items = error["details"]["items"].as_array().unwrap().iter();
+        let told: Vec<Value> = items
+            .map(|item| json!([item["item"], item["status"], item["error"]["code"]]))
+            .collect();
+        assert_eq!(
+            json!(told),
+            json!([
+                [1, 409, "already_exists"],
+                [2, 400, "invalid"],
+                [4, 409, "already_exists"]
+            ])
+        );
+        assert_eq!(racks(&rig).await, ["taken"]);
+    }
+
+    // One may name another: versions of an image, of which the last is the latest in the end.
+    let image = rig.make("/images", json!({"name": "debian"})).await.id();
+    let version = |name: &str| {
+        json!({"name": name, "spec": {
+            "image": image, "sha256": "ab".repeat(32), "size_bytes": 1, "source_url": "https://images.example/1",
+        }})
+    };
+    let body = json!({"items": [version("1"), version("2"), version("3")]});
+    let of_versions = "/bulk/image_versions?atomic=true";
+    let tried = send("POST", &format!("{of_versions}&dry_run=true"), "v", &body).await;
+    assert_eq!(tried.data(200)["done"], 3);
+    assert_eq!(tried.body["meta"]["dry_run"], true);
+    let made = send("POST", of_versions, "v", &body).await;
+    assert_eq!(statuses(&made), [201, 201, 201]);
+    let latest = |reply: &Reply| -> Vec<Value> {
+        let items = reply.data(200)["items"].as_array().unwrap().iter();
+        items
+            .map(|item| item["data"]["spec"]["latest"].clone())
+            .collect()
+    };
+    assert_eq!(latest(&made), [false, false, true]);
+    let again = send("POST", of_versions, "v", &body).await;
+    for at in 0..3 {
+        let item = &again.data(200)["items"][at];
+        assert_eq!(item["replayed"], true);
+        let of_made = &made.data(200)["items"][at]["data"];
+        assert_eq!(item["data"]["id"], of_made["id"]);
+        assert_eq!(item["data"]["generation"], of_made["generation"]);
+    }
+    // Without `atomic` it is another request.
+    let other = send("POST", "/bulk/image_versions", "v", &body).await;
+    assert_eq!(statuses(&other), [409, 409, 409]);
+    let listed = rig.get("/image_versions", &rig.admin).await;
+    assert_eq!(names(&listed), ["1", "2", "3"]);
+
+    // Every one of them leaves its record.
+    let records = rig.get("/audit?limit=1000", &rig.admin).await;
+    let of_making = records.data(200).as_array().unwrap().iter();
+    let of_making = of_making.filter(|record| record["action"] == "image_version.create");
+    assert_eq!(of_making.count(), 3);
+
+    let delete = json!({"ids": ["1", "2", "none"]});
+    let refused = send("DELETE", of_versions, "d", &delete).await;
+    assert_eq!(refused.error(404), "not_found");
+    assert_eq!(
+        names(&rig.get("/image_versions", &rig.admin).await).len(),
+        3
+    );
+    // Its latest goes last, which in this order it does.
+    let delete = json!({"ids": ["3", "1", "2"]});
+    let refused = send("DELETE", of_versions, "d", &delete).await;
+    assert_eq!(refused.error(409), "in_use");
+    let delete = json!({"ids": ["1", "2", "3"]});
+    let gone = send("DELETE", of_versions, "d", &delete).await;
+    assert_eq!(statuses(&gone), [200, 200, 200]);
+    let verdict = rig.get("/verify", &rig.admin).await;
+    assert_eq!(verdict.data(200)["divergences"], json!([]));
+}
+
+#[tokio::test]
+async fn what_is_over_a_quota_keeps_all_from_being_made() {
+    let rig = Rig::start().await;
+    let quota = json!({"quota": {"disks": 2}});
+    rig.make("/tenants", json!({"name": "acme", "spec": quota}))
+        .await;
+    let disk =
+        |n: usize| json!({"name": format!("d{n}"), "tenant": "acme", "spec": {"size_gib": 1}});
+    let send = async |count: usize| {
+        let items: Vec<Value> = (0..count).map(disk).collect();
+        let ask = rig.ask("POST", "/bulk/private_data_disks?atomic=true");
+        ask.token(&rig.admin)
+            .json(&json!({ "items": items }))
+            .send()
+            .await
+    };
+    let refused = send(3).await;
+    assert_eq!(refused.body["error"]["code"], "quota_exceeded");
+    assert_eq!(refused.body["error"]["details"]["items"][0]["item"], 2);
+    let there = rig.get("/private_data_disks", &rig.admin).await;
+    assert_eq!(there.data(200), &json!([]));
+    assert_eq!(statuses(&send(2).await), [201, 201]);
+
+    // What is too much for one step is told, and not tried.
+    let doc = |n: usize| {
+        let text = "x".repeat(8000);
+        json!({"name": format!("i{n}"), "spec": {"body": text, "title": "t"}})
+    };
+    let items: Vec<Value> = (0..90).map(doc).collect();
+    let ask = rig.ask("POST", "/bulk/docs?atomic=true").token(&rig.admin);
+    let reply = ask.json(&json!({ "items": items })).send().await;
+    assert_eq!(
+        reply.body["error"]["code"], "limit_exceeded",
+        "{}",
+        reply.text
+    );
+}
+
+#[tokio::test]
 async fn nothing_is_deleted_by_a_slip_of_the_finger() {
     let rig = Rig::start().await;
     rig.make("/data_centers", json!({"name": "dc1"})).await;

@@ -283,6 +283,16 @@ async fn no_quota_and_no_host_is_given_out_twice() {
     let vms = each(|n| make("/virtual_machines", format!("g{n}"), of_lab.clone()));
     race.only(4, "quota_exceeded", vms).await;
 
+    // One disk is there, and no address is taken.
+    let numbers = json!({"quota": {"disks": 4, "addresses": 3}});
+    race.made(patch("/tenants/acme", numbers)).await;
+    let gib = json!({"size_gib": 1});
+    let disks = each(|n| make("/private_data_disks", format!("d{n}"), gib.clone()));
+    race.only(3, "quota_exceeded", disks).await;
+    let web = json!({"vm": race.ids["web"]});
+    let given = each(|_| post("/ip_pools/addresses/allocate?tenant=acme", web.clone()));
+    race.only(3, "quota_exceeded", given).await;
+
     let group = race
         .rig
         .get("/baremetal_groups/hosts", &race.rig.admin)

@@ -55,6 +55,10 @@ fn lines_that_people_write() {
         "virtflow operation get 0190 --fields status.state",
         "virtflow vm ls",
         "virtflow vm rm web-1 --wait",
+        "virtflow vm rm web-1 web-2 --all-or-none --tenant acme --wait",
+        "virtflow vm create -f vms.yaml -f more --all-or-none --tenant acme --wait --idempotency-key k",
+        "virtflow quota create --file -",
+        "virtflow user create -f users.json",
         "virtflow virtual-machine get web-1",
         "virtflow hosts list",
         "virtflow rack list --data-center dc1",
@@ -114,6 +118,11 @@ fn lines_that_are_refused() {
         "virtflow login --endpoint a --user admin",
         "virtflow login --endpoint a --ca-fingerprint 00 --user admin --password secret",
         "virtflow vm delete web-1 --if-match now",
+        "virtflow vm create web-1 -f vms.yaml",
+        "virtflow vm create -f vms.yaml --cpu 2",
+        "virtflow vm create web-1 --spec small --all-or-none",
+        "virtflow token create -f tokens.yaml",
+        "virtflow token delete a b",
     ] {
         assert!(parse(line).is_err(), "{line}");
     }

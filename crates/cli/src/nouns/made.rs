@@ -12,10 +12,12 @@ use crate::schema::{without_null, words_of};
 
 /// Options that a field's flag must not be called, for something else is called so.
 const TAKEN: &[&str] = &[
+    "all-or-none",
     "at",
     "context",
     "dry-run",
     "fields",
+    "file",
     "force",
     "from-file",
     "help",

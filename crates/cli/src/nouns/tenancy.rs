@@ -26,6 +26,18 @@ const QUOTA_STORAGE: Flag = flag(
     "Limit of storage, 100GiB",
 );
 const QUOTA_VMS: Flag = flag("quota-vms", "quota.vms", Form::Count, "Limit of VMs");
+const QUOTA_DISKS: Flag = flag(
+    "quota-disks",
+    "quota.disks",
+    Form::Count,
+    "Limit of disks beside the VMs' own",
+);
+const QUOTA_ADDRESSES: Flag = flag(
+    "quota-addresses",
+    "quota.addresses",
+    Form::Count,
+    "Limit of addresses",
+);
 
 pub(super) const NOUNS: &[Noun] = &[
     Noun {
@@ -50,6 +62,20 @@ pub(super) const NOUNS: &[Noun] = &[
             .for_life(),
             flag("memory", "memory_mib", Form::Mib, "Memory, 512MiB").for_life(),
             flag("storage", "storage_gib", Form::Gib, "Disk, 20GiB").for_life(),
+            flag(
+                "image",
+                "image",
+                Form::Text,
+                "Image that its disk begins as, in its latest version",
+            )
+            .for_life(),
+            flag(
+                "image-version",
+                "image_version",
+                Form::Text,
+                "Version of an image that its disk begins as",
+            )
+            .for_life(),
             flag("group", "group", Form::Text, "Group of hosts to run in").for_life(),
             flag(
                 "restart",
@@ -111,6 +137,8 @@ pub(super) const NOUNS: &[Noun] = &[
             QUOTA_MEMORY,
             QUOTA_STORAGE,
             QUOTA_VMS,
+            QUOTA_DISKS,
+            QUOTA_ADDRESSES,
             flag(
                 "admin-user",
                 "admin_user",
@@ -146,6 +174,8 @@ pub(super) const NOUNS: &[Noun] = &[
             QUOTA_MEMORY,
             QUOTA_STORAGE,
             QUOTA_VMS,
+            QUOTA_DISKS,
+            QUOTA_ADDRESSES,
         ],
         columns: &[
             TENANT,

@@ -4,6 +4,7 @@
 mod apply;
 mod apply_kinds;
 mod binary;
+mod bulk;
 mod cloud;
 mod doctor;
 mod edit;

@@ -9,6 +9,7 @@ mod built_in_roles;
 mod cloud_boxes;
 mod dangling;
 mod deadlines;
+mod footprints;
 mod leases;
 mod lost_hosts;
 mod meter;
@@ -35,6 +36,7 @@ pub use cloud_boxes::cloud_boxes;
 pub use dangling::dangling;
 pub(crate) use deadlines::DEADLINE_EXCEEDED;
 pub use deadlines::{deadlines, overdue};
+pub use footprints::footprints;
 pub use leases::leases;
 pub use lost_hosts::lost_hosts;
 pub(crate) use lost_hosts::{lose_vm, unsettled};
@@ -61,6 +63,7 @@ pub const ALL: &[(&str, Pass)] = &[
     ("user_deletions", user_deletions),
     ("dangling", dangling),
     ("built_in_roles", built_in_roles),
+    ("footprints", footprints),
     ("retire", retire),
     ("cloud_boxes", cloud_boxes),
     ("leases", leases),
@@ -85,6 +88,7 @@ pub const WATCHING: &[Watching] = &[
     users::USER_DELETIONS,
     dangling::DANGLING,
     built_in_roles::BUILT_IN,
+    footprints::FOOTPRINTS,
 ];
 
 fn ids_of(state: &State, kind: Kind) -> Vec<ObjectId> {

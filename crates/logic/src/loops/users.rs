@@ -1,5 +1,5 @@
 use virtflow_model::Kind;
-use virtflow_model::kinds::User;
+use virtflow_model::kinds::{PrivateDataDisk, User};
 use virtflow_state::{Changeset, State};
 use virtflow_types::{Error, ErrorCode, ObjectId, Timestamp};
 
@@ -50,6 +50,10 @@ pub(crate) fn empty_user(
         let Some(object) = draft.state.get(*id) else {
             continue;
         };
+        // A disk outlives its maker; what it takes of the tenant stays counted.
+        if object.kind == Kind::PrivateDataDisk.name() {
+            continue;
+        }
         let goes_along = match Kind::of_name(&object.kind) {
             Some(
                 Kind::Session
@@ -70,7 +74,12 @@ pub(crate) fn empty_user(
         }
     }
     for id in held.iter().take(most) {
-        draft.delete(*id);
+        let object = draft.state.get(*id);
+        if object.is_some_and(|object| object.kind == Kind::PrivateDataDisk.name()) {
+            draft.update::<PrivateDataDisk>(*id, |_, status| status.charged_user_id = None)?;
+        } else {
+            draft.delete(*id);
+        }
     }
     let all = held.len() <= most;
     if all {

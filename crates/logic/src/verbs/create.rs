@@ -26,6 +26,7 @@ pub(crate) fn run<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
             Kind::JoinToken => credentials::create_join_token(door, create),
             Kind::RoleBinding => credentials::create_binding(door, create),
             Kind::User => super::user::create(door, create),
+            Kind::PrivateDataDisk => super::disk::create(door, create),
             Kind::IpPool => ip::create_pool(door, create),
             Kind::IpAddress => ip::create_address(door, create),
             other => Err(no_verb(other, "create")),
@@ -63,7 +64,7 @@ pub(super) fn make<'a, R: Resource>(
     let mut target = Target::new(R::KIND, scopes_to_be::<R>(door, &place, &spec));
     target.owner = owner_to_be::<R>(door, &place, &spec);
     let mut draft = door.draft(permission, &target, || crate::door::forbidden(permission))?;
-    rules::complete(door, R::KIND, &place, &mut spec);
+    rules::complete(door, R::KIND, &place, &mut spec)?;
     let spec: R::Spec = parse_spec(&spec)?;
     R::validate(&spec)?;
     let status = settle(&draft, &mut place, &spec)?;

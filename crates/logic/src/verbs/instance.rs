@@ -9,12 +9,12 @@ use virtflow_model::kinds::{Instance, Template, TemplateVersion, VirtualMachineS
 use virtflow_model::{Action, Kind, Permission, Resource};
 use virtflow_policy::Target;
 use virtflow_scheduler::Amounts;
-use virtflow_types::{Error, ErrorCode};
+use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use super::create::{id_in, place};
 use super::delete::find;
 use super::rules::latest_of;
-use super::{Done, Outcome, parse_spec, references, vm_create, vm_delete};
+use super::{Done, Outcome, images, parse_spec, references, vm_create, vm_delete};
 use crate::door::Door;
 use crate::draft::{Draft, Place};
 use crate::explain::call;
@@ -44,12 +44,14 @@ pub(crate) fn create<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
     Ok((draft, outcome))
 }
 
-/// How large what realises it is at least.
+/// How large what realises it is at least, and what it begins as.
 #[derive(Debug)]
 struct Size {
     cpu_cores: u32,
     memory_mib: u64,
     storage_gib: u64,
+    image_id: Option<ObjectId>,
+    image_version_id: Option<ObjectId>,
 }
 
 impl Size {
@@ -75,6 +77,8 @@ fn make_vm(
             "cpu_cores": size.cpu_cores,
             "memory_mib": size.memory_mib,
             "storage_gib": size.storage_gib,
+            "image_id": size.image_id,
+            "image_version_id": size.image_version_id,
         }),
     };
     if let Some(group) = spec.group_id {
@@ -126,6 +130,8 @@ fn size_of(door: &Door<'_>, spec: &InstanceSpec) -> Result<Size, Error> {
             cpu_cores: size.cpu_cores,
             memory_mib: size.memory_mib,
             storage_gib: size.storage_gib,
+            image_id: None,
+            image_version_id: None,
         });
     };
     let template = version.parent.and_then(|id| door.state.get(id));
@@ -140,10 +146,13 @@ fn size_of(door: &Door<'_>, spec: &InstanceSpec) -> Result<Size, Error> {
     }
     let size = &decoded::<TemplateVersion>(version)?.spec;
     vm_create::refuse_gpus("spec.template_version", version, size.gpu_count)?;
+    images::refuse_unseen(door, size.image_id)?;
     Ok(Size {
         cpu_cores: size.cpu_cores,
         memory_mib: size.memory_mib,
         storage_gib: size.storage_gib,
+        image_id: size.image_id,
+        image_version_id: size.image_version_id,
     })
 }
 

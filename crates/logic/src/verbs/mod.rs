@@ -7,7 +7,9 @@ mod controller;
 mod create;
 mod credentials;
 mod delete;
+mod disk;
 mod host;
+mod images;
 mod instance;
 mod ip;
 mod operation;
@@ -18,6 +20,7 @@ mod tenant;
 mod update;
 mod upgrade;
 mod user;
+mod user_groups;
 mod vm_create;
 mod vm_delete;
 mod vm_power;
@@ -35,6 +38,7 @@ use crate::door::Door;
 use crate::draft::Draft;
 use crate::request::{AddressVerb, Request};
 
+pub(crate) use rules::chain_of;
 pub(crate) use vm_delete::delete_vm;
 
 /// What a verb did, for the record and the answer.

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 use virtflow_model::kinds::virtual_machine::{VirtualMachineSpec, VirtualMachineStatus};
 use virtflow_model::kinds::{VirtualMachine, VirtualMachineSpecification};
+use virtflow_model::recorded::Recorded;
 use virtflow_model::{Action, Kind, Permission, Resource};
 use virtflow_policy::Target;
 use virtflow_state::Object;
 use virtflow_types::{Error, ObjectId};
 
 use super::create::{id_in, place};
-use super::{Done, Outcome, parse_spec, references};
-use crate::door::{Door, groups_of};
+use super::{Done, Outcome, images, parse_spec, references, user_groups};
+use crate::door::Door;
 use crate::draft::{Draft, Place};
 use crate::explain::{call, check_group_quota};
 use crate::limits::OPERATION_MAX;
@@ -49,9 +50,12 @@ pub(crate) fn make(
 ) -> Result<(Arc<Object>, Arc<Object>), Error> {
     let tenant = place.tenant.unwrap_or(ObjectId::NIL);
     fill_size(door, &mut spec)?;
-    fill_user_group(door, &mut spec, tenant)?;
+    images::fill(door.state, &mut spec)?;
+    user_groups::fill(door, &mut spec, tenant)?;
     let spec = parse_spec::<VirtualMachineSpec>(&spec)?;
     VirtualMachine::validate(&spec)?;
+    let (cpu, memory, storage) = (spec.cpu_cores, spec.memory_mib, spec.storage_gib);
+    images::check_size(door.state, spec.image_id, cpu, memory, storage)?;
     if let Some(group) = spec.group_id {
         // What can be told now is not left to the placer. The binding checks it again.
         check_group_quota(door.state, group, tenant, demand_of(&spec))?;
@@ -59,6 +63,7 @@ pub(crate) fn make(
     let status = VirtualMachineStatus {
         phase_since: door.cx.now,
         charged_user_id: door.cx.user_id(),
+        image: spec.image_id.map(|_| Recorded::default()),
         ..VirtualMachineStatus::default()
     };
     let vm = draft.create::<VirtualMachine>(place, spec, status)?;
@@ -106,36 +111,4 @@ pub(crate) fn refuse_gpus(field: &str, asks: &Object, gpu_count: u32) -> Result<
     }
     let problem = format!("{} asks for GPUs, which nothing is given yet", call(asks));
     Err(Error::invalid(field, problem).advise("name one without GPUs"))
-}
-
-/// A VM takes the quota of one user group: the one that is named, if the asker is in it or operates it, or
-/// else the first that the asker is in.
-fn fill_user_group(door: &Door<'_>, spec: &mut Value, tenant: ObjectId) -> Result<(), Error> {
-    let own = || {
-        let user = door.cx.user_id();
-        user.into_iter()
-            .flat_map(|user| groups_of(door.state, user))
-    };
-    let Some(named) = id_in(spec, "user_group_id") else {
-        let of_tenant = |group: &ObjectId| {
-            let group = door.state.get(*group);
-            group.is_some_and(|group| group.tenant == Some(tenant))
-        };
-        if let Some(first) = own().find(of_tenant) {
-            spec["user_group_id"] = json!(first);
-        }
-        return Ok(());
-    };
-    if own().any(|group| group == named) {
-        return Ok(());
-    }
-    let group = door
-        .state
-        .get(named)
-        .ok_or_else(|| Error::not_found(Kind::UserGroup.name(), &named.to_string()))?;
-    let manage = Permission::new(Kind::UserGroup, Action::Manage);
-    door.admit(manage, &door.target_of(group), || {
-        Error::not_found(Kind::UserGroup.name(), &named.to_string())
-    })
-    .map_err(|error| error.advise("name a group that you are in, or none"))
 }

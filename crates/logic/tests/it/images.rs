@@ -273,3 +273,191 @@ fn a_tag_points_into_its_image_and_stays_while_it_is_immutable() {
     }
     world.delete(alice, Kind::ImageVersion, v1).unwrap();
 }
+
+/// An image of `acme`'s that needs two vCPUs, 512 MiB and 4 GiB, and its versions `1` and, the latest, `2`.
+fn demanding(shelf: &mut Shelf) -> [ObjectId; 3] {
+    let least = json!({"min_cpu_cores": 2, "min_memory_mib": 512, "min_storage_gib": 4});
+    let change = shelf
+        .world
+        .patch(shelf.alice, Kind::Image, shelf.image, least);
+    change.unwrap();
+    let first = shelf.version("1", json!({})).unwrap();
+    let second = shelf.version("2", json!({})).unwrap();
+    [shelf.image, first, second]
+}
+
+fn sized(cpu: u64, memory: u64, storage: u64, image: Value) -> Value {
+    let mut spec = json!({"cpu_cores": cpu, "memory_mib": memory, "storage_gib": storage});
+    for (field, value) in image.as_object().unwrap() {
+        spec[field] = value.clone();
+    }
+    spec
+}
+
+#[test]
+fn a_vm_is_no_smaller_than_its_image_says() {
+    let mut shelf = Shelf::new();
+    let [image, first, second] = demanding(&mut shelf);
+    let Shelf {
+        mut world,
+        alice,
+        bob,
+        ..
+    } = shelf;
+    let named = json!({"image": "app"});
+    for (sizes, field) in [
+        ([1, 512, 4], "spec.cpu_cores"),
+        ([2, 511, 4], "spec.memory_mib"),
+        ([2, 512, 3], "spec.storage_gib"),
+    ] {
+        let [cpu, memory, storage] = sizes;
+        let spec = sized(cpu, memory, storage, named.clone());
+        refused_at(&world.vm(alice, "web", spec).unwrap_err(), field);
+    }
+    let error = world
+        .vm(
+            alice,
+            "web",
+            json!({"specification": "small", "image_version": first}),
+        )
+        .unwrap_err();
+    refused_at(&error, "spec.cpu_cores");
+    assert_eq!(
+        error.message,
+        "`spec.cpu_cores`: must be at least 2 for image `app`, not 1"
+    );
+    let error = world
+        .vm(bob, "web", sized(2, 512, 4, named.clone()))
+        .unwrap_err();
+    assert_eq!(error.code, ErrorCode::NotFound, "{error}");
+
+    let latest = world.vm(alice, "web", sized(2, 512, 4, named)).unwrap();
+    let older = json!({"image_version": first});
+    let older = world.vm(alice, "old", sized(2, 512, 4, older)).unwrap();
+    for (vm, version) in [(&latest, second), (&older, first)] {
+        let object = &vm.object.as_ref().unwrap();
+        assert_eq!(object["spec"]["image_id"], json!(image));
+        assert_eq!(object["spec"]["image_version_id"], json!(version));
+        let image = &object["status"]["image"];
+        assert_eq!(
+            *image,
+            json!({"phase": "pending", "reason": "not_available"})
+        );
+    }
+    let vm = latest.object_id.unwrap();
+    let error = world
+        .patch(
+            alice,
+            Kind::VirtualMachine,
+            vm,
+            json!({"image_version": first}),
+        )
+        .unwrap_err();
+    refused_at(&error, "spec.image_id");
+    // What is there stays when the image asks for more, and keeps its image.
+    let more = json!({"min_memory_mib": 1024});
+    world.patch(alice, Kind::Image, image, more).unwrap();
+    let labels = json!({"labels": {"app": "shop"}});
+    world
+        .patch(alice, Kind::VirtualMachine, vm, labels)
+        .unwrap();
+    let error = world.delete(alice, Kind::ImageVersion, second).unwrap_err();
+    assert_eq!(error.code, ErrorCode::InUse);
+}
+
+#[test]
+fn nothing_new_begins_as_what_is_archived() {
+    let mut shelf = Shelf::new();
+    let empty = shelf
+        .world
+        .create_as(shelf.alice, Kind::Image, "empty", json!({}));
+    empty.unwrap();
+    let [image, first, second] = demanding(&mut shelf);
+    let other = version(image, json!({}));
+    let other = {
+        let made = shelf
+            .world
+            .create_as(shelf.alice, Kind::Image, "other", json!({}));
+        let mut spec = other;
+        spec["image"] = json!(made.unwrap());
+        let made = shelf
+            .world
+            .create_as(shelf.alice, Kind::ImageVersion, "9", spec);
+        made.unwrap()
+    };
+    let Shelf {
+        mut world, alice, ..
+    } = shelf;
+    let mut n = 0;
+    let mut vm = |world: &mut World, image: Value| {
+        n += 1;
+        world.vm(alice, &format!("vm-{n}"), sized(2, 512, 4, image))
+    };
+    let state = |world: &mut World, kind, id, state: &str| {
+        world
+            .patch(alice, kind, id, json!({"state": state}))
+            .unwrap();
+    };
+    state(&mut world, Kind::ImageVersion, first, "deprecated");
+    vm(&mut world, json!({"image_version": first})).expect("better use another one");
+    state(&mut world, Kind::ImageVersion, first, "archived");
+    let error = vm(&mut world, json!({"image_version": first})).unwrap_err();
+    assert!(error.message.contains("takes nothing new"), "{error}");
+    vm(&mut world, json!({"image_version": second})).unwrap();
+    state(&mut world, Kind::Image, image, "archived");
+    let error = vm(&mut world, json!({"image_version": second})).unwrap_err();
+    assert!(error.message.contains("takes nothing new"), "{error}");
+    let error = vm(&mut world, json!({"image": "empty"})).unwrap_err();
+    refused_at(&error, "spec.image");
+    let error = vm(&mut world, json!({"image": "app", "image_version": other})).unwrap_err();
+    refused_at(&error, "spec.image_version");
+}
+
+#[test]
+fn what_a_template_is_made_from_is_passed_on() {
+    let mut shelf = Shelf::new();
+    let [image, first, second] = demanding(&mut shelf);
+    let Shelf {
+        mut world,
+        alice,
+        bob,
+        ..
+    } = shelf;
+    let public = json!({"visibility": "public"});
+    let template = world
+        .create_as(alice, Kind::Template, "web", public)
+        .unwrap();
+    let spec = |cpu, version: Value| {
+        let mut spec = sized(cpu, 512, 4, version);
+        spec["template"] = json!(template);
+        spec
+    };
+    let small = spec(1, json!({"image": "app"}));
+    let error = world
+        .create_as(alice, Kind::TemplateVersion, "1", small)
+        .unwrap_err();
+    refused_at(&error, "spec.cpu_cores");
+    let of_latest = spec(2, json!({"image": "app"}));
+    let made = world
+        .create_as(alice, Kind::TemplateVersion, "1", of_latest)
+        .unwrap();
+    let stored: Value = serde_json::from_str(&world.state.get(made).unwrap().spec).unwrap();
+    assert_eq!(stored["image_version_id"], json!(second));
+    let error = world.delete(alice, Kind::ImageVersion, second).unwrap_err();
+    assert_eq!(error.code, ErrorCode::InUse);
+    let older = spec(2, json!({"image_version": first}));
+    let older = world
+        .create_as(alice, Kind::TemplateVersion, "2", older)
+        .unwrap();
+
+    let from = json!({"template": "web", "template_version": older});
+    world.create_as(alice, Kind::Instance, "i", from).unwrap();
+    let vm = world.named(Kind::VirtualMachine, "i");
+    let vm: Value = serde_json::from_str(&vm.spec).unwrap();
+    assert_eq!(vm["image_id"], json!(image));
+    assert_eq!(vm["image_version_id"], json!(first));
+    // The template is there for all tenants; its image is not.
+    let from = json!({"template": template});
+    let error = world.create_as(bob, Kind::Instance, "i", from).unwrap_err();
+    refused_at(&error, "spec.template_version");
+}

@@ -25,6 +25,7 @@ mod ontologies;
 mod people;
 mod placing;
 mod pools;
+mod quotas;
 mod random;
 mod reading;
 mod rental;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Timestamp};
 
 use crate::net::Address;
-use crate::print::{key, space};
+use crate::print::{dimension, key, space};
 use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// An address. Its parent is its pool; its name for people is the address itself.
@@ -76,12 +76,29 @@ pub struct IpAddressStatus {
     /// What it was when it was frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_before_freeze: Option<AddressState>,
+    /// The user group whose quota it takes, with that of all groups above: that of the VM that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charged_group_id: Option<ObjectId>,
+    /// Whose user quota it takes: that of the VM that has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub charged_user_id: Option<ObjectId>,
     /// The VPC in which it is unique; absent: in the whole cloud.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub address_scope_id: Option<ObjectId>,
     /// The subnet it lies in, if its pool has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet_id: Option<ObjectId>,
+}
+
+impl IpAddressStatus {
+    /// Whether it counts in quotas: while somebody has it or keeps it, frozen or not.
+    fn is_taken(&self) -> bool {
+        let state = match self.state {
+            AddressState::Frozen => self.state_before_freeze.unwrap_or_default(),
+            state => state,
+        };
+        matches!(state, AddressState::Allocated | AddressState::Reserved)
+    }
 }
 
 /// Value of the index keys of a pool's addresses: they sort by address within it.
@@ -120,7 +137,15 @@ impl Resource for IpAddress {
         Self::validate(new)
     }
 
-    fn print(_: &Meta, spec: &IpAddressSpec, status: &IpAddressStatus, print: &mut Print) {
+    /// One that is taken is charged to the user and the user group of the VM that has it, without a group to
+    /// the tenant whose it is. What the cloud keeps for itself is nobody's quota.
+    fn print(meta: &Meta, spec: &IpAddressSpec, status: &IpAddressStatus, print: &mut Print) {
+        if status.is_taken() {
+            let shared = status.charged_group_id.or(meta.tenant);
+            for owner in [shared, status.charged_user_id].into_iter().flatten() {
+                print.charge(owner, dimension::ADDRESSES, 1);
+            }
+        }
         let space = space::addresses(status.address_scope_id);
         let in_pool = in_pool(spec.ip_pool_id, spec.address);
         print.claim(space, spec.address.bytes());

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{Limit, ObjectId};
 
 use crate::print::dimension;
-use crate::recorded::Recorded;
-use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
+use crate::recorded::{RecordedPhase, RecordedReason};
+use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// VMs that one disk may be attached to.
 const ATTACHMENTS_MAX: u64 = 64;
@@ -49,7 +49,7 @@ pub struct PrivateDataDiskSpec {
     /// What it is made of; stays.
     #[serde(default, rename = "type")]
     pub disk_type: DiskType,
-    /// GiB, 1 to 65536, counted in the tenant's quota of storage. It only grows.
+    /// GiB, 1 to 65536, counted in the quota of storage. It only grows.
     pub size_gib: u64,
     /// How many VMs may have it at once.
     #[serde(default)]
@@ -60,6 +60,23 @@ pub struct PrivateDataDiskSpec {
     /// The pool that keeps it; absent: any. Stays once named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_pool_id: Option<ObjectId>,
+    /// The user group whose quota it takes, with that of all groups above; absent when the disk is made:
+    /// the user's first. It does not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_group_id: Option<ObjectId>,
+}
+
+/// What is known of it: that it was asked for, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PrivateDataDiskStatus {
+    /// How far it is.
+    pub phase: RecordedPhase,
+    /// Why it is no further.
+    pub reason: RecordedReason,
+    /// Whose user quota is charged; nobody's once that user is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charged_user_id: Option<ObjectId>,
 }
 
 const fn one() -> u32 {
@@ -70,11 +87,15 @@ impl Resource for PrivateDataDisk {
     const KIND: Kind = Kind::PrivateDataDisk;
     const SCOPE: Scope = Scope::Tenant;
     const RULES: Rules = Rules {
-        references: &[Reference::to("storage_pool", Kind::StoragePool)],
+        references: &[
+            Reference::to("storage_pool", Kind::StoragePool),
+            Reference::to("user_group", Kind::UserGroup),
+        ],
+        create: ByPeople::ByVerb,
         ..Rules::plain("A disk of a tenant's own that outlives the VMs it is attached to")
     };
     type Spec = PrivateDataDiskSpec;
-    type Status = Recorded;
+    type Status = PrivateDataDiskStatus;
 
     fn example() -> PrivateDataDiskSpec {
         PrivateDataDiskSpec {
@@ -84,6 +105,7 @@ impl Resource for PrivateDataDisk {
             share_mode: ShareMode::Exclusive,
             max_attachments: 1,
             storage_pool_id: None,
+            user_group_id: None,
         }
     }
 
@@ -110,13 +132,30 @@ impl Resource for PrivateDataDisk {
         if old.storage_pool_id.is_some() && old.storage_pool_id != new.storage_pool_id {
             return Err(Invalid::new("storage_pool_id", "stays: make another disk there"));
         }
+        if old.user_group_id != new.user_group_id {
+            return Err(Invalid::new(
+                "user_group_id",
+                "a disk does not change the user group whose quota it takes",
+            ));
+        }
         Self::validate(new)
     }
 
-    fn print(meta: &Meta, spec: &PrivateDataDiskSpec, _: &Recorded, print: &mut Print) {
-        print.link(spec.storage_pool_id);
-        if let Some(tenant) = meta.tenant {
-            print.charge(tenant, dimension::STORAGE_GIB, spec.size_gib);
+    /// The user and the user group, and with it every group above and the tenant, are charged; without a user
+    /// group the tenant itself.
+    fn print(
+        meta: &Meta,
+        spec: &PrivateDataDiskSpec,
+        status: &PrivateDataDiskStatus,
+        print: &mut Print,
+    ) {
+        print.link(spec.storage_pool_id).link(spec.user_group_id);
+        print.link(status.charged_user_id);
+        let shared = spec.user_group_id.or(meta.tenant);
+        for owner in [shared, status.charged_user_id].into_iter().flatten() {
+            print
+                .charge(owner, dimension::STORAGE_GIB, spec.size_gib)
+                .charge(owner, dimension::DISKS, 1);
         }
         let most = Limit::Fixed(u64::from(spec.max_attachments));
         print.account(dimension::ATTACHMENTS, most, None);

@@ -1,4 +1,4 @@
-//! A version of a template: sizes that never change. Exactly one version of a template is the latest.
+//! A version of a template: sizes, and an image, that never change. Exactly one version of a template is the latest.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -31,6 +31,12 @@ pub struct TemplateVersionSpec {
     /// Number of GPUs.
     #[serde(default)]
     pub gpu_count: u32,
+    /// The image that root disks begin as; its latest version is taken unless one is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<ObjectId>,
+    /// The version of that image.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_version_id: Option<ObjectId>,
     /// What is new in it, for people.
     #[serde(default)]
     pub changelog: String,
@@ -44,9 +50,13 @@ impl Resource for TemplateVersion {
     const KIND: Kind = Kind::TemplateVersion;
     const SCOPE: Scope = Scope::Tenant;
     const RULES: Rules = Rules {
-        references: &[Reference::under("template", Kind::Template)],
+        references: &[
+            Reference::under("template", Kind::Template),
+            Reference::to("image", Kind::Image),
+            Reference::to("image_version", Kind::ImageVersion),
+        ],
         cascades: true,
-        ..Rules::plain("Sizes under a template's name, which never change")
+        ..Rules::plain("Sizes and an image under a template's name, which never change")
     };
     type Spec = TemplateVersionSpec;
     type Status = TemplateVersionStatus;
@@ -59,6 +69,8 @@ impl Resource for TemplateVersion {
             memory_mib: 4096,
             storage_gib: 40,
             gpu_count: 0,
+            image_id: None,
+            image_version_id: None,
             changelog: "More memory".into(),
         }
     }
@@ -87,6 +99,7 @@ impl Resource for TemplateVersion {
         Ok(())
     }
     fn print(meta: &Meta, spec: &TemplateVersionSpec, _: &Self::Status, print: &mut Print) {
+        print.link(spec.image_id).link(spec.image_version_id);
         if spec.latest {
             let template = meta.parent.unwrap_or(spec.template_id);
             print.claim(space::SINGLE, format!("latest/{template}"));

@@ -40,17 +40,25 @@ pub struct Quota {
     /// Number of VMs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vms: Option<u64>,
+    /// Number of disks of the tenant's own; a VM's root disk counts with its VM.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disks: Option<u64>,
+    /// Number of addresses that are allocated or reserved, of whichever pool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub addresses: Option<u64>,
 }
 
 impl Quota {
     /// Each dimension with its limit.
-    pub fn limits(&self) -> [(&'static str, Limit); 4] {
+    pub fn limits(&self) -> [(&'static str, Limit); 6] {
         let limit = |n: Option<u64>| n.map_or(Limit::Unlimited, Limit::Fixed);
         [
             (dimension::CPU_CORES, limit(self.cpu_cores)),
             (dimension::MEMORY_MIB, limit(self.memory_mib)),
             (dimension::STORAGE_GIB, limit(self.storage_gib)),
             (dimension::VMS, limit(self.vms)),
+            (dimension::DISKS, limit(self.disks)),
+            (dimension::ADDRESSES, limit(self.addresses)),
         ]
     }
 }
@@ -103,6 +111,8 @@ impl Resource for Tenant {
                 memory_mib: Some(262_144),
                 storage_gib: Some(4096),
                 vms: Some(50),
+                disks: Some(100),
+                addresses: Some(64),
             },
             ..TenantSpec::default()
         }

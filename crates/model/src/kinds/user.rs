@@ -43,7 +43,7 @@ pub struct UserSpec {
     /// Administrative state.
     #[serde(default)]
     pub state: UserState,
-    /// Limits of what this user's VMs take.
+    /// Limits of what this user's VMs, their addresses and this user's disks take.
     #[serde(default)]
     pub quota: Quota,
 }

@@ -51,6 +51,8 @@ impl Resource for UserGroup {
                 memory_mib: Some(131_072),
                 storage_gib: Some(2048),
                 vms: Some(20),
+                disks: Some(40),
+                addresses: Some(32),
             },
             ..UserGroupSpec::default()
         }

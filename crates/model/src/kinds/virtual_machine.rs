@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Text, Timestamp};
 
 use crate::print::{dimension, key};
+use crate::recorded::Recorded;
 use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// A VM.
@@ -68,6 +69,12 @@ pub struct VirtualMachineSpec {
     /// GiB.
     #[serde(default)]
     pub storage_gib: u64,
+    /// The image that its root disk begins as; its latest version is taken unless one is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_id: Option<ObjectId>,
+    /// The version of that image. It stays.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image_version_id: Option<ObjectId>,
     /// The only group of hosts it may run in; absent: any that the tenant has a quota in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_id: Option<ObjectId>,
@@ -197,6 +204,9 @@ pub struct VirtualMachineStatus {
     /// Whose user quota is charged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charged_user_id: Option<ObjectId>,
+    /// How far its root disk is made from the image that it names; absent if it names none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<Recorded>,
     /// Restarts by its agent.
     #[serde(default)]
     pub restarts: u64,
@@ -275,6 +285,8 @@ impl Resource for VirtualMachine {
     const RULES: Rules = Rules {
         references: &[
             Reference::to("specification", Kind::VirtualMachineSpecification),
+            Reference::to("image", Kind::Image),
+            Reference::to("image_version", Kind::ImageVersion),
             Reference::to("group", Kind::BaremetalGroup),
             Reference::to("user_group", Kind::UserGroup),
         ],
@@ -305,6 +317,10 @@ impl Resource for VirtualMachine {
         let size = |s: &VirtualMachineSpec| (s.cpu_cores, s.memory_mib, s.storage_gib);
         if size(old) != size(new) || old.specification_id != new.specification_id {
             return Err(Invalid::new("cpu_cores", "resizing a VM is not available yet"));
+        }
+        let image = |s: &VirtualMachineSpec| (s.image_id, s.image_version_id);
+        if image(old) != image(new) {
+            return Err(Invalid::new("image_id", "a VM does not change its image"));
         }
         if old.group_id != new.group_id {
             return Err(Invalid::new("group_id", "a VM does not change its group"));
@@ -341,6 +357,7 @@ impl Resource for VirtualMachine {
         }
         print.link(status.charged_user_id);
         print.link(spec.specification_id);
+        print.link(spec.image_id).link(spec.image_version_id);
         print.link(spec.group_id).link(spec.user_group_id);
         if let Some(placement) = &status.placement {
             print.link(placement.host_id).link(placement.quota_id);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use virtflow_model::kinds::ip_address::{AddressState, IpAddressSpec, IpAddressStatus, in_pool};
 use virtflow_model::kinds::ip_pool::PoolState;
-use virtflow_model::kinds::{IpAddress, IpPool};
+use virtflow_model::kinds::{IpAddress, IpPool, VirtualMachine};
 use virtflow_model::net::Address;
 use virtflow_model::{Action, Kind, Permission, key, space};
 use virtflow_policy::Target;
@@ -76,11 +76,14 @@ pub(crate) fn allocate<'a>(door: &Door<'a>, asked: &AllocateAddress) -> Done<'a>
             .advise("release addresses, make the pool larger or name another one")
         })?,
     };
+    let owner = decoded::<VirtualMachine>(&vm)?;
     let give = |status: &mut IpAddressStatus| {
         status.state = AddressState::Allocated;
         status.owner_id = Some(vm.id);
         status.allocated_at = Some(now);
         status.leased_until = asked.leased_until;
+        status.charged_group_id = owner.spec.user_group_id;
+        status.charged_user_id = owner.status.charged_user_id;
     };
     let outcome = match free {
         Free::Row(id) => {

@@ -29,6 +29,7 @@ mod user_group_member;
 mod virtual_machine;
 
 pub(crate) use template_version::latest_of;
+pub(crate) use user_group::chain_of;
 
 use serde_json::Value;
 use virtflow_model::Kind;
@@ -37,6 +38,7 @@ use virtflow_types::{Error, ObjectId};
 
 use crate::door::Door;
 use crate::draft::{Draft, Place};
+use crate::verbs::user_groups;
 
 /// What is about to be written.
 pub(crate) struct Writing<'w, 'a> {
@@ -88,12 +90,22 @@ pub(crate) fn on_write(mut writing: Writing<'_, '_>) -> Result<(), Error> {
 }
 
 /// Fills in, before its validation, what an object that is being made gets by itself.
-pub(crate) fn complete(door: &Door<'_>, kind: Kind, place: &Place, spec: &mut Value) {
+pub(crate) fn complete(
+    door: &Door<'_>,
+    kind: Kind,
+    place: &Place,
+    spec: &mut Value,
+) -> Result<(), Error> {
     match kind {
-        Kind::TemplateVersion => template_version::complete(door, place, spec),
+        Kind::TemplateVersion => return template_version::complete(door, place, spec),
         Kind::Ontology => ontology::complete(door, place, spec),
+        Kind::PrivateDataDisk => {
+            let tenant = place.tenant.unwrap_or(ObjectId::NIL);
+            return user_groups::fill(door, spec, tenant);
+        }
         _ => {}
     }
+    Ok(())
 }
 
 /// Changes in the draft what goes with an object that people delete, or refuses what must stay though nothing links

@@ -4,6 +4,7 @@ use serde_json::Value;
 use virtflow_model::kinds::Template;
 use virtflow_model::kinds::TemplateVersion;
 use virtflow_model::kinds::template::TemplateState;
+use virtflow_model::kinds::template_version::TemplateVersionSpec;
 use virtflow_model::{Kind, space};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId};
@@ -12,6 +13,7 @@ use super::Writing;
 use crate::door::Door;
 use crate::draft::{Draft, Place};
 use crate::typed::decoded;
+use crate::verbs::{images, parse_spec};
 
 /// The version that a template stands for.
 pub(crate) fn latest_of(state: &State, template: ObjectId) -> Option<&Object> {
@@ -20,13 +22,13 @@ pub(crate) fn latest_of(state: &State, template: ObjectId) -> Option<&Object> {
 }
 
 /// A template's first version is its latest by itself.
-pub(super) fn complete(door: &Door<'_>, place: &Place, spec: &mut Value) {
-    let Some(template) = place.parent else {
-        return;
-    };
-    if latest_of(door.state, template).is_none() {
+pub(super) fn complete(door: &Door<'_>, place: &Place, spec: &mut Value) -> Result<(), Error> {
+    if let Some(template) = place.parent
+        && latest_of(door.state, template).is_none()
+    {
         spec["latest"] = true.into();
     }
+    images::fill(door.state, spec)
 }
 
 /// The former latest steps back.
@@ -35,6 +37,11 @@ pub(super) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
         return Ok(());
     };
     let state = writing.door.state;
+    if writing.old.is_none() {
+        let new: TemplateVersionSpec = parse_spec(writing.new)?;
+        let (cpu, memory, storage) = (new.cpu_cores, new.memory_mib, new.storage_gib);
+        images::check_size(state, new.image_id, cpu, memory, storage)?;
+    }
     if writing.old.is_none()
         && let Some(object) = state.get(template)
         && decoded::<Template>(object)?.spec.state == TemplateState::Archived
