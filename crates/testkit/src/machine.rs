@@ -334,6 +334,18 @@ impl Machine {
         self.wait_up()
     }
 
+    /// Pulls its plug, and puts it in again: nothing in it gets to end anything.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub fn lose_power(&mut self) -> Result<()> {
+        kill(self.init()?)?;
+        let down = format!("{} to be without power", self.name);
+        poll::until(&down, STOP_TIMEOUT, || Ok(self.nspawn.try_wait()?))?;
+        self.nspawn = self.place.power_on(&self.name)?;
+        self.wait_up()
+    }
+
     fn wait_up(&mut self) -> Result<()> {
         let what = format!("{} to be up", self.name);
         poll::until(&what, BOOT_TIMEOUT, || {

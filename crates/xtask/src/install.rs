@@ -168,6 +168,7 @@ fn live(site: &mut Site, image: &guest::Image, is_upgraded: bool) -> Result<()> 
     step("a backup by the timer's unit", || steps::backup(site))?;
     step("everything is restarted in turn", || steps::restarts(site))?;
     step("a controller and a host reboot", || steps::reboots(site))?;
+    step("every machine loses its power", || steps::plugs(site))?;
     step(
         "the packages go, and what they leave goes with a purge",
         || steps::removal(site),

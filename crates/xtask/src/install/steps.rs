@@ -313,15 +313,54 @@ pub(super) fn reboots(site: &mut Site) -> Result<()> {
         last.wait_unit(CONTROLLER, "active")?;
     }
     site.hosts[0].reboot()?;
-    let host = &site.hosts[0];
+    is_back(site, &site.hosts[0])?;
+    all_guests_run(site)
+}
+
+/// A host's agent is with the cluster again.
+fn is_back(site: &Site, host: &Machine) -> Result<()> {
     host.wait_unit(AGENT, "active")?;
-    poll::until("the host to be online again", PATIENCE, || {
+    let what = format!("{} to be online again", host.name());
+    poll::until(&what, PATIENCE, || {
         let Ok(seen) = operator(site, &format!("host get {}", host.name())) else {
             return Ok(None);
         };
         Ok((seen["status"]["liveness"] == "online").then_some(()))
-    })?;
-    all_guests_run(site)
+    })
+}
+
+/// The plug of every machine is pulled, one after another: what was acknowledged is there, and guests that are always to
+/// run do so again.
+pub(super) fn plugs(site: &mut Site) -> Result<()> {
+    for number in 0..site.controllers.len() {
+        operator(
+            site,
+            &format!("rack create plug-{number} --data-center attic"),
+        )?;
+        site.controllers[number].lose_power()?;
+        site.controllers[number].wait_unit(CONTROLLER, "active")?;
+        let what = format!(
+            "the cluster after {} came back",
+            site.controllers[number].name()
+        );
+        poll::until(&what, PATIENCE, || {
+            Ok(operator(site, &format!("rack get plug-{number}"))
+                .ok()
+                .map(drop))
+        })?;
+    }
+    for number in 0..site.hosts.len() {
+        let before = guests(&site.hosts[number])?.len();
+        site.hosts[number].lose_power()?;
+        let host = &site.hosts[number];
+        is_back(site, host)?;
+        poll::until("its guests to be started again", PATIENCE, || {
+            Ok((guests(host)?.len() == before).then_some(()))
+        })?;
+    }
+    all_guests_run(site)?;
+    operator(site, "verify")?;
+    Ok(())
 }
 
 pub(super) fn removal(site: &Site) -> Result<()> {
