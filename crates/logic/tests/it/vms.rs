@@ -6,7 +6,7 @@ use serde_json::json;
 use virtflow_logic::{Delete, ObservedPhase, ObservedVm, Power, Request, desired_of};
 use virtflow_model::Kind;
 use virtflow_model::kinds::virtual_machine::{PowerAct, VmPhase};
-use virtflow_types::{ErrorCode, ObjectId};
+use virtflow_types::{ErrorCode, ObjectId, Timestamp};
 
 use crate::world::{World, one, seen};
 
@@ -448,4 +448,31 @@ fn a_guest_that_ends_before_it_is_seen_running_ends_the_wait_too() {
     assert_eq!(world.phase(vm), VmPhase::Stopped);
     assert_eq!(world.vm_status(vm).reason, "shutdown_by_guest");
     assert_eq!(world.operation(reply.operation_id.unwrap()).0, "completed");
+}
+
+#[test]
+fn what_a_host_tells_counts_however_far_back_the_clock_of_a_new_leader_is() {
+    let (mut world, host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    let reply = world.vm(alice, "web-1", json!({"specification": "small"}));
+    let vm = reply.unwrap().object_id.unwrap();
+    world.place();
+    assert_eq!(world.phase(vm), VmPhase::Creating);
+    // Each that leads next is an hour behind the one before.
+    let step_back = |world: &mut World| {
+        world.now = Timestamp::from_ms(world.now.ms() - 3_600_000);
+    };
+    step_back(&mut world);
+    world.settle(&host);
+    assert_eq!(world.phase(vm), VmPhase::Running);
+    step_back(&mut world);
+    world.ask(alice, &power("web-1", PowerAct::Stop)).unwrap();
+    step_back(&mut world);
+    world.settle(&host);
+    assert_eq!(world.phase(vm), VmPhase::Stopped);
+    world.ask(alice, &delete("web-1")).unwrap();
+    step_back(&mut world);
+    world.settle(&host);
+    assert!(world.state.get(vm).is_none());
+    world.assert_ledgers_zero();
 }

@@ -38,6 +38,8 @@ pub enum Request {
         /// Where the answer goes; the listener is made with [`TcpListener::pair`].
         answer: oneshot::Sender<io::Result<TcpListener>>,
     },
+    /// All its connections end in disorder, whatever is under way in them: what a firewall that forgets does.
+    Reset,
 }
 
 /// Gives the way to the machine of the process that runs, if it runs on one.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use virtflow_agent::hypervisor::simulated::{Call, Fault};
+use virtflow_pki::net::simulated::Request;
 use virtflow_raft::DiskBehaviour;
 use virtflow_types::chance;
 
@@ -181,6 +182,14 @@ impl World {
     }
     pub(crate) fn mend(&self, a: &[String], b: &[String]) {
         self.pairs(a, b, |sim, a, b| sim.repair(a, b));
+    }
+    /// Every connection of a machine ends, whatever is under way in it; new ones are made as before.
+    pub(crate) fn reset_connections(&mut self, name: &str) {
+        if let Some(program) = self.program(name)
+            && let Some(kernel) = lock(&program.line).as_ref()
+        {
+            drop(kernel.send(Request::Reset));
+        }
     }
     pub(crate) fn hold(&self, a: &[String], b: &[String]) {
         self.pairs(a, b, |sim, a, b| sim.hold(a, b));

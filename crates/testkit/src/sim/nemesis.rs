@@ -85,7 +85,7 @@ impl Nemesis {
         let controllers = world.controller_names();
         let hosts = world.host_names();
         let one = pick(&controllers);
-        match between(0..24) {
+        match between(0..27) {
             0 | 1 => {
                 let leader = world.leader().unwrap_or(one);
                 self.kill(world, now, leader, false);
@@ -218,6 +218,15 @@ impl Nemesis {
             }
             21 => self.pause(world, now, one),
             22 => self.pause(world, now, pick(&hosts)),
+            23 | 24 => {
+                let leader = world.leader().unwrap_or(one);
+                trace::note(format!("nemesis: the connections of {leader} are reset"));
+                world.reset_connections(&leader);
+            }
+            25 => {
+                trace::note(format!("nemesis: the connections of {one} are reset"));
+                world.reset_connections(&one);
+            }
             _ => {
                 let host = pick(&hosts);
                 trace::note(format!("nemesis: the hypervisor of {host} misbehaves"));
