@@ -185,6 +185,27 @@ async fn a_session_with_a_follower_works_and_outlives_the_leader() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_a_quorum_no_session_begins_and_no_orders_are_given() {
+    let mut all = three(|_| {}).await;
+    let token = site(&all[0].app).await;
+    let host = Host::enrol(&all[0], &token, "S1").await.unwrap();
+    let last = all.pop().unwrap();
+    let address = last.config.agent_address();
+    // It knows the host, and its boot, as online.
+    drop(host.session(&address, "boot-1").await);
+    until("the last one to know of it", || {
+        liveness_of(&last.app, host.id) == "online"
+    })
+    .await;
+    for controller in all {
+        controller.kill().await;
+    }
+    let refused = host.try_session(&address, "boot-1").await.err();
+    let refused = refused.expect("a session began on what nobody confirmed");
+    assert!(refused.contains("no quorum"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_silent_host_goes_offline_and_comes_back_with_a_new_epoch() {
     let first = Controller::first(|config| {
         config.hosts.lease_s = 1;

@@ -260,6 +260,30 @@ async fn a_restart_begins_at_the_snapshot_and_replays_what_is_left() {
     .await;
 }
 
+/// What is applied runs ahead of what a snapshot's file holds, and what is behind the file stays in the log.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_claims_no_more_than_its_file_holds() {
+    bounded(async {
+        let mut group = Group::with(1, small_log()).await;
+        let runner = group.leader().await;
+        let node = runner.node.clone();
+        runner.shadow().hold_at(Some(60));
+        for number in 0..250 {
+            node.propose(make(&format!("n-{number}"))).await.unwrap();
+        }
+        assert_eq!(node.status().snapshot, 0, "its file is waited for");
+        runner.shadow().hold_at(Some(150));
+        until("the log to be purged", || node.status().purged > 100).await;
+        assert!(node.status().purged <= 150, "{:?}", node.status());
+        drop(node);
+        group.kill(1).await;
+        group.restart(1).await;
+        let image = group.leader().await.node.read().await.unwrap();
+        assert_eq!(count(&image), 250);
+    })
+    .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_of_a_newer_cluster_version_stops_an_older_member() {
     bounded(async {

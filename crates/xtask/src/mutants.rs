@@ -58,7 +58,7 @@ impl Sound {
         if !self.known.contains_key(by) {
             let complaint = match by {
                 By::Seed { seed, seconds } => copy::seed(self.simulator()?, *seed, *seconds)?,
-                By::Test { packages, name } => copy::test(&Copy::make()?, packages, name)?,
+                By::Test { packages, name } => copy::test(&Copy::make()?, packages, name, false)?,
             };
             self.known.insert(by.clone(), complaint);
         }
@@ -96,7 +96,7 @@ fn try_out(mutant: &Mutant, sound: &mut Sound) -> Result<Fate> {
                 (By::Seed { seed, seconds }, said)
             })
         }
-        Tier::Test { packages, name } => copy::test(&copy, packages, name)?.map(|said| {
+        Tier::Test { packages, name } => copy::test(&copy, packages, name, true)?.map(|said| {
             let (packages, name) = (packages.clone(), name.clone());
             (By::Test { packages, name }, said)
         }),

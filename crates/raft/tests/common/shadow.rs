@@ -34,7 +34,8 @@ struct Queue {
     entries: VecDeque<Arc<AppliedEntry>>,
     submitted: u64,
     flushed: u64,
-    held: bool,
+    /// Nothing behind it is written.
+    held_at: Option<u64>,
     newest: Option<(State, Bytes)>,
 }
 
@@ -87,9 +88,9 @@ impl TestShadow {
     }
 
     fn write(&self, queue: &mut Queue) {
-        while !queue.held
-            && let Some(entry) = queue.entries.front()
-            && entry.index <= queue.flushed
+        let until = queue.held_at.unwrap_or(u64::MAX).min(queue.flushed);
+        while let Some(entry) = queue.entries.front()
+            && entry.index <= until
         {
             queue.newest = Some((entry.image.clone(), entry.raft_meta.clone()));
             queue.entries.pop_front();
@@ -111,8 +112,14 @@ impl TestShadow {
     /// While held nothing is written: the shadow lags.
     #[allow(dead_code, reason = "not every test that includes this file holds it")]
     pub fn hold(&self, held: bool) {
+        self.hold_at(held.then_some(0));
+    }
+
+    /// Nothing behind this index is written: the shadow lags by so much.
+    #[allow(dead_code, reason = "not every test that includes this file holds it")]
+    pub fn hold_at(&self, index: Option<u64>) {
         let mut queue = self.queue.lock().unwrap();
-        queue.held = held;
+        queue.held_at = index;
         self.write(&mut queue);
     }
 

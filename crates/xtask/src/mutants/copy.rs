@@ -194,11 +194,18 @@ pub(super) fn seeds(
     Ok(None)
 }
 
-/// Runs one test; what it said if it failed. An error if there is no such test.
-pub(super) fn test(copy: &Copy, packages: &[String], name: &str) -> Result<Complaint> {
+/// Runs one test; what it said if it failed. An error if there is no such test. `all_cases`: also those that a test which
+/// looks at a part of them leaves out.
+pub(super) fn test(
+    copy: &Copy,
+    packages: &[String],
+    name: &str,
+    all_cases: bool,
+) -> Result<Complaint> {
     built(&mut copy.test_command(packages, &["--no-run"]))?;
     let output = copy
         .test_command(packages, &[name])
+        .envs(all_cases.then_some(("VIRTFLOW_EXHAUSTIVE", "1")))
         .stdin(Stdio::null())
         .output()?;
     let text = format!(
