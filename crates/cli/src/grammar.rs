@@ -28,7 +28,7 @@ Exit codes:
     9  it may have been done: look, or repeat it with the same --idempotency-key
    10  the operation failed or was cancelled
    11  the wait is over, the operation goes on
-   12  `doctor` found something
+   12  `doctor` found something, or the audit's chain is broken
   130  Ctrl-C
 
 Environment:
@@ -194,7 +194,10 @@ pub(crate) struct OnWhat {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Audit {
+    #[command(subcommand)]
+    pub(crate) command: Option<AuditCommand>,
     /// From when on, 2026-11-23T18:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(crate) from: Option<String>,
@@ -216,6 +219,20 @@ pub(crate) struct Audit {
     /// Every record, newest first, each as JSON on a line of its own
     #[arg(long, conflicts_with = "limit")]
     pub(crate) export: bool,
+}
+
+/// What is done about the audit beside reading it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check that no record was altered, left out or put in: every hash is computed here, from what is received
+    Verify {
+        /// An export to check in place of the cluster's records; `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        file: Option<String>,
+        /// A head that an earlier check printed: the chain must still lead through it
+        #[arg(long, value_name = "COUNT:HEX", value_parser = crate::audit::read_head)]
+        head: Option<(u64, [u8; 32])>,
+    },
 }
 
 #[derive(Debug, Args)]

@@ -12,6 +12,7 @@ mod access;
 mod account;
 mod amount;
 mod apply;
+mod audit;
 mod bulk;
 mod cluster;
 mod columns;
