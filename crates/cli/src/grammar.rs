@@ -107,6 +107,9 @@ pub(crate) enum Fixed {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+        /// Complete names of what is there, too: the cluster is asked, for a second at most
+        #[arg(long)]
+        names: bool,
     },
 }
 
@@ -336,7 +339,7 @@ fn of_noun(command: Command, noun: &'static Noun) -> Command {
         virtflow_model::Kind::Controller => command,
         _ => command.subcommand(history(noun)).subcommand(blame(noun)),
     };
-    crate::special::grammar(noun.kind, command)
+    crate::names::completing(noun, crate::special::grammar(noun.kind, command))
 }
 
 pub(crate) fn of_verb(noun: &Noun, verb: Verb) -> Command {

@@ -14,7 +14,8 @@ use crate::failure::{Failure, exit};
 use crate::grammar::{self, Fixed};
 use crate::output::Output;
 use crate::{
-    access, account, apply, audit, bulk, cluster, diff, doctor, generic, nouns, special, upgrade,
+    access, account, apply, audit, bulk, cluster, diff, doctor, generic, names, nouns, special,
+    upgrade,
 };
 
 /// An API token in the environment, instead of the context's credentials.
@@ -85,7 +86,10 @@ impl Run {
         match fixed {
             Fixed::Login(login) => account::log_in(self, &login).await,
             Fixed::Context(command) => account::context(self, &command),
-            Fixed::Completions { shell } => self.completions(shell),
+            Fixed::Completions { shell, names: true } => {
+                self.output.text(&names::registration(&shell.to_string())?)
+            }
+            Fixed::Completions { shell, .. } => self.completions(shell),
             Fixed::Explain { what } => explain::explain(self.output, &what),
             Fixed::Audit(asked) if audit::file_of(&asked).is_some() => {
                 audit::verify_file(self, &asked, audit::file_of(&asked).unwrap_or_default())

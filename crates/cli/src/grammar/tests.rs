@@ -89,6 +89,7 @@ fn lines_that_people_write() {
         "virtflow user passwd alice --own",
         "virtflow context use ci",
         "virtflow completions zsh",
+        "virtflow completions bash --names",
     ] {
         if let Err(error) = parse(line) {
             panic!("{line}: {error}");
