@@ -20,9 +20,13 @@ const STREAM: &str = "audit";
 /// What cannot be read when it cannot.
 const TRAIL: &str = "the audit trail";
 
+/// The parameter for the bytes that heads are of.
+const BYTES: &str = "bytes";
+
 /// Parameters it knows.
-pub(crate) const PARAMETERS: &[&str] =
-    &["tenant", "from", "to", "actor", "object", "limit", "cursor"];
+pub(crate) const PARAMETERS: &[&str] = &[
+    "tenant", "from", "to", "actor", "object", BYTES, "limit", "cursor",
+];
 
 /// `GET /audit`
 pub(crate) async fn list(State(api): State<Api>, Extension(call): TheCall) -> Answered {
@@ -31,6 +35,7 @@ pub(crate) async fn list(State(api): State<Api>, Extension(call): TheCall) -> An
     let tenant = logic::audit_scope(image, &call.cx()?, call.query.get("tenant"))?;
     let time = "an RFC 3339 time such as 2026-11-23T18:00:00Z";
     let object: Option<ObjectId> = call.query.parsed("object", "an id")?;
+    let with_bytes = call.query.flag(BYTES)?;
     let limit = call.query.limit()?;
     let query = AuditQuery {
         stream: STREAM.into(),
@@ -46,13 +51,14 @@ pub(crate) async fn list(State(api): State<Api>, Extension(call): TheCall) -> An
     sql::caught_up(&api, image, TRAIL).await?;
     let page = shadow.audit(&query).await;
     let page = page.map_err(|error| sql::unavailable(TRAIL, error))?;
-    let rows: Vec<Value> = page.rows.iter().map(row).collect();
+    let rows: Vec<Value> = page.rows.iter().map(|it| row(it, with_bytes)).collect();
     let next = page.next.as_ref().map(cursor);
     Ok(Answer::ok(page.seen.index, rows.into()).next(next))
 }
 
-/// A record with its place in the stream and the chained hash up to it.
-fn row(record: &RecordRow) -> Value {
+/// A record with its place in the stream and the chained hash up to it. With its bytes, whoever reads it can compute that
+/// hash: fields in another order or another form of a number would give another.
+fn row(record: &RecordRow, with_bytes: bool) -> Value {
     let mut data: Value = serde_json::from_slice(&record.body)
         .unwrap_or_else(|_| String::from_utf8_lossy(&record.body).into_owned().into());
     if !data.is_object() {
@@ -66,6 +72,10 @@ fn row(record: &RecordRow) -> Value {
     let mut place = Map::new();
     place.insert("count".into(), record.count.into());
     place.insert("head".into(), head.into());
+    if with_bytes {
+        let bytes = String::from_utf8_lossy(&record.body).into_owned();
+        place.insert(BYTES.into(), bytes.into());
+    }
     add(&mut data, place);
     data
 }

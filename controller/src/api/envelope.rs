@@ -1,6 +1,8 @@
 //! Every answer has one form: `meta`, `status`, and `data` or `error`. It is written here and nowhere
 //! else; handlers return an [`Answer`] or a [`Failure`] and know nothing of HTTP bodies.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -10,7 +12,7 @@ use virtflow_types::{Error, ErrorCode, ObjectId, RequestId};
 
 /// Carries the request id in requests between controllers and in every answer.
 pub(crate) const REQUEST_ID_HEADER: &str = "x-request-id";
-/// Seconds a client is asked to wait when a controller has no leader or too much to do.
+/// Seconds a client is asked to wait when a controller has no leader: an election takes about as long.
 const RETRY_AFTER_S: u64 = 1;
 
 /// What a handler answers.
@@ -101,6 +103,8 @@ impl Answer {
 pub(crate) enum Failure {
     /// An error for the caller, under the status of its code or another one.
     Error(Box<Error>, Option<StatusCode>),
+    /// An error that is over by itself after a time, as far as can be told.
+    Later(Box<Error>, Duration),
     /// This controller does not lead: nothing was done, pass the request on.
     NotLeader,
     /// The path takes other methods: these, as `Allow` lists them.
@@ -112,6 +116,25 @@ impl Failure {
     pub(crate) fn with_status(status: StatusCode, error: Error) -> Self {
         Self::Error(Box::new(error), Some(status))
     }
+    /// An error that is over by itself after `wait`.
+    pub(crate) fn later(error: Error, wait: Duration) -> Self {
+        Self::Later(Box::new(error), wait)
+    }
+    /// Whole seconds after which the same may be asked again; nothing where time alone changes nothing, or nobody
+    /// knows.
+    fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::Later(_, wait) => {
+                let begun = u64::from(wait.subsec_nanos() > 0);
+                Some(wait.as_secs().saturating_add(begun).max(1))
+            }
+            Self::NotLeader => Some(RETRY_AFTER_S),
+            Self::Error(error, _) => {
+                (error.code == ErrorCode::Unavailable).then_some(RETRY_AFTER_S)
+            }
+            Self::Method(_) => None,
+        }
+    }
     /// The failure as one of many outcomes in an answer.
     pub(crate) fn item(self) -> Value {
         let (error, status) = self.into_error();
@@ -122,6 +145,7 @@ impl Failure {
     fn into_error(self) -> (Error, Option<StatusCode>) {
         match self {
             Self::Error(error, status) => (*error, status),
+            Self::Later(error, _) => (*error, None),
             Self::NotLeader => (no_leader(), None),
             Self::Method(allowed) => {
                 let allowed = allowed.to_str().unwrap_or_default().replace(',', ", ");
@@ -298,18 +322,15 @@ fn refusal(failure: Failure, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCo
     if let Failure::Method(allowed) = &failure {
         headers.insert(header::ALLOW, allowed.clone());
     }
+    if let Some(seconds) = failure.retry_after_s() {
+        set(headers, "retry-after", &seconds.to_string());
+    }
     let (error, status) = failure.into_error();
     let status = status
         .or_else(|| StatusCode::from_u16(error.code.http_status()).ok())
         .unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    match error.code {
-        ErrorCode::Unauthenticated => set(headers, "www-authenticate", "Bearer"),
-        ErrorCode::Unavailable | ErrorCode::LimitExceeded
-            if matches!(status.as_u16(), 429 | 503) =>
-        {
-            set(headers, "retry-after", &RETRY_AFTER_S.to_string());
-        }
-        _ => {}
+    if error.code == ErrorCode::Unauthenticated {
+        set(headers, "www-authenticate", "Bearer");
     }
     let body = json!({"meta": meta(by), "status": "error", "error": told(error)});
     (status, body)
@@ -409,6 +430,24 @@ mod tests {
                 "details": {"limit": 1024}})
         );
         assert_eq!(body["meta"].get("index"), None);
+    }
+
+    #[tokio::test]
+    async fn a_client_is_told_when_to_come_back_and_only_if_it_helps() {
+        let full = || Error::new(ErrorCode::LimitExceeded, "full");
+        for (wait_ms, told) in [(1, "1"), (1000, "1"), (1001, "2"), (59_500, "60")] {
+            let failure = Failure::later(full(), Duration::from_millis(wait_ms));
+            let (status, headers, body) = read(Err(failure)).await;
+            assert_eq!(status, 429);
+            assert_eq!(headers["retry-after"], told, "{wait_ms} ms");
+            assert_eq!(body["error"]["code"], "limit_exceeded");
+        }
+        let (status, headers, _) = read(Err(full().into())).await;
+        assert_eq!(status, 429);
+        assert!(
+            !headers.contains_key("retry-after"),
+            "no wait makes it less"
+        );
     }
 
     #[tokio::test]

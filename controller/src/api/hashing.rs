@@ -1,10 +1,13 @@
 //! Password work off the async threads: few at a time, the same for users that do not exist.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
 
 use tokio::sync::Semaphore;
 use virtflow_types::{Error, ErrorCode};
 
+use super::envelope::Failure;
 use super::password;
 
 /// Hashes computed at once: each takes a core and 19 MiB.
@@ -17,6 +20,8 @@ const WAITING_MAX: usize = 64;
 pub(crate) struct Hashing {
     running: Arc<Semaphore>,
     waiting: Arc<Semaphore>,
+    /// How long the last took, in microseconds.
+    took_us: Arc<AtomicU64>,
 }
 
 impl Default for Hashing {
@@ -24,15 +29,16 @@ impl Default for Hashing {
         Self {
             running: Arc::new(Semaphore::new(RUNNING_MAX)),
             waiting: Arc::new(Semaphore::new(WAITING_MAX)),
+            took_us: Arc::default(),
         }
     }
 }
 
 impl Hashing {
     /// Checks the bounds of a new password and hashes it.
-    pub(crate) async fn hash(&self, password: String) -> Result<String, Error> {
+    pub(crate) async fn hash(&self, password: String) -> Result<String, Failure> {
         password::check(&password)?;
-        self.bounded(move || password::hash(&password)).await?
+        Ok(self.bounded(move || password::hash(&password)).await??)
     }
 
     /// True if the password is the one that was hashed. Without a hash the same work is done for
@@ -41,7 +47,7 @@ impl Hashing {
         &self,
         password: String,
         stored: Option<String>,
-    ) -> Result<bool, Error> {
+    ) -> Result<bool, Failure> {
         self.bounded(move || match stored.filter(|hash| !hash.is_empty()) {
             Some(stored) => password::verify(&stored, &password),
             None => {
@@ -55,28 +61,38 @@ impl Hashing {
     async fn bounded<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, Error> {
+    ) -> Result<T, Failure> {
         let busy = || {
-            Error::new(
+            let error = Error::new(
                 ErrorCode::LimitExceeded,
                 "too many logins and password changes at once",
             )
-            .advise("try again in a few seconds")
+            .advise("try again in a few seconds");
+            Failure::later(error, self.until_there_is_room())
         };
         let _place = self.waiting.try_acquire().map_err(|_| busy())?;
         let running = Arc::clone(&self.running).acquire_owned().await;
         let running = running.map_err(|_| busy())?;
+        let took_us = Arc::clone(&self.took_us);
         let done = crate::off_loop::off_loop(move || {
+            let begun = Instant::now();
             let done = work();
+            let took = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+            took_us.store(took, Ordering::Relaxed);
             drop(running);
             done
         });
         done.await.map_err(|error| {
-            Error::new(
-                ErrorCode::Internal,
-                format!("the password could not be worked on: {error}"),
-            )
+            let problem = format!("the password could not be worked on: {error}");
+            Error::new(ErrorCode::Internal, problem).into()
         })
+    }
+
+    /// How long those take that wait now: whoever comes back then finds half of them done.
+    fn until_there_is_room(&self) -> Duration {
+        let took = self.took_us.load(Ordering::Relaxed);
+        let rounds = (WAITING_MAX / RUNNING_MAX / 2) as u64;
+        Duration::from_micros(took.saturating_mul(rounds))
     }
 }
 
@@ -108,7 +124,9 @@ mod tests {
         let results = futures::future::join_all(flood).await;
         let refused = results
             .iter()
-            .filter(|r| matches!(r, Err(e) if e.code == ErrorCode::LimitExceeded))
+            .filter(
+                |r| matches!(r, Err(Failure::Later(e, _)) if e.code == ErrorCode::LimitExceeded),
+            )
             .count();
         assert_eq!(refused, 20);
     }

@@ -393,28 +393,28 @@ pub(crate) fn address_of(caller: &Caller) -> std::net::IpAddr {
 }
 
 pub(crate) fn too_many(wait: Duration) -> Failure {
-    Error::new(
+    let error = Error::new(
         ErrorCode::LimitExceeded,
         format!(
             "too many requests; the next is taken in {} ms",
             wait.as_millis().max(1)
         ),
     )
-    .advise("slow down; wait for operations with `?wait=` rather than asking often")
-    .into()
+    .advise("slow down; wait for operations with `?wait=` rather than asking often");
+    Failure::later(error, wait)
 }
 
 /// The refusal of a request whose sender asks no more than they may, while their tenant does.
 fn too_many_of_tenant(wait: Duration) -> Failure {
-    Error::new(
+    let error = Error::new(
         ErrorCode::LimitExceeded,
         format!(
             "your tenant's users together make too many requests; the next is taken in {} ms",
             wait.as_millis().max(1)
         ),
     )
-    .advise("slow down, or ask an operator for a higher `limits.tenant_requests_per_s`")
-    .into()
+    .advise("slow down, or ask an operator for a higher `limits.tenant_requests_per_s`");
+    Failure::later(error, wait)
 }
 
 /// Reads a body within its limit. What is beyond is read and thrown away, up to another limit: a

@@ -1,13 +1,11 @@
-//! The cluster as a whole: status, capacity, audit, and whether its books are right.
+//! The cluster as a whole: status, capacity, and whether its books are right.
 
 use serde_json::{Value, json};
 use virtflow_client::{Call, Method};
-use virtflow_types::{PAGE_OBJECTS_MAX, Timestamp};
+use virtflow_types::Timestamp;
 
 use crate::failure::{Failure, exit};
-use crate::grammar::Audit;
 use crate::noun::Show;
-use crate::output::json_line;
 use crate::run::{Cluster, Run};
 use crate::safe;
 use crate::special::form_of;
@@ -222,75 +220,6 @@ fn capacity_text(data: &Value, now: Timestamp) -> String {
         }
     }
     of_cells(&heads, &rows)
-}
-
-pub(crate) async fn audit(run: &Run, cluster: &Cluster, asked: &Audit) -> Result<(), Failure> {
-    let call = Call::new(Method::Get, &["audit"])?
-        .query_if("from", asked.from.as_deref())
-        .query_if("to", asked.to.as_deref())
-        .query_if("actor", asked.actor.as_deref())
-        .query_if("object", asked.object.as_deref())
-        .query_if("tenant", asked.tenant.as_deref());
-    if asked.export {
-        return export(run, cluster, &call).await;
-    }
-    let listed = cluster.client.list(&call, asked.limit).await?;
-    let more = listed.more;
-    run.output
-        .data(&Value::Array(listed.rows), |rows| audit_text(rows, run.now))?;
-    if more {
-        run.output
-            .remark("there is more: raise --limit, or narrow it with --from and --to");
-    }
-    Ok(())
-}
-
-/// Page by page, as long as somebody reads.
-async fn export(run: &Run, cluster: &Cluster, call: &Call) -> Result<(), Failure> {
-    let mut cursor: Option<String> = None;
-    loop {
-        let page = call
-            .clone()
-            .query("limit", PAGE_OBJECTS_MAX.to_string())
-            .query_if("cursor", cursor.take());
-        let answer = cluster.client.send(&page).await?;
-        for record in items(&answer.data) {
-            if !run.output.is_read(&json_line(record))? {
-                return Ok(());
-            }
-        }
-        cursor = answer.next_cursor;
-        if cursor.is_none() {
-            return Ok(());
-        }
-    }
-}
-
-fn audit_text(rows: &Value, now: Timestamp) -> String {
-    let first = |row: &Value, names: &[&str]| -> String {
-        let found = names
-            .iter()
-            .map(|name| &row[*name])
-            .find(|value| !value.is_null());
-        show(found, Show::Plain, now)
-    };
-    let rows: Vec<Vec<String>> = items(rows)
-        .map(|row| {
-            vec![
-                first(row, &["at", "now", "time"]),
-                first(row, &["actor_name", "actor"]),
-                first(row, &["action", "verb"]),
-                first(row, &["object_name", "object", "object_id"]),
-                first(row, &["outcome", "code", "result"]),
-                first(row, &["source"]),
-                first(row, &["request_id"]),
-            ]
-        })
-        .collect();
-    of_cells(
-        &["TIME", "WHO", "DID", "TO", "OUTCOME", "FROM", "REQUEST"],
-        &rows,
-    )
 }
 
 #[cfg(test)]

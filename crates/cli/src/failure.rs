@@ -28,7 +28,7 @@ pub(crate) mod exit {
     pub(crate) const OPERATION_FAILED: u8 = 10;
     /// The operation goes on, the wait is over.
     pub(crate) const TIMED_OUT: u8 = 11;
-    /// `doctor` found something.
+    /// `doctor` found something, or the audit's chain is broken.
     pub(crate) const FOUND: u8 = 12;
     /// Ctrl-C.
     pub(crate) const INTERRUPTED: u8 = 130;

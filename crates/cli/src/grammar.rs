@@ -28,7 +28,7 @@ Exit codes:
     9  it may have been done: look, or repeat it with the same --idempotency-key
    10  the operation failed or was cancelled
    11  the wait is over, the operation goes on
-   12  `doctor` found something
+   12  `doctor` found something, or the audit's chain is broken
   130  Ctrl-C
 
 Environment:
@@ -107,6 +107,9 @@ pub(crate) enum Fixed {
     Completions {
         /// The shell
         shell: clap_complete::Shell,
+        /// Complete names of what is there, too: the cluster is asked, for a second at most
+        #[arg(long)]
+        names: bool,
     },
 }
 
@@ -194,7 +197,10 @@ pub(crate) struct OnWhat {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Audit {
+    #[command(subcommand)]
+    pub(crate) command: Option<AuditCommand>,
     /// From when on, 2026-11-23T18:00:00Z
     #[arg(long, value_name = "TIME")]
     pub(crate) from: Option<String>,
@@ -216,6 +222,20 @@ pub(crate) struct Audit {
     /// Every record, newest first, each as JSON on a line of its own
     #[arg(long, conflicts_with = "limit")]
     pub(crate) export: bool,
+}
+
+/// What is done about the audit beside reading it.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check that no record was altered, left out or put in: every hash is computed here, from what is received
+    Verify {
+        /// An export to check in place of the cluster's records; `-` is standard input
+        #[arg(long, value_name = "FILE")]
+        file: Option<String>,
+        /// A head that an earlier check printed: the chain must still lead through it
+        #[arg(long, value_name = "COUNT:HEX", value_parser = crate::audit::read_head)]
+        head: Option<(u64, [u8; 32])>,
+    },
 }
 
 #[derive(Debug, Args)]
@@ -319,7 +339,7 @@ fn of_noun(command: Command, noun: &'static Noun) -> Command {
         virtflow_model::Kind::Controller => command,
         _ => command.subcommand(history(noun)).subcommand(blame(noun)),
     };
-    crate::special::grammar(noun.kind, command)
+    crate::names::completing(noun, crate::special::grammar(noun.kind, command))
 }
 
 pub(crate) fn of_verb(noun: &Noun, verb: Verb) -> Command {

@@ -12,6 +12,7 @@ mod access;
 mod account;
 mod amount;
 mod apply;
+mod audit;
 mod bulk;
 mod cluster;
 mod columns;
@@ -26,6 +27,7 @@ mod failure;
 mod fuzz;
 mod generic;
 mod grammar;
+mod names;
 mod noun;
 mod nouns;
 mod output;
@@ -56,6 +58,13 @@ pub fn command() -> clap::Command {
 
 /// Carries out one command line, the program's name first.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    match names::complete(&arguments) {
+        Ok(true) => return ExitCode::SUCCESS,
+        Ok(false) => {}
+        // A shell shows what a completion says: nothing.
+        Err(_) => return ExitCode::FAILURE,
+    }
     let matches = match grammar::command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
         Err(error) => {

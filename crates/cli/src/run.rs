@@ -14,7 +14,8 @@ use crate::failure::{Failure, exit};
 use crate::grammar::{self, Fixed};
 use crate::output::Output;
 use crate::{
-    access, account, apply, bulk, cluster, diff, doctor, generic, nouns, special, upgrade,
+    access, account, apply, audit, bulk, cluster, diff, doctor, generic, names, nouns, special,
+    upgrade,
 };
 
 /// An API token in the environment, instead of the context's credentials.
@@ -85,8 +86,14 @@ impl Run {
         match fixed {
             Fixed::Login(login) => account::log_in(self, &login).await,
             Fixed::Context(command) => account::context(self, &command),
-            Fixed::Completions { shell } => self.completions(shell),
+            Fixed::Completions { shell, names: true } => {
+                self.output.text(&names::registration(&shell.to_string())?)
+            }
+            Fixed::Completions { shell, .. } => self.completions(shell),
             Fixed::Explain { what } => explain::explain(self.output, &what),
+            Fixed::Audit(asked) if audit::file_of(&asked).is_some() => {
+                audit::verify_file(self, &asked, audit::file_of(&asked).unwrap_or_default())
+            }
             other => {
                 let cluster = self.cluster()?;
                 let done = match other {
@@ -99,7 +106,7 @@ impl Run {
                     Fixed::Upgrade(command) => upgrade::run(self, &cluster, &command).await,
                     Fixed::Verify => cluster::verify(self, &cluster).await,
                     Fixed::Capacity => cluster::capacity(self, &cluster).await,
-                    Fixed::Audit(asked) => cluster::audit(self, &cluster, &asked).await,
+                    Fixed::Audit(asked) => audit::audit(self, &cluster, &asked).await,
                     Fixed::Diff(asked) => diff::diff(self, &cluster, &asked).await,
                     Fixed::Login(_)
                     | Fixed::Context(_)

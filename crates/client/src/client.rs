@@ -223,7 +223,8 @@ impl Client {
         loop {
             let mut tried = Vec::new();
             let mut refused = None;
-            let mut wait = pause;
+            // As long as the controllers ask for, if they do: sooner they would only refuse again.
+            let mut asked = Duration::ZERO;
             for endpoint in self.endpoints() {
                 match self.attempt(&endpoint, call, bearer).await {
                     Ok(done) => {
@@ -247,7 +248,7 @@ impl Client {
                                 return Err(error);
                             }
                         }
-                        wait = wait.max(after);
+                        asked = asked.max(after);
                         refused = Some(error);
                     }
                 }
@@ -257,14 +258,15 @@ impl Client {
             } else {
                 self.limits.unreachable
             };
-            if tried.is_empty() && refused.is_none() || begun.elapsed() + wait > limit {
+            if tried.is_empty() && refused.is_none() || begun.elapsed() + asked.max(pause) > limit {
                 return Err(match (lost, refused) {
                     (Some(problem), _) => unknown(call, problem),
                     (None, Some(refused)) => refused,
                     (None, None) => ClientError::Unreachable { tried },
                 });
             }
-            tokio::time::sleep(wait.mul_f64(rand::random_range(0.5..1.0))).await;
+            let pausing = pause.mul_f64(rand::random_range(0.5..1.0));
+            tokio::time::sleep(asked.max(pausing)).await;
             pause = (pause * 2).min(self.limits.pause_max);
         }
     }
@@ -304,7 +306,15 @@ impl Client {
         let after = retry_after(&response);
         let body = read_body(response).await.map_err(Miss::Lost)?;
         match answer::read(endpoint, status, &body) {
-            Err(error) if is_passing(&error) => Err(Miss::Refused(error, after)),
+            // A limit that says no time is not lifted by time.
+            Err(error) if error.code() == ErrorCode::LimitExceeded && after.is_none() => {
+                Ok(Err(error))
+            }
+            Err(error) if is_passing(&error) => {
+                // A 503 asks for a second, which elections rarely need: only a rate limit is obeyed in full.
+                let after = after.filter(|_| status == 429).unwrap_or_default();
+                Err(Miss::Refused(error, after))
+            }
             done => Ok(done),
         }
     }
@@ -326,16 +336,10 @@ pub(crate) fn is_passing(error: &ClientError) -> bool {
     ))
 }
 
-fn retry_after(response: &reqwest::Response) -> Duration {
-    let seconds = response
-        .headers()
-        .get("retry-after")
-        .and_then(|value| value.to_str().ok()?.parse::<u64>().ok());
-    // A 503 asks for a second, which elections rarely need: only a rate limit is obeyed in full.
-    match (response.status().as_u16(), seconds) {
-        (429, Some(seconds)) => Duration::from_secs(seconds),
-        _ => Duration::ZERO,
-    }
+fn retry_after(response: &reqwest::Response) -> Option<Duration> {
+    let value = response.headers().get("retry-after")?;
+    let seconds = value.to_str().ok()?.parse().ok()?;
+    Some(Duration::from_secs(seconds))
 }
 
 pub(crate) async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, String> {

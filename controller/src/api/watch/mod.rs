@@ -31,6 +31,8 @@ pub(crate) use self::recent::{Recent, follow};
 
 /// Streams of one controller at once.
 const STREAMS_MAX: usize = 4096;
+/// When somebody may ask again for whom there was no stream left: streams end when they please.
+const STREAM_AGAIN: Duration = Duration::from_secs(1);
 /// How long a stream says nothing before it says that nothing happened.
 const BOOKMARK_EVERY: Duration = Duration::from_secs(10);
 /// Entries that are looked at in one go.
@@ -44,16 +46,17 @@ pub(crate) struct Watchers(Arc<AtomicUsize>);
 struct Place(Arc<AtomicUsize>);
 
 impl Watchers {
-    fn enter(&self) -> Result<Place, Error> {
+    fn enter(&self) -> Result<Place, Failure> {
         let place = Place(Arc::clone(&self.0));
         if self.0.fetch_add(1, Ordering::Relaxed) < STREAMS_MAX {
             return Ok(place);
         }
-        Err(Error::new(
+        let error = Error::new(
             ErrorCode::LimitExceeded,
             format!("this controller serves {STREAMS_MAX} streams, as many as it may"),
         )
-        .advise("watch at another controller, or end a stream"))
+        .advise("watch at another controller, or end a stream");
+        Err(Failure::later(error, STREAM_AGAIN))
     }
 }
 

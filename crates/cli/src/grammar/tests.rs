@@ -76,6 +76,10 @@ fn lines_that_people_write() {
         "virtflow upgrade finish --dry-run",
         "virtflow upgrade finish --yes",
         "virtflow audit --limit 10 --from 2026-11-23T18:00:00Z",
+        "virtflow audit --export",
+        "virtflow audit verify",
+        "virtflow audit verify --file - -o json",
+        "virtflow audit verify --head 7:abababababababababababababababababababababababababababababababab",
         "virtflow can-i virtual_machine.execute web-1",
         "virtflow auth who-can delete vm web-1 --tenant acme --limit 20",
         "virtflow auth who-can create user_group",
@@ -85,6 +89,7 @@ fn lines_that_people_write() {
         "virtflow user passwd alice --own",
         "virtflow context use ci",
         "virtflow completions zsh",
+        "virtflow completions bash --names",
     ] {
         if let Err(error) = parse(line) {
             panic!("{line}: {error}");
@@ -118,6 +123,8 @@ fn lines_that_are_refused() {
         "virtflow login --endpoint a --user admin",
         "virtflow login --endpoint a --ca-fingerprint 00 --user admin --password secret",
         "virtflow vm delete web-1 --if-match now",
+        "virtflow audit verify --head 7:ab",
+        "virtflow audit --limit 10 verify",
         "virtflow vm create web-1 -f vms.yaml",
         "virtflow vm create -f vms.yaml --cpu 2",
         "virtflow vm create web-1 --spec small --all-or-none",

@@ -103,3 +103,57 @@ async fn the_audit_trail_is_exported_as_lines() {
             && records[0]["count"].as_u64() > records[1]["count"].as_u64()
     );
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_altered_export_is_found_by_whoever_reads_it() {
+    let cloud = Cloud::start().await;
+    for rack in ["r1", "r2", "r3"] {
+        cloud.run(&["rack", "create", rack]).await.good();
+    }
+    let told = cloud.json(&["audit", "verify"]).await;
+    assert_eq!(told["sound"], true, "{told}");
+    assert_eq!(told["first"], 1);
+    assert_eq!(told["records"], told["last"]);
+    let kept = told["head"].as_str().unwrap().to_owned();
+    cloud.run(&["rack", "create", "r4"]).await.good();
+    let still = ["audit", "verify", "--head", &kept];
+    let still = cloud.run(&still).await;
+    assert!(still.err.contains("keep the head elsewhere"), "{still:?}");
+    assert!(still.good().contains("each follows from the one before it"));
+
+    let export = cloud.run(&["audit", "--export"]).await.good();
+    let check = async |text: &str, head: &str| {
+        let file = cloud.write("export.jsonl", text);
+        // Nobody is asked: there is no cluster where this is read.
+        let mut command = cloud.command(&["audit", "verify", "--file", &file, "--head", head]);
+        command.env("VIRTFLOW_CONFIG", "/nonexistent");
+        let ended = command.output().await.unwrap();
+        (
+            ended.status.code().unwrap(),
+            String::from_utf8(ended.stderr).unwrap(),
+        )
+    };
+    assert_eq!(check(&export, &kept).await.0, 0);
+    let place = |line: &str| {
+        let record: serde_json::Value = serde_json::from_str(line).unwrap();
+        record["count"].as_u64().unwrap()
+    };
+    let lines: Vec<&str> = export.lines().collect();
+    let at = lines.iter().position(|line| line.contains("r2")).unwrap();
+    // In its fields and in its bytes, as somebody would who knows that there are both.
+    let altered = export.replace("r2", "r5");
+    let (code, told) = check(&altered, &kept).await;
+    assert_eq!(code, 12, "{told}");
+    let broken = format!("error: the chain is broken: record {} ", place(lines[at]));
+    assert!(told.starts_with(&broken), "{told}");
+    let shortened = lines[3..].join("\n");
+    let (code, told) = check(&shortened, &kept).await;
+    assert_eq!(code, 12, "{told}");
+    assert!(told.contains("its head was known"), "{told}");
+    let (code, told) = check("{}", &kept).await;
+    assert_eq!(
+        (code, told.contains("line 1: it has no `count`")),
+        (2, true),
+        "{told}"
+    );
+}

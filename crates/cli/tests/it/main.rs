@@ -8,4 +8,5 @@ mod bulk;
 mod cloud;
 mod doctor;
 mod edit;
+mod names;
 mod watch;

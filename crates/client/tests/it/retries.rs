@@ -165,6 +165,8 @@ async fn a_refusal_is_final() {
         (409, "conflict"),
         (412, "precondition_failed"),
         (413, "limit_exceeded"),
+        // One that says no time is no matter of time.
+        (429, "limit_exceeded"),
         (422, "quota_exceeded"),
         (500, "internal"),
     ] {
