@@ -1,12 +1,14 @@
 //! Between the agents' protocol and the words of the logic.
 
+use std::collections::BTreeMap;
+
 use virtflow_logic::{
     Desired as LogicDesired, DesiredVm as LogicVm, HostInventory, ObservedPhase, ObservedReport,
     ObservedVm,
 };
 use virtflow_model::kinds::virtual_machine::{Power, RestartPolicy};
 use virtflow_proto::agent::v1 as wire;
-use virtflow_types::{Incarnation, ObjectId};
+use virtflow_types::{Incarnation, ObjectId, RequestId, is_host_port};
 
 /// A point in the order of what controllers know.
 pub(super) fn stamp(incarnation: Option<Incarnation>, index: u64) -> wire::Stamp {
@@ -16,8 +18,12 @@ pub(super) fn stamp(incarnation: Option<Incarnation>, index: u64) -> wire::Stamp
     }
 }
 
-/// What a host should run, whole.
-pub(super) fn desired(desired: &LogicDesired, stamp: wire::Stamp) -> wire::Desired {
+/// What a host should run, whole, and the requests behind it.
+pub(super) fn desired(
+    desired: &LogicDesired,
+    causes: &BTreeMap<ObjectId, RequestId>,
+    stamp: wire::Stamp,
+) -> wire::Desired {
     wire::Desired {
         stamp: Some(stamp),
         host_epoch: desired.host_epoch,
@@ -30,6 +36,13 @@ pub(super) fn desired(desired: &LogicDesired, stamp: wire::Stamp) -> wire::Desir
                 vm_id: vm.as_bytes().to_vec(),
                 placement_epoch: *epoch,
                 keep_files: false,
+            })
+            .collect(),
+        causes: causes
+            .iter()
+            .map(|(vm, request_id)| wire::Cause {
+                vm_id: vm.as_bytes().to_vec(),
+                request_id: request_id.to_string(),
             })
             .collect(),
     }
@@ -70,7 +83,7 @@ const LIST_MAX: usize = 4096;
 
 /// What a host has: what is counted, and the rest as facts.
 pub fn inventory_of(inventory: &wire::Inventory) -> HostInventory {
-    let facts = serde_json::json!({
+    let mut facts = serde_json::json!({
         "sockets": inventory.sockets,
         "cores": inventory.cores,
         "threads": inventory.threads,
@@ -101,6 +114,11 @@ pub fn inventory_of(inventory: &wire::Inventory) -> HostInventory {
         "gpus": &inventory.gpus[..inventory.gpus.len().min(LIST_MAX)],
         "guests_dir": inventory.guests_dir,
     });
+    // What is no address is nowhere to be asked.
+    let address = &inventory.status_address;
+    if is_host_port(address) {
+        facts["status_address"] = address.as_str().into();
+    }
     HostInventory {
         cpu_milli: inventory.schedulable_cpu_milli,
         memory_mib: inventory.schedulable_memory_mib,

@@ -16,6 +16,7 @@ mod bulk;
 mod configs;
 mod controllers;
 mod credential;
+mod discovery;
 mod envelope;
 mod forward;
 #[cfg(test)]

@@ -38,6 +38,7 @@ mod schema;
 mod secret;
 mod spec;
 mod special;
+mod support;
 mod table;
 mod upgrade;
 mod wait;

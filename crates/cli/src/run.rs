@@ -15,7 +15,7 @@ use crate::grammar::{self, Fixed};
 use crate::output::Output;
 use crate::{
     access, account, apply, audit, bulk, cluster, diff, doctor, generic, names, nouns, special,
-    upgrade,
+    support, upgrade,
 };
 
 /// An API token in the environment, instead of the context's credentials.
@@ -94,6 +94,7 @@ impl Run {
             Fixed::Audit(asked) if audit::file_of(&asked).is_some() => {
                 audit::verify_file(self, &asked, audit::file_of(&asked).unwrap_or_default())
             }
+            Fixed::SupportBundle(asked) => support::bundle(self, self.cluster(), &asked).await,
             other => {
                 let cluster = self.cluster()?;
                 let done = match other {
@@ -111,6 +112,7 @@ impl Run {
                     Fixed::Login(_)
                     | Fixed::Context(_)
                     | Fixed::Completions { .. }
+                    | Fixed::SupportBundle(_)
                     | Fixed::Explain { .. } => Ok(()),
                 };
                 cluster.learn(self.now, done).await

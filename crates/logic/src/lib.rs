@@ -48,7 +48,7 @@ pub use cx::{
     authenticate_session, authenticate_token, login_candidate,
 };
 pub use decide::decide;
-pub use desired::{Desired, DesiredVm, desired_of, hosts_touched};
+pub use desired::{Desired, DesiredVm, causes_of, desired_of, hosts_touched};
 pub use enrol::{
     Announce, Enrol, Enrolled, controller_announce, controller_removed, controller_supports, enrol,
 };
@@ -63,9 +63,10 @@ pub use observe::{
 };
 pub use read::{
     AccessQuestion, ConsoleTarget, Fields, ListQuery, Meant, Page, Past, PastList, Plan, PlanOrder,
-    Search, Sight, Watch, access_effect, audit_scope, authorize_only, bill, can_i, capacity,
-    cluster_view, console_of, explain_access, get, list, operation_state, permission_of, placement,
-    public, upgrade_view, usage, verify_report, who_can, whoami,
+    Search, Sight, TargetRole, Watch, access_effect, audit_scope, authorize_only, bill, can_i,
+    capacity, cluster_view, console_of, explain_access, get, list, monitoring_targets,
+    operation_state, permission_of, placement, public, upgrade_view, usage, verify_report, who_can,
+    whoami,
 };
 pub use request::{
     AddressAct, AddressVerb, AllocateAddress, ControllerVerb, Create, Delete, Group, GroupMember,

@@ -9,4 +9,5 @@ mod cloud;
 mod doctor;
 mod edit;
 mod names;
+mod support;
 mod watch;

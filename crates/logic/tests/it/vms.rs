@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use virtflow_logic::{Delete, ObservedPhase, ObservedVm, Power, Request, desired_of};
+use virtflow_logic::{
+    Create, Delete, ObservedPhase, ObservedVm, Power, Request, causes_of, desired_of,
+};
 use virtflow_model::Kind;
 use virtflow_model::kinds::virtual_machine::{PowerAct, VmPhase};
 use virtflow_types::{ErrorCode, ObjectId, Timestamp};
@@ -475,4 +477,33 @@ fn what_a_host_tells_counts_however_far_back_the_clock_of_a_new_leader_is() {
     world.settle(&host);
     assert!(world.state.get(vm).is_none());
     world.assert_ledgers_zero();
+}
+
+#[test]
+fn behind_an_order_is_the_request_of_the_newest_operation_that_is_not_done() {
+    let (mut world, host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    let cx = world.cx(alice);
+    let spec = json!({"specification": "small"});
+    let create = Request::Create(Create {
+        tenant: Some("acme".into()),
+        ..Create::new(Kind::VirtualMachine, "a", spec)
+    });
+    let vm = world.ask_with(&cx, &create).unwrap().object_id.unwrap();
+    let causes = |world: &World| causes_of(&world.state, &desired_of(&world.state, host.id));
+    assert_eq!(causes(&world), [], "it is nowhere yet");
+    world.place();
+    assert_eq!(causes(&world), [(vm, cx.request_id)]);
+    world.settle(&host);
+    assert_eq!(causes(&world), [], "it runs");
+
+    let cx = world.cx(alice);
+    let delete = Request::Delete(Delete {
+        kind: Kind::VirtualMachine,
+        target: vm.to_string(),
+        tenant: None,
+        force: false,
+    });
+    world.ask_with(&cx, &delete).unwrap();
+    assert_eq!(causes(&world), [(vm, cx.request_id)]);
 }
