@@ -16,6 +16,7 @@ mod audit;
 mod bulk;
 mod cluster;
 mod columns;
+mod config;
 mod confirm;
 mod contexts;
 mod diff;

@@ -14,8 +14,8 @@ use crate::failure::{Failure, exit};
 use crate::grammar::{self, Fixed};
 use crate::output::Output;
 use crate::{
-    access, account, apply, audit, bulk, cluster, diff, doctor, generic, names, nouns, special,
-    support, upgrade,
+    access, account, apply, audit, bulk, cluster, config, diff, doctor, generic, names, nouns,
+    special, support, upgrade,
 };
 
 /// An API token in the environment, instead of the context's credentials.
@@ -108,6 +108,7 @@ impl Run {
                     Fixed::Verify => cluster::verify(self, &cluster).await,
                     Fixed::Capacity => cluster::capacity(self, &cluster).await,
                     Fixed::Audit(asked) => audit::audit(self, &cluster, &asked).await,
+                    Fixed::Config(asked) => config::run(self, &cluster, &asked).await,
                     Fixed::Diff(asked) => diff::diff(self, &cluster, &asked).await,
                     Fixed::Login(_)
                     | Fixed::Context(_)

@@ -32,6 +32,7 @@ mod operations;
 mod read;
 mod rental;
 mod request;
+mod seal;
 mod together;
 mod typed;
 mod upgrade;
@@ -62,18 +63,21 @@ pub use observe::{
     observed,
 };
 pub use read::{
-    AccessQuestion, ConsoleTarget, Fields, ListQuery, Meant, Page, Past, PastList, Plan, PlanOrder,
-    Search, Sight, TargetRole, Watch, access_effect, audit_scope, authorize_only, bill, can_i,
-    capacity, cluster_view, console_of, explain_access, get, list, monitoring_targets,
-    operation_state, permission_of, placement, public, upgrade_view, usage, verify_report, who_can,
-    whoami,
+    AccessQuestion, ConsoleTarget, EffectiveQuery, Fields, ListQuery, Meant, MergeQuery,
+    OntologyQuery, Page, Past, PastList, Plan, PlanOrder, Search, Sight, TargetRole, Watch,
+    access_effect, audit_scope, authorize_only, bill, can_i, capacity, cluster_view, console_of,
+    effective, explain_access, get, list, merged, monitoring_targets, ontology, operation_state,
+    permission_of, placement, public, upgrade_view, usage, verify_report, who_can, whoami,
 };
 pub use request::{
     AddressAct, AddressVerb, AllocateAddress, ControllerVerb, Create, Delete, Group, GroupMember,
-    HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply, Request, SetPassword, Update,
+    HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply, Request, Reveal, SetPassword,
+    Update,
 };
+pub use seal::{Seal, SecretAt};
 pub use together::{Item, decide_together};
 pub use typed::{Typed, decoded, kind_of};
+pub use verbs::SEALED;
 pub use verify::{FootprintDivergence, verify_footprints};
 pub use views::{KindView, ViewColumn, ViewPart, views};
 
