@@ -23,6 +23,7 @@ mod door;
 mod draft;
 mod enrol;
 mod explain;
+mod foreign;
 mod genesis;
 pub mod limits;
 pub mod loops;
@@ -66,13 +67,14 @@ pub use read::{
     AccessQuestion, ConsoleTarget, EffectiveQuery, Fields, ListQuery, Meant, MergeQuery,
     OntologyQuery, Page, Past, PastList, Plan, PlanOrder, Search, Sight, TargetRole, Watch,
     access_effect, audit_scope, authorize_only, bill, can_i, capacity, cluster_view, console_of,
-    effective, explain_access, get, list, merged, monitoring_targets, ontology, operation_state,
-    permission_of, placement, public, upgrade_view, usage, verify_report, who_can, whoami,
+    effective, explain_access, foreign_domains, get, list, merged, monitoring_targets, ontology,
+    operation_state, permission_of, placement, public, upgrade_view, usage, verify_report, who_can,
+    whoami,
 };
 pub use request::{
-    AddressAct, AddressVerb, AllocateAddress, ControllerVerb, Create, Delete, Group, GroupMember,
-    HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply, Request, Reveal, SetPassword,
-    Update,
+    AddressAct, AddressVerb, Adopt, AllocateAddress, ControllerVerb, Create, Delete, Group,
+    GroupMember, HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply, Request, Reveal,
+    SetPassword, Update,
 };
 pub use seal::{Seal, SecretAt};
 pub use together::{Item, decide_together};

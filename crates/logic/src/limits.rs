@@ -114,3 +114,11 @@ pub const MERGED_ENTRIES_MAX: usize = 5000;
 pub const MERGED_PROPERTY_CLASSES_MAX: usize = 256;
 /// Classes of merged ontologies that are told to be described otherwise by several; the rest is counted.
 pub const MERGE_CONFLICTS_TOLD_MAX: usize = 1000;
+/// Domains of a host that are not VirtFlow's and are kept one by one; of more, their number and what they take.
+pub const FOREIGN_DOMAINS_MAX: usize = 128;
+/// Disks that are kept of one of them.
+pub const FOREIGN_DISKS_MAX: usize = 16;
+/// Reasons why one of them cannot be adopted.
+pub const FOREIGN_OBSTACLES_MAX: usize = 8;
+/// Bytes of a name in what is told of them.
+pub const FOREIGN_TEXT_BYTES_MAX: usize = 128;

@@ -10,6 +10,7 @@ mod discovery;
 mod effect;
 mod fields;
 mod filter;
+mod foreign;
 #[cfg(test)]
 mod fuzz;
 mod list;
@@ -45,6 +46,7 @@ pub use config::{EffectiveQuery, effective};
 pub use discovery::{TargetRole, monitoring_targets};
 pub use effect::access_effect;
 pub use fields::Fields;
+pub use foreign::foreign_domains;
 pub use list::{ListQuery, Page, list};
 pub use ontology::{MergeQuery, OntologyQuery, merged, ontology};
 pub use past::{Meant, Past, PastList};
