@@ -19,6 +19,7 @@ fn told(world: &World, role: Option<TargetRole>) -> Vec<Value> {
 /// The agent tells where monitoring reaches it.
 fn tells(world: &mut World, host: ObjectId, address: &str) {
     let inventory = HostInventory {
+        foreign: None,
         cpu_milli: 4000,
         memory_mib: 8192,
         storage_gib: 100,
