@@ -262,6 +262,9 @@ async fn all_or_none(
         let mut own = cx.clone();
         own.if_match = item.generation.map(IfMatch::generation);
         own.idempotency = of_item(&cx, call, &item, &[ATOMIC]);
+        if let Ok(request) = &item.request {
+            own = api.sealing(own, request);
+        }
         (own, item.request)
     });
     let asked: Vec<logic::Item> = asked.collect();
