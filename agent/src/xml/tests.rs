@@ -181,8 +181,13 @@ fn what_somebody_elses_definition_says() {
     );
     assert_eq!((all.vcpus, all.memory_mib), (2, 512));
     assert_eq!(all.obstacles, []);
-    let passed = "<hostdev mode='subsystem' type='pci'/><interface type='hostdev'/>";
-    assert_eq!(read(passed, "qemu").obstacles, [Obstacle::Passthrough]);
+    for passed in [
+        "<hostdev mode='subsystem' type='pci'/>",
+        "<interface type='hostdev'/>",
+    ] {
+        let obstacles = read(passed, "qemu").obstacles;
+        assert_eq!(obstacles, [Obstacle::Passthrough], "{passed}");
+    }
     assert_eq!(read("", "lxc").obstacles, [Obstacle::OtherHypervisor]);
     let broken = read_foreign("<domain>", domain_id, "odd");
     assert_eq!(broken.obstacles, [Obstacle::Unreadable]);

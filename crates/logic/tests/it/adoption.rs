@@ -184,10 +184,11 @@ fn a_domain_becomes_a_vm_once_and_is_charged_as_its_host_told() {
     let (mut world, host) = World::furnished();
     let acme = world.named(Kind::Tenant, "acme").id;
     tells(&mut world, &host, Some(of(vec![domain(OLD, "old")])));
-    let twins = [(); 2].map(|()| {
+    let twins = [None, Some("twin")].map(|name| {
         let cx = world.cx(world.admin);
-        let request = Request::Adopt(adopt(&host, "old"));
-        decide(&world.state, &cx, &request).unwrap()
+        let mut adopt = adopt(&host, "old");
+        adopt.name = name.map(Into::into);
+        decide(&world.state, &cx, &Request::Adopt(adopt)).unwrap()
     });
     world.commit(&twins[0].0).unwrap();
     // Decided on one state by two leaders, it would still be one VM.
@@ -291,7 +292,7 @@ fn a_vm_that_goes_before_its_host_took_the_domain_gives_it_back() {
     assert_eq!(limits(&world, host.id), [16_000, 8192, 100]);
     world.settle(&host);
     // It is somebody else's as before, and its host has nothing new to tell.
-    assert_eq!(limits(&world, host.id), [12_000, 7680, 90]);
+    assert_eq!(limits(&world, host.id), [14_000, 7680, 90]);
     assert_eq!(shown(&world, &host)["domains"][0]["name"], "old");
     ask(&mut world, adopt(&host, "old")).unwrap();
 }
