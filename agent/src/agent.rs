@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::Context as _;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep, timeout};
+use tokio::time::{Instant, MissedTickBehavior, interval, interval_at, sleep_until, timeout};
 use virtflow_proto::agent::v1;
 
 use crate::config::{Config, HypervisorChoice};
@@ -18,7 +18,7 @@ use crate::hypervisor::Hypervisor;
 use crate::hypervisor::libvirt::Libvirt;
 use crate::hypervisor::simulated::SimulatedMachine;
 use crate::identity::HostIdentity;
-use crate::inventory::{Machine, ThisMachine};
+use crate::inventory::{ForeignReporter, Machine, ThisMachine};
 use crate::local::LocalStore;
 use crate::memory;
 use crate::metrics::Metrics;
@@ -33,6 +33,9 @@ const LOAD_INTERVAL: Duration = Duration::from_secs(2);
 const INVENTORY_INTERVAL: Duration = Duration::from_secs(60);
 /// The same while the hypervisor can't be reached: its facts are still missing.
 const INVENTORY_RETRY: Duration = Duration::from_secs(2);
+/// How often it is looked whether domains that aren't ours came, went or changed. A guest that starts
+/// and ends all the time makes no more news than this.
+const FOREIGN_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the start waits for the hypervisor to say what it can.
 const CAPABILITIES_WAIT: Duration = Duration::from_secs(3);
 /// Surveys that may be missed before the agent is thought to hang.
@@ -101,17 +104,20 @@ impl Agent {
         // Worth a moment: the first hello then tells the hypervisor too.
         let capabilities = timeout(CAPABILITIES_WAIT, reconciler.capabilities()).await;
         let capabilities = capabilities.ok().and_then(Result::ok);
-        let first = machine.inventory(
+        let mut first = machine.inventory(
             &config.guests,
             config.capacity,
             config.reserve,
             capabilities.as_ref(),
         )?;
+        let mut foreign = ForeignReporter::default();
+        first.foreign = foreign.report(&reconciler, &config.guests.guests_dir).await;
         let (inventory_sender, inventory) = watch::channel(first);
         tasks.spawn(take_inventory(
             config.clone(),
             Arc::clone(&machine),
             reconciler.clone(),
+            foreign,
             inventory_sender,
         ));
         let context = Arc::new(SessionContext::new(
@@ -250,6 +256,7 @@ async fn take_inventory(
     config: Config,
     machine: Arc<dyn Machine>,
     reconciler: Reconciler,
+    mut foreign: ForeignReporter,
     inventory: watch::Sender<v1::Inventory>,
 ) {
     loop {
@@ -264,18 +271,54 @@ async fn take_inventory(
         let collect =
             off_loop(move || machine.inventory(&guests, capacity, reserve, capabilities.as_ref()));
         match collect.await {
-            Ok(Ok(now)) => {
-                inventory.send_if_modified(|known| {
-                    let news = lasting(known) != lasting(&now);
-                    *known = now;
-                    news
-                });
-            }
+            Ok(Ok(now)) => tell(&inventory, |known| v1::Inventory {
+                foreign: known.foreign.clone(),
+                ..now
+            }),
             Ok(Err(error)) => tracing::warn!(%error, "the inventory can't be taken"),
             Err(error) => tracing::warn!(%error, "the inventory can't be taken"),
         }
-        sleep(pause).await;
+        let again_at = Instant::now() + pause;
+        while Instant::now() < again_at {
+            tell_foreign(&config, &reconciler, &mut foreign, &inventory).await;
+            let known = inventory.borrow().foreign.is_some();
+            let next = if known {
+                FOREIGN_INTERVAL
+            } else {
+                SURVEY_INTERVAL
+            };
+            sleep_until(again_at.min(Instant::now() + next)).await;
+        }
     }
+}
+
+async fn tell_foreign(
+    config: &Config,
+    reconciler: &Reconciler,
+    foreign: &mut ForeignReporter,
+    inventory: &watch::Sender<v1::Inventory>,
+) {
+    let now = foreign.report(reconciler, &config.guests.guests_dir).await;
+    // Not to know them is no news: it must not look as if they had gone.
+    if let Some(now) = now {
+        tell(inventory, |known| v1::Inventory {
+            foreign: Some(now),
+            ..known.clone()
+        });
+    }
+}
+
+/// Tells what is there now, if it is news.
+fn tell(
+    inventory: &watch::Sender<v1::Inventory>,
+    now: impl FnOnce(&v1::Inventory) -> v1::Inventory,
+) {
+    inventory.send_if_modified(|known| {
+        let now = now(known);
+        let news = lasting(known) != lasting(&now);
+        *known = now;
+        news
+    });
 }
 
 /// The inventory without what changes all the time; that is in the load.

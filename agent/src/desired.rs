@@ -82,6 +82,10 @@ pub struct DesiredVm {
     pub restart: RestartPolicy,
     /// Network cards.
     pub nics: Vec<DesiredNic>,
+    /// UUID of the domain that was there before the VM and is taken over; `None` for a VM whose
+    /// domain is made here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted_domain: Option<ObjectId>,
 }
 
 /// The order to remove a VM's domain.
@@ -226,6 +230,13 @@ impl DesiredVm {
                     bridge: nic.bridge.clone(),
                 })
                 .collect(),
+            adopted_domain: match wire.adopted_domain.as_slice() {
+                [] => None,
+                bytes => Some(
+                    ObjectId::from_slice(bytes)
+                        .ok_or(BadOrder::Id("the UUID of a domain to adopt"))?,
+                ),
+            },
         })
     }
 }

@@ -214,7 +214,7 @@ async fn a_foreign_domain_is_counted_and_left_alone() {
 
     let survey = libvirt.survey().await.unwrap();
     assert_eq!(survey.foreign.len(), before + 1);
-    assert!(survey.foreign.iter().any(|(foreign, _)| *foreign == id));
+    assert!(survey.foreign.iter().any(|(d, _)| d.domain_id == id));
     assert!(survey.domains.iter().all(|(d, _)| d.vm_id != id));
     for refused in [
         libvirt.define(&guest.spec).await,
@@ -362,6 +362,7 @@ fn desired(name: &str) -> DesiredVm {
         grace_s: 1,
         restart: RestartPolicy::Always,
         nics: Vec::new(),
+        adopted_domain: None,
     }
 }
 

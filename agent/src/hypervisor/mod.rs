@@ -5,8 +5,9 @@
 //! so that the very same agent above can be tested with faults and run in thousands.
 //!
 //! Invariants every implementation keeps:
-//! - A domain belongs to us only if it carries our metadata *and* its UUID is the VM id written
-//!   there. Anything else is foreign: counted, never returned, never touched.
+//! - A domain belongs to us only if it carries our metadata *and* its UUID is written there: as the
+//!   VM's id, or, of one that was adopted, beside it. Anything else is foreign: counted, told of,
+//!   never touched but by [`Hypervisor::adopt`].
 //! - Calls may hang. They must not block the caller's executor thread; deadlines are the caller's.
 //! - Events are a hint that makes things fast. They may be lost (reconnect, overflow); a survey
 //!   tells the truth.
@@ -14,7 +15,9 @@
 pub mod libvirt;
 pub mod simulated;
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use async_trait::async_trait;
 use tokio::sync::broadcast;
@@ -84,8 +87,11 @@ impl fmt::Display for OffReason {
 /// One domain of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Domain {
-    /// The VM, which is also the domain's UUID.
+    /// The VM, which is also the domain's UUID unless it was adopted.
     pub vm_id: ObjectId,
+    /// UUID of a domain that was there before the VM: its definition is nobody's to write but its
+    /// maker's.
+    pub adopted: Option<ObjectId>,
     /// The VM's name when the domain was defined.
     pub vm_name: Name,
     /// What ordered it into being.
@@ -117,8 +123,91 @@ pub struct Usage {
 pub struct Survey {
     /// Ours.
     pub domains: Vec<(Domain, Usage)>,
-    /// Those that are not ours, by their UUID.
-    pub foreign: Vec<(ObjectId, Usage)>,
+    /// Those that are not ours.
+    pub foreign: Vec<(ForeignDomain, Usage)>,
+}
+
+/// A domain that is not ours, as far as its hypervisor tells without looking at any disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignDomain {
+    /// Its UUID.
+    pub domain_id: ObjectId,
+    /// Its name.
+    pub name: String,
+    /// What it is doing.
+    pub power: PowerState,
+    /// Whether it starts with the host.
+    pub autostart: bool,
+    /// Processors of the definition.
+    pub vcpus: u32,
+    /// Memory of the definition.
+    pub memory_mib: u64,
+    /// Its disks, without drives for media that are put in and taken out.
+    pub disks: Vec<ForeignDisk>,
+    /// What keeps it from being adopted.
+    pub obstacles: Vec<Obstacle>,
+}
+
+/// A disk of a foreign domain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForeignDisk {
+    /// What it is in the definition, `vda`.
+    pub target: String,
+    /// Where it lies.
+    pub source: DiskSource,
+}
+
+/// Where a disk lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DiskSource {
+    /// In this file.
+    File(PathBuf),
+    /// On a block device or over a network: on no filesystem of this host.
+    Device,
+    /// Where only the hypervisor knows.
+    Unknown,
+}
+
+/// What keeps a foreign domain from being adopted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Obstacle {
+    /// It has no definition: once off, it is gone.
+    Transient,
+    /// It has a device of the host for itself.
+    Passthrough,
+    /// It is no guest of QEMU's.
+    OtherHypervisor,
+    /// Its definition can't be read.
+    Unreadable,
+    /// The hypervisor doesn't tell how large a disk is.
+    UnknownDiskSize,
+}
+
+impl Obstacle {
+    /// The word for programs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Transient => "transient",
+            Self::Passthrough => "passthrough",
+            Self::OtherHypervisor => "other_hypervisor",
+            Self::Unreadable => "unreadable_definition",
+            Self::UnknownDiskSize => "unknown_disk_size",
+        }
+    }
+}
+
+/// What is written on a domain that is adopted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Adoption {
+    /// UUID of the domain.
+    pub domain_id: ObjectId,
+    /// The VM that it is from now on.
+    pub vm_id: ObjectId,
+    /// The VM's name.
+    pub vm_name: Name,
+    /// What orders it.
+    pub stamp: DomainStamp,
 }
 
 /// What the hypervisor is and can do.
@@ -208,6 +297,23 @@ pub trait Hypervisor: fmt::Debug + Send + Sync + 'static {
     /// One domain of ours; `None` if it doesn't exist. A foreign domain with this UUID is an error.
     async fn inspect(&self, vm_id: ObjectId) -> Result<Option<Domain>, HypervisorError>;
 
+    /// One domain that is not ours; `None` if it doesn't exist, or is ours.
+    async fn inspect_foreign(
+        &self,
+        domain_id: ObjectId,
+    ) -> Result<Option<ForeignDomain>, HypervisorError>;
+
+    /// Sizes of a domain's disks in bytes as the guest sees them, by their targets; a disk whose size
+    /// isn't told is left out. May wait for disks, and so never holds up another call.
+    async fn disk_sizes(
+        &self,
+        domain_id: ObjectId,
+    ) -> Result<BTreeMap<String, u64>, HypervisorError>;
+
+    /// Marks a domain as that VM's, running or off, and changes nothing else of it. Adopting again
+    /// renews the mark. A domain of another VM is refused.
+    async fn adopt(&self, adoption: &Adoption) -> Result<(), HypervisorError>;
+
     /// Makes the domain's definition, or replaces that of a domain of ours that is off.
     async fn define(&self, spec: &DomainSpec) -> Result<(), HypervisorError>;
 
@@ -220,7 +326,8 @@ pub trait Hypervisor: fmt::Debug + Send + Sync + 'static {
     /// Ends the guest process; returns when it is gone. Destroying one that is off succeeds.
     async fn destroy(&self, vm_id: ObjectId) -> Result<(), HypervisorError>;
 
-    /// Removes the definition of a domain that is off. Removing what is absent succeeds.
+    /// Removes the definition of a domain that is off; of an adopted one nothing else. Removing what
+    /// is absent succeeds.
     async fn undefine(&self, vm_id: ObjectId) -> Result<(), HypervisorError>;
 
     /// Events from now on.

@@ -4,7 +4,7 @@
 //! its guests are still running, as real ones would be. [`Fault`]s make its hypervisor slow, failing,
 //! silent or deaf, one call at a time.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use tokio::sync::broadcast;
 use virtflow_types::ObjectId;
 
 use super::{
-    Capabilities, Domain, DomainChange, DomainEvent, EVENT_QUEUE_LEN, Hypervisor, HypervisorError,
-    OffReason, PowerState, Survey, Usage,
+    Adoption, Capabilities, Domain, DomainChange, DomainEvent, EVENT_QUEUE_LEN, ForeignDomain,
+    Hypervisor, HypervisorError, OffReason, PowerState, Survey, Usage,
 };
 use crate::xml::DomainSpec;
 
@@ -25,6 +25,12 @@ pub enum Call {
     Survey,
     /// [`Hypervisor::inspect`]
     Inspect,
+    /// [`Hypervisor::inspect_foreign`]
+    InspectForeign,
+    /// [`Hypervisor::disk_sizes`]
+    DiskSizes,
+    /// [`Hypervisor::adopt`]
+    Adopt,
     /// [`Hypervisor::define`]
     Define,
     /// [`Hypervisor::start`]
@@ -85,12 +91,14 @@ pub enum Deed {
     Ended(OffReason),
     /// The definition was removed.
     Undefined,
+    /// A domain that was there was marked as the VM's.
+    Adopted,
 }
 
 #[derive(Debug)]
 struct World {
     domains: BTreeMap<ObjectId, Domain>,
-    foreign: BTreeSet<ObjectId>,
+    foreign: BTreeMap<ObjectId, ForeignDomain>,
     behaviour: Behaviour,
     faults: Vec<(Call, VecDeque<Fault>)>,
     deeds: Vec<(ObjectId, Deed)>,
@@ -118,7 +126,7 @@ impl SimulatedMachine {
         Self {
             world: Arc::new(Mutex::new(World {
                 domains: BTreeMap::new(),
-                foreign: BTreeSet::new(),
+                foreign: BTreeMap::new(),
                 behaviour: Behaviour::default(),
                 faults: Vec::new(),
                 deeds: Vec::new(),
@@ -167,15 +175,42 @@ impl SimulatedMachine {
         }
     }
 
-    /// Puts a domain there that isn't ours.
+    /// Puts a small running domain there that isn't ours.
     pub fn add_foreign(&self, domain_id: ObjectId) {
-        self.world().foreign.insert(domain_id);
+        self.put_foreign(ForeignDomain {
+            domain_id,
+            name: format!("foreign-{domain_id}"),
+            power: PowerState::Running,
+            autostart: false,
+            vcpus: 1,
+            memory_mib: 128,
+            disks: Vec::new(),
+            obstacles: Vec::new(),
+        });
+    }
+
+    /// Puts a domain there that isn't ours, in the place of what had its UUID.
+    pub fn put_foreign(&self, domain: ForeignDomain) {
+        self.world().foreign.insert(domain.domain_id, domain);
+    }
+
+    /// Takes a foreign domain away, as a hand would.
+    pub fn take_foreign(&self, domain_id: ObjectId) {
+        self.world().foreign.remove(&domain_id);
     }
 
     /// Whether the foreign domain is still there.
     #[must_use]
     pub fn has_foreign(&self, domain_id: ObjectId) -> bool {
-        self.world().foreign.contains(&domain_id)
+        self.world().foreign.contains_key(&domain_id)
+    }
+
+    /// Whether a domain with this UUID is there, whosever it is.
+    #[must_use]
+    pub fn has_domain(&self, domain_id: ObjectId) -> bool {
+        let world = self.world();
+        let is_it = |domain: &Domain| domain.adopted.unwrap_or(domain.vm_id) == domain_id;
+        world.foreign.contains_key(&domain_id) || world.domains.values().any(is_it)
     }
 
     /// The domain as it is.
@@ -291,8 +326,8 @@ impl Hypervisor for SimulatedMachine {
                 domains: domains.map(|d| (d.clone(), Usage::default())).collect(),
                 foreign: world
                     .foreign
-                    .iter()
-                    .map(|id| (*id, Usage::default()))
+                    .values()
+                    .map(|domain| (domain.clone(), Usage::default()))
                     .collect(),
             })
         })
@@ -307,6 +342,61 @@ impl Hypervisor for SimulatedMachine {
         .await
     }
 
+    async fn inspect_foreign(
+        &self,
+        domain_id: ObjectId,
+    ) -> Result<Option<ForeignDomain>, HypervisorError> {
+        self.call(Call::InspectForeign, |world| {
+            Ok(world.foreign.get(&domain_id).cloned())
+        })
+        .await
+    }
+
+    async fn disk_sizes(
+        &self,
+        domain_id: ObjectId,
+    ) -> Result<BTreeMap<String, u64>, HypervisorError> {
+        self.call(Call::DiskSizes, |world| {
+            let domain = world.foreign.get(&domain_id);
+            let domain = domain.ok_or(HypervisorError::NotFound(domain_id))?;
+            let disks = domain.disks.iter();
+            Ok(disks.map(|disk| (disk.target.clone(), 1 << 30)).collect())
+        })
+        .await
+    }
+
+    async fn adopt(&self, adoption: &Adoption) -> Result<(), HypervisorError> {
+        let (domain_id, vm_id) = (adoption.domain_id, adoption.vm_id);
+        self.call(Call::Adopt, |world| {
+            if let Some(domain) = world.domains.get_mut(&vm_id)
+                && domain.adopted == Some(domain_id)
+            {
+                domain.vm_name = adoption.vm_name.clone();
+                domain.stamp = adoption.stamp;
+                return Ok(());
+            }
+            let foreign = world.foreign.remove(&domain_id);
+            let foreign = foreign.ok_or(HypervisorError::NotFound(domain_id))?;
+            let run_id = foreign.power.is_active().then_some(world.next_run_id);
+            world.next_run_id += 1;
+            let domain = Domain {
+                vm_id,
+                adopted: Some(domain_id),
+                vm_name: adoption.vm_name.clone(),
+                stamp: adoption.stamp,
+                power: foreign.power,
+                run_id,
+                process_id: None,
+                vcpus: foreign.vcpus,
+                memory_mib: foreign.memory_mib,
+            };
+            world.domains.insert(vm_id, domain);
+            world.deeds.push((vm_id, Deed::Adopted));
+            Ok(())
+        })
+        .await
+    }
+
     async fn define(&self, spec: &DomainSpec) -> Result<(), HypervisorError> {
         self.call(Call::Define, |world| {
             refuse_foreign(world, "define", spec.vm_id)?;
@@ -314,8 +404,16 @@ impl Hypervisor for SimulatedMachine {
             let (power, run_id) = old.map_or((PowerState::Off(OffReason::Unknown), None), |old| {
                 (old.power, old.run_id)
             });
+            if old.is_some_and(|old| old.adopted.is_some()) {
+                return Err(HypervisorError::Failed {
+                    action: "define",
+                    vm_id: spec.vm_id,
+                    message: "its domain was adopted".to_owned(),
+                });
+            }
             let domain = Domain {
                 vm_id: spec.vm_id,
+                adopted: None,
                 vm_name: spec.vm_name.clone(),
                 stamp: spec.stamp,
                 power,
@@ -423,7 +521,7 @@ fn refuse_foreign(
     action: &'static str,
     vm_id: ObjectId,
 ) -> Result<(), HypervisorError> {
-    if world.foreign.contains(&vm_id) {
+    if world.foreign.contains_key(&vm_id) {
         return Err(HypervisorError::Failed {
             action,
             vm_id,

@@ -66,7 +66,9 @@ impl LoadMeter {
                 .iter()
                 .map(|(_, usage)| usage.memory_rss_kib >> 10)
                 .sum();
-            let shares = foreign.iter().map(|(id, _)| u64::from(share(*id)));
+            let shares = foreign
+                .iter()
+                .map(|(domain, _)| u64::from(share(domain.domain_id)));
             load.foreign_cpu_milli = shares.sum::<u64>() / 1000;
         }
         load

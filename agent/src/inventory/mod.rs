@@ -5,6 +5,7 @@
 //! may use of it follows from configuration: `capacity` caps what the machine has, `reserve` is
 //! taken off for the host itself.
 
+mod foreign;
 mod identity;
 mod load;
 mod machine;
@@ -18,6 +19,7 @@ use crate::hypervisor::Capabilities;
 use crate::reconcile::plan::GuestSettings;
 use crate::xml::Acceleration;
 
+pub use foreign::ForeignReporter;
 pub use identity::{SerialNumber, SerialSource, boot_id, hostname, serial_number};
 pub use load::LoadMeter;
 pub use source::{Machine, Meter, ThisMachine, ToldMachine};
@@ -99,6 +101,8 @@ pub fn collect(
         gpus: machine::gpus(),
         guests_dir: guests.guests_dir.to_string_lossy().into_owned(),
         filesystems,
+        // The hypervisor's surveys tell of it.
+        foreign: None,
     })
 }
 

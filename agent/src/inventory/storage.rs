@@ -96,6 +96,21 @@ pub(super) fn filesystems(guests_dir: &Path) -> Result<Vec<v1::Filesystem>, Inve
     Ok(all)
 }
 
+/// Tells of paths whether they are on the filesystem that holds the guests, by their names alone: to
+/// look at a file of somebody else's might wait for a disk that hangs. Where the mounts can't be
+/// read, all are.
+pub(super) fn beside_guests(guests_dir: &Path) -> impl Fn(&Path) -> bool {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mounts = mounts(&table);
+    let holder = source_of(&mounts, &existing_ancestor(guests_dir));
+    move |path| holder.is_none() || source_of(&mounts, path) == holder
+}
+
+/// What is mounted where a path is.
+fn source_of(mounts: &[Mount], path: &Path) -> Option<String> {
+    holder_of(mounts, path).map(|index| mounts[index].source.clone())
+}
+
 /// Sizes of the filesystem that holds `path`.
 pub(super) fn sizes(path: &Path) -> std::io::Result<Sizes> {
     let stat = rustix::fs::statvfs(existing_ancestor(path).as_path())?;

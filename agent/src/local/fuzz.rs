@@ -31,6 +31,7 @@ fn vm(id: u8) -> v1::DesiredVm {
             bridge: "br0".into(),
             address: String::new(),
         }],
+        adopted_domain: vec![id; 16],
     }
 }
 

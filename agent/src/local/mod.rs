@@ -24,6 +24,7 @@ use virtflow_types::{Incarnation, ObjectId};
 use self::file::Found;
 use crate::desired::{Desired, DesiredVm, Stamp, Tombstone};
 use crate::off_loop::off_loop;
+use crate::xml::DomainStamp;
 
 /// Version of the file's format. A file of another version is treated as lost.
 const FORMAT: u32 = 1;
@@ -59,6 +60,18 @@ pub struct StoredVm {
     pub stamp: Stamp,
     /// How far it is.
     pub progress: Progress,
+}
+
+impl StoredVm {
+    /// What a domain is stamped with that this orders.
+    #[must_use]
+    pub fn domain_stamp(&self) -> DomainStamp {
+        DomainStamp {
+            placement_epoch: self.desired.placement_epoch,
+            incarnation: self.stamp.incarnation,
+            index: self.stamp.index,
+        }
+    }
 }
 
 /// All that is kept.

@@ -21,6 +21,7 @@ fn vm(number: u128, epoch: u64) -> DesiredVm {
         grace_s: 5,
         restart: RestartPolicy::Never,
         nics: Vec::new(),
+        adopted_domain: None,
     }
 }
 

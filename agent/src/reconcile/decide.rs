@@ -7,6 +7,8 @@
 //!                   ended      -> policy: create again after a pause, or say what happened
 //! wanted stopped:   active -> shut down … grace … destroy -> done
 //! wanted by nobody: an orphan; it is reported and left alone
+//! to be adopted:    somebody's domain, as it was when it was decided -> adopt (mark it) -> as above, but that
+//!                   its files and its definition are never made: it is only started and ended
 //! ```
 
 use std::time::Duration;
@@ -16,7 +18,7 @@ use virtflow_proto::agent::v1::Phase;
 use virtflow_types::Incarnation;
 
 use crate::desired::{DesiredVm, Power, RestartPolicy, Tombstone};
-use crate::hypervisor::{Domain, OffReason, PowerState};
+use crate::hypervisor::{Domain, ForeignDomain, OffReason, PowerState};
 use crate::local::{Acting, StoredVm};
 
 /// A guest that ignores a request to shut down (it was still booting) is asked again.
@@ -76,6 +78,8 @@ pub struct View<'a> {
     pub incarnation: Option<Incarnation>,
     /// What is there.
     pub domain: Option<&'a Domain>,
+    /// The domain that is to be adopted, as long as it isn't ours.
+    pub foreign: Option<&'a ForeignDomain>,
     /// What was tried.
     pub volatile: &'a Volatile,
     /// Whether a controller holds a session.
@@ -101,6 +105,8 @@ pub enum Step {
     Restart,
     /// Mark a running domain with the present binding.
     Restamp,
+    /// Mark somebody's domain as the VM's.
+    Adopt,
     /// Ask the guest to shut down.
     Shutdown,
     /// End the guest process.
@@ -127,6 +133,7 @@ impl Step {
             Self::Create => "create",
             Self::Restart => "restart",
             Self::Restamp => "restamp",
+            Self::Adopt => "adopt",
             Self::Shutdown => "shutdown",
             Self::Destroy => "destroy",
             Self::Undefine => "undefine",
@@ -192,6 +199,9 @@ pub fn decide(view: &View<'_>) -> Decision {
                 domain.stamp.placement_epoch, wanted.desired.placement_epoch
             ),
         ),
+        (Some(wanted), None) if wanted.desired.adopted_domain.is_some() => {
+            adopt(view, &wanted.desired)
+        }
         (Some(wanted), domain) => match wanted.desired.power {
             Power::Running => run(view, wanted, domain),
             Power::Stopped => stop(view, wanted, domain),
@@ -234,6 +244,63 @@ fn bury(view: &View<'_>, tombstone: Tombstone) -> Option<Decision> {
         None => after_failure(view)
             .or_else(|| deleting(Step::Bury(tombstone), "the VM's files are being removed")),
     }
+}
+
+/// Nothing is there that is the VM's yet, and nothing is made in its place.
+fn adopt(view: &View<'_>, desired: &DesiredVm) -> Decision {
+    let Some(foreign) = view.foreign else {
+        return decision(
+            Step::Rest,
+            Phase::Error,
+            "domain_missing",
+            "the domain that the VM was adopted from is not there, or is another VM's; an adopted VM is not made anew",
+        );
+    };
+    if let Some(change) = changed_since(desired, foreign) {
+        return decision(
+            Step::Rest,
+            Phase::Error,
+            "adoption_refused",
+            format!(
+                "the domain was left alone: {change}; delete the VM, which leaves it alone too, and adopt it again"
+            ),
+        );
+    }
+    after_failure(view).unwrap_or_else(|| {
+        decision(
+            Step::Adopt,
+            Phase::Creating,
+            "",
+            "the domain is being taken over",
+        )
+    })
+}
+
+/// What of a domain is not as it was reported when it was decided to adopt it.
+fn changed_since(desired: &DesiredVm, foreign: &ForeignDomain) -> Option<String> {
+    if let Some(obstacle) = foreign.obstacles.first() {
+        return Some(format!("it cannot be adopted ({})", obstacle.name()));
+    }
+    let (wanted, is) = (
+        (desired.vcpus, desired.memory_mib),
+        (foreign.vcpus, foreign.memory_mib),
+    );
+    if wanted != is {
+        return Some(format!(
+            "it has {} processors and {} MiB, and had {} and {} MiB when it was decided",
+            is.0, is.1, wanted.0, wanted.1
+        ));
+    }
+    let running = desired.power == Power::Running;
+    if running != foreign.power.is_active() {
+        let (was, is) = if running {
+            ("running", "off")
+        } else {
+            ("off", "running")
+        };
+        return Some(format!("it was {was} when it was decided, and is {is}"));
+    }
+    None
 }
 
 /// Waiting for the next try, if the last one failed.
@@ -354,9 +421,12 @@ fn definition_differs(desired: &DesiredVm, domain: &Domain) -> (&'static str, St
     if same {
         return ("", String::new());
     }
+    let outlook = match domain.adopted {
+        None => "the next start by VirtFlow makes it so",
+        Some(_) => "it was adopted, and its definition is left as it is",
+    };
     let message = format!(
-        "the domain is defined with {} processors and {} MiB, {} and {} MiB are asked for; the next \
-         start by VirtFlow makes it so",
+        "the domain is defined with {} processors and {} MiB, {} and {} MiB are asked for; {outlook}",
         domain.vcpus, domain.memory_mib, desired.vcpus, desired.memory_mib
     );
     ("definition_differs", message)

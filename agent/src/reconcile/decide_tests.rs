@@ -5,10 +5,12 @@ use virtflow_types::{Name, ObjectId};
 
 use super::*;
 use crate::desired::Stamp;
+use crate::hypervisor::Obstacle;
 use crate::local::Progress;
 use crate::xml::DomainStamp;
 
 const VM: ObjectId = ObjectId::from_u128(1);
+const DOMAIN: ObjectId = ObjectId::from_u128(77);
 const THIS_LIFE: Incarnation = Incarnation::from_u128(1);
 const OTHER_LIFE: Incarnation = Incarnation::from_u128(2);
 
@@ -34,9 +36,11 @@ prop_compose! {
         placement_epoch in 1..4_u64,
         this_life in any::<bool>(),
         run in 1..3_u32,
+        adopted in any::<bool>(),
     ) -> Domain {
         Domain {
             vm_id: VM,
+            adopted: adopted.then_some(DOMAIN),
             vm_name: Name::new("a").unwrap(),
             stamp: DomainStamp {
                 placement_epoch,
@@ -67,6 +71,7 @@ prop_compose! {
         ],
         done_serial in proptest::option::of(1..3_u64),
         acting in proptest::option::of((1..3_u64, proptest::option::of(1..3_u32))),
+        adopts in any::<bool>(),
     ) -> StoredVm {
         StoredVm {
             desired: DesiredVm {
@@ -84,6 +89,7 @@ prop_compose! {
                 grace_s,
                 restart,
                 nics: Vec::new(),
+                adopted_domain: adopts.then_some(DOMAIN),
             },
             stamp: Stamp { incarnation: THIS_LIFE, index: 2 },
             progress: Progress {
@@ -94,6 +100,26 @@ prop_compose! {
                 }),
                 restarts: 0,
             },
+        }
+    }
+}
+
+prop_compose! {
+    fn foreign_domains()(
+        power in power_states(),
+        vcpus in 1..3_u32,
+        memory_mib in 1..3_u64,
+        transient in any::<bool>(),
+    ) -> ForeignDomain {
+        ForeignDomain {
+            domain_id: DOMAIN,
+            name: "old".into(),
+            power,
+            autostart: false,
+            vcpus,
+            memory_mib,
+            disks: Vec::new(),
+            obstacles: if transient { vec![Obstacle::Transient] } else { Vec::new() },
         }
     }
 }
@@ -135,6 +161,7 @@ proptest! {
     fn no_decision_breaks_a_rule(
         wanted in proptest::option::of(orders()),
         domain in proptest::option::of(domains()),
+        foreign in proptest::option::of(foreign_domains()),
         tombstone in proptest::option::of(1..4_u64),
         session in any::<bool>(),
         times in [seconds(), seconds(), seconds()],
@@ -151,6 +178,7 @@ proptest! {
             tombstone,
             incarnation: Some(THIS_LIFE),
             domain: domain.as_ref(),
+            foreign: foreign.as_ref(),
             volatile: &volatile,
             session,
             now,
@@ -178,12 +206,24 @@ proptest! {
                 prop_assert!(domain.as_ref().is_none_or(|d| !d.power.is_active()));
                 let begun = w.progress.acting.is_some_and(|a| a.power_serial == w.desired.power_serial);
                 prop_assert!(session || begun, "nothing new without a session");
+                prop_assert!(domain.is_some() || w.desired.adopted_domain.is_none(), "made in its place");
+            }
+            // Somebody's domain is touched for an order that names it, and only as it was decided.
+            Step::Adopt => {
+                let w = wanted.as_ref().unwrap();
+                let f = foreign.as_ref().unwrap();
+                prop_assert!(domain.is_none() && tombstone.is_none());
+                prop_assert_eq!(w.desired.adopted_domain, Some(f.domain_id));
+                prop_assert_eq!((f.vcpus, f.memory_mib), (1, 1));
+                prop_assert_eq!(f.power.is_active(), w.desired.power == Power::Running);
+                prop_assert!(f.obstacles.is_empty());
             }
             Step::Restart => {
                 let w = wanted.as_ref().unwrap();
                 prop_assert!(w.desired.restart != RestartPolicy::Never && !stale);
                 prop_assert_eq!(w.progress.done_serial, Some(w.desired.power_serial));
                 prop_assert!(domain.as_ref().is_none_or(|d| !d.power.is_active()));
+                prop_assert!(domain.is_some() || w.desired.adopted_domain.is_none(), "made in its place");
             }
             Step::Forget => prop_assert!(wanted.is_none() && domain.is_none()),
             // A wait has an end that lies ahead; nothing waits for ever but at rest.

@@ -9,6 +9,8 @@
 //! - An order is on disk before any task can see it.
 //! - A domain is removed for a tombstone of its own or a later placement, and for nothing else.
 //! - Nothing new starts while no controller holds a session.
+//! - A domain that isn't ours is touched by one step only, and only for an order that names its UUID:
+//!   it is marked as a VM's. Of a domain that was adopted nothing is ever made anew.
 
 pub mod decide;
 pub mod files;
@@ -31,9 +33,9 @@ use self::plan::GuestSettings;
 use self::task::VmTask;
 use crate::desired::Desired;
 use crate::hypervisor::{
-    Capabilities, Domain, DomainChange, Hypervisor, PowerState, Survey, Usage,
+    Capabilities, Domain, DomainChange, Hypervisor, HypervisorError, PowerState, Survey, Usage,
 };
-use crate::local::{LocalStore, Refused};
+use crate::local::{LocalStore, Refused, StoredVm};
 use crate::metrics::Metrics;
 use crate::off_loop::off_loop;
 use crate::xml::DomainStamp;
@@ -44,6 +46,8 @@ pub use observed::{HASH_BYTES, Observations, Report};
 pub const SURVEY_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a survey may take.
 const SURVEY_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the sizes of a domain's disks may take.
+const DISK_SIZES_DEADLINE: Duration = Duration::from_secs(5);
 /// How often console logs are looked at for their size.
 pub const CONSOLE_TRIM_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -244,6 +248,24 @@ impl Reconciler {
         self.context.capabilities().await
     }
 
+    /// Sizes of a domain's disks in bytes, by their targets.
+    ///
+    /// # Errors
+    /// If the hypervisor doesn't tell within a while: one that waits for a disk takes its time.
+    pub async fn disk_sizes(
+        &self,
+        domain_id: ObjectId,
+    ) -> Result<BTreeMap<String, u64>, HypervisorError> {
+        let ask = self.context.hypervisor.disk_sizes(domain_id);
+        let answered = timeout(DISK_SIZES_DEADLINE, ask).await;
+        answered.unwrap_or_else(|_| {
+            Err(HypervisorError::Query {
+                action: "ask for the sizes of a domain's disks",
+                message: format!("no answer within {DISK_SIZES_DEADLINE:?}"),
+            })
+        })
+    }
+
     /// How many tasks there are.
     #[must_use]
     pub fn task_count(&self) -> usize {
@@ -390,6 +412,9 @@ impl Context {
                 different.push(domain.vm_id);
             }
         }
+        // Somebody else's domain has changed perhaps, and is as its adoption needs it by now.
+        let foreign = survey.foreign.iter().map(|(domain, _)| domain.domain_id);
+        different.extend(self.adopters(&foreign.collect()));
         for (vm_id, entry) in tasks.iter() {
             let vanished = entry.seen.is_some() && !present.contains(vm_id);
             if vanished || entry.handle.is_finished() {
@@ -397,6 +422,18 @@ impl Context {
             }
         }
         different
+    }
+
+    /// VMs that shall adopt one of these domains.
+    fn adopters(&self, domains: &BTreeSet<ObjectId>) -> Vec<ObjectId> {
+        self.store.read(|state| {
+            let adopts = |vm: &StoredVm| {
+                let adopted = vm.desired.adopted_domain;
+                adopted.is_some_and(|domain_id| domains.contains(&domain_id))
+            };
+            let adopters = state.vms.iter().filter(|(_, vm)| adopts(vm));
+            adopters.map(|(vm_id, _)| *vm_id).collect()
+        })
     }
 
     fn trim_consoles(&self) -> JoinHandle<()> {
@@ -472,7 +509,7 @@ fn cpu_shares(
         let ours = survey.domains.iter();
         let ours = ours.map(|(domain, usage)| ((domain.vm_id, domain.run_id), *usage));
         let foreign = survey.foreign.iter();
-        ours.chain(foreign.map(|(id, usage)| ((*id, None), *usage)))
+        ours.chain(foreign.map(|(domain, usage)| ((domain.domain_id, None), *usage)))
             .collect()
     };
     let former = runs(&before.survey);

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use crate::hypervisor::Capabilities;
 use crate::local::StoredVm;
 use crate::xml::{
-    Acceleration, Boot, BridgeName, Disk, DiskFormat, DomainSpec, DomainStamp, HostPath,
-    KernelArguments, MacAddress, Machine, Nic, ValueError, guest_dir,
+    Acceleration, Boot, BridgeName, Disk, DiskFormat, DomainSpec, HostPath, KernelArguments,
+    MacAddress, Machine, Nic, ValueError, guest_dir,
 };
 
 /// Name of a guest's disk image in its folder.
@@ -113,11 +113,7 @@ impl GuestSettings {
         Ok(DomainSpec {
             vm_id: desired.vm_id,
             vm_name: desired.name.clone(),
-            stamp: DomainStamp {
-                placement_epoch: desired.placement_epoch,
-                incarnation: vm.stamp.incarnation,
-                index: vm.stamp.index,
-            },
+            stamp: vm.domain_stamp(),
             acceleration: self.resolve(can)?,
             machine: self.machine,
             emulator: self.emulator.clone(),

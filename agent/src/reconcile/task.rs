@@ -17,7 +17,7 @@ use super::decide::{
 };
 use super::{Context, Seen, files};
 use crate::desired::{DesiredVm, Tombstone};
-use crate::hypervisor::{Domain, HypervisorError};
+use crate::hypervisor::{Adoption, Domain, ForeignDomain, HypervisorError};
 use crate::local::{LocalState, StoredVm};
 use crate::metrics::{Outcome, StepLabels};
 use crate::off_loop::off_loop;
@@ -103,7 +103,7 @@ impl VmTask {
         loop {
             let orders = self.context.store.read(|s| Orders::read(s, self.vm_id));
             self.notice_new_orders(&orders);
-            let Some(domain) = self.look(&orders).await else {
+            let Some((domain, foreign)) = self.look(&orders).await else {
                 continue;
             };
             self.notice_guest(orders.wanted.as_ref(), domain.as_ref());
@@ -112,6 +112,7 @@ impl VmTask {
                 tombstone: orders.tombstone,
                 incarnation: orders.incarnation,
                 domain: domain.as_ref(),
+                foreign: foreign.as_ref(),
                 volatile: &self.volatile,
                 session: self.context.has_session(),
                 now: Instant::now(),
@@ -128,7 +129,7 @@ impl VmTask {
                 Step::WaitUntil(at) => self.kicked_or(at).await,
                 step => {
                     let began = Instant::now();
-                    let result = self.perform(step, &orders).await;
+                    let result = self.perform(step, &orders, domain.as_ref()).await;
                     self.count(step, began, result.is_ok());
                     self.mark(step.name(), began);
                     self.note_result(step, result).await;
@@ -204,17 +205,28 @@ impl VmTask {
         self.running_since = None;
     }
 
-    /// The domain as it is; `None` if that couldn't be found out (then it has waited a while).
-    async fn look(&mut self, orders: &Orders) -> Option<Option<Domain>> {
+    /// The domain as it is, or else the one to adopt; `None` if that couldn't be found out (then it
+    /// has waited a while).
+    async fn look(&mut self, orders: &Orders) -> Option<(Option<Domain>, Option<ForeignDomain>)> {
         let began = Instant::now();
-        let look = self.context.hypervisor.inspect(self.vm_id);
+        let wanted = orders.wanted.as_ref();
+        let to_adopt = wanted.and_then(|wanted| wanted.desired.adopted_domain);
+        let look = async {
+            let hypervisor = &self.context.hypervisor;
+            let domain = hypervisor.inspect(self.vm_id).await?;
+            let foreign = match (&domain, to_adopt) {
+                (None, Some(domain_id)) => hypervisor.inspect_foreign(domain_id).await?,
+                _ => None,
+            };
+            Ok((domain, foreign))
+        };
         let problem = match timeout(INSPECT_DEADLINE, look).await {
-            Ok(Ok(domain)) => {
+            Ok(Ok((domain, foreign))) => {
                 self.mark("looked", began);
                 self.blind_looks = 0;
                 let seen = domain.as_ref().map(Seen::of);
                 self.context.note_seen(self.vm_id, seen);
-                return Some(domain);
+                return Some((domain, foreign));
             }
             Ok(Err(error @ HypervisorError::Failed { .. })) => {
                 ("domain_not_ours", error.to_string())
@@ -274,8 +286,14 @@ impl VmTask {
         );
     }
 
-    async fn perform(&mut self, step: Step, orders: &Orders) -> Result<(), StepError> {
+    async fn perform(
+        &mut self,
+        step: Step,
+        orders: &Orders,
+        domain: Option<&Domain>,
+    ) -> Result<(), StepError> {
         let wanted = orders.wanted.as_ref();
+        let adopted = domain.and_then(|domain| domain.adopted);
         match step {
             Step::Rest | Step::WaitUntil(_) | Step::Forget => Ok(()),
             Step::Begin(acting) => self.store(|vm| vm.progress.acting = Some(acting)).await,
@@ -286,16 +304,23 @@ impl VmTask {
                 })
                 .await
             }
-            Step::Create => self.create(wanted).await,
+            Step::Create => self.create(wanted, adopted).await,
             Step::Restart => {
                 // Counted first: a restart that isn't counted is worse than one counted twice.
                 self.store(|vm| vm.progress.restarts += 1).await?;
-                self.create(wanted).await
+                self.create(wanted, adopted).await
             }
-            Step::Restamp => match wanted {
-                Some(wanted) => self.define(wanted).await,
-                None => Ok(()),
+            Step::Restamp => match (wanted, adopted) {
+                (Some(wanted), Some(domain_id)) => self.adopt(wanted, domain_id).await,
+                (Some(wanted), None) => self.define(wanted).await,
+                (None, _) => Ok(()),
             },
+            Step::Adopt => {
+                match wanted.and_then(|wanted| Some((wanted, wanted.desired.adopted_domain?))) {
+                    Some((wanted, domain_id)) => self.adopt(wanted, domain_id).await,
+                    None => Ok(()),
+                }
+            }
             Step::Shutdown => {
                 let now = Instant::now();
                 let since = self
@@ -335,10 +360,24 @@ impl VmTask {
         }
     }
 
-    async fn create(&self, wanted: Option<&StoredVm>) -> Result<(), StepError> {
+    /// Makes what the guest needs and starts it; an adopted domain has it all.
+    async fn create(
+        &self,
+        wanted: Option<&StoredVm>,
+        adopted: Option<ObjectId>,
+    ) -> Result<(), StepError> {
         let Some(wanted) = wanted else {
             return Ok(());
         };
+        if adopted.is_none() {
+            self.make(wanted).await?;
+        }
+        let start = self.context.hypervisor.start(self.vm_id);
+        within(START_DEADLINE, "start_failed", start).await
+    }
+
+    /// Makes files and definition.
+    async fn make(&self, wanted: &StoredVm) -> Result<(), StepError> {
         let folder = self.context.settings.guests_dir.clone();
         let (vm_id, storage_gib) = (self.vm_id, wanted.desired.storage_gib);
         let began = Instant::now();
@@ -350,8 +389,19 @@ impl VmTask {
         let began = Instant::now();
         self.define(wanted).await?;
         self.mark("defined", began);
-        let start = self.context.hypervisor.start(self.vm_id);
-        within(START_DEADLINE, "start_failed", start).await
+        Ok(())
+    }
+
+    /// Marks a domain that was there as this VM's, in its present binding.
+    async fn adopt(&self, wanted: &StoredVm, domain_id: ObjectId) -> Result<(), StepError> {
+        let adoption = Adoption {
+            domain_id,
+            vm_id: self.vm_id,
+            vm_name: wanted.desired.name.clone(),
+            stamp: wanted.domain_stamp(),
+        };
+        let adopt = self.context.hypervisor.adopt(&adoption);
+        within(DEFINE_DEADLINE, "adopt_failed", adopt).await
     }
 
     async fn define(&self, wanted: &StoredVm) -> Result<(), StepError> {

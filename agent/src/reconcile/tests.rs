@@ -1,5 +1,7 @@
 //! The reconciler over a simulated machine: stories with an order, a fault, and what must not happen.
 
+mod adoption;
+
 use std::path::Path;
 use std::time::Duration;
 
@@ -151,6 +153,7 @@ fn vm() -> DesiredVm {
         grace_s: 1,
         restart: RestartPolicy::Never,
         nics: Vec::new(),
+        adopted_domain: None,
     }
 }
 

@@ -7,7 +7,8 @@
 //!
 //! Every definition is stamped, in `<metadata>` under [`NAMESPACE`], with the VM's id and name, its
 //! placement epoch, and the (incarnation, index) that ordered it: from libvirt alone the agent can
-//! tell what it owns.
+//! tell what it owns. A domain that was there before its VM has another UUID than the VM's id; it is
+//! stamped with both, and its definition is never written.
 
 mod element;
 #[cfg(test)]
@@ -20,10 +21,14 @@ use std::path::PathBuf;
 
 use virtflow_types::{Incarnation, Name, ObjectId};
 
+use crate::hypervisor::Adoption;
+
 pub use element::{Element, XML_ATTRIBUTES_MAX, XML_BYTES_MAX, XML_DEPTH_MAX, XML_ELEMENTS_MAX};
-pub use read::{DomainFacts, Mark, read_domain};
+pub use read::{DomainFacts, Mark, read_domain, read_foreign};
 pub use values::{BridgeName, HostPath, KernelArguments, MacAddress, ValueError};
 
+/// Prefix of our element in `<metadata>`.
+pub const PREFIX: &str = "virtflow";
 /// Namespace of our element in `<metadata>`. Its last part is the format's version.
 pub const NAMESPACE: &str = "https://virtflow.example/xmlns/domain/1";
 
@@ -185,6 +190,16 @@ impl DomainSpec {
             });
         }
         Ok(xml)
+    }
+}
+
+impl Adoption {
+    /// The mark of an adopted domain, as libvirt takes it under [`PREFIX`] and [`NAMESPACE`].
+    ///
+    /// # Errors
+    /// If writing fails: a fault of this program.
+    pub fn to_xml(&self) -> Result<String, XmlError> {
+        Ok(write::adoption_xml(self)?)
     }
 }
 

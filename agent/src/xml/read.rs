@@ -2,11 +2,15 @@
 
 use virtflow_types::{Incarnation, Name, ObjectId};
 
+use crate::hypervisor::{DiskSource, ForeignDisk, ForeignDomain, Obstacle, OffReason, PowerState};
+
 use super::{Boot, DomainSpec, DomainStamp, Element, NAMESPACE, XmlError};
 
 /// Our mark on a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Mark {
+    /// The VM; another id than the domain's own says that the domain was adopted.
+    pub vm_id: ObjectId,
     /// The VM's name.
     pub vm_name: Name,
     /// What ordered the domain.
@@ -74,6 +78,7 @@ impl DomainFacts {
             domain_id: spec.vm_id,
             domain_name: spec.domain_name(),
             mark: Some(Mark {
+                vm_id: spec.vm_id,
                 vm_name: spec.vm_name.clone(),
                 stamp: spec.stamp,
             }),
@@ -168,6 +173,65 @@ pub fn read_domain(xml: &str) -> Result<DomainFacts, XmlError> {
     })
 }
 
+/// What the definition of a domain that isn't ours says, without what is no part of it.
+///
+/// Whatever is in it, something is told: one that can't be read has that as its obstacle.
+#[must_use]
+pub fn read_foreign(xml: &str, domain_id: ObjectId, name: &str) -> ForeignDomain {
+    let mut domain = ForeignDomain {
+        domain_id,
+        name: name.to_owned(),
+        power: PowerState::Off(OffReason::Unknown),
+        autostart: false,
+        vcpus: 0,
+        memory_mib: 0,
+        disks: Vec::new(),
+        obstacles: Vec::new(),
+    };
+    let (Ok(facts), Ok(root)) = (read_domain(xml), Element::parse(xml)) else {
+        domain.obstacles.push(Obstacle::Unreadable);
+        return domain;
+    };
+    domain.vcpus = facts.vcpus;
+    domain.memory_mib = facts.memory_mib;
+    if !matches!(facts.domain_type.as_str(), "kvm" | "qemu") {
+        domain.obstacles.push(Obstacle::OtherHypervisor);
+    }
+    let devices = root.child("devices").map(|devices| &devices.children);
+    for device in devices.into_iter().flatten() {
+        match device.name.as_str() {
+            "disk" => {
+                let is_disk = |kind| matches!(kind, "disk" | "lun");
+                if device.attribute("device").is_none_or(is_disk) {
+                    domain.disks.push(foreign_disk(device));
+                }
+            }
+            "hostdev" => domain.obstacles.push(Obstacle::Passthrough),
+            "interface" if device.attribute("type") == Some("hostdev") => {
+                domain.obstacles.push(Obstacle::Passthrough);
+            }
+            _ => {}
+        }
+    }
+    domain.obstacles.dedup();
+    domain
+}
+
+fn foreign_disk(disk: &Element) -> ForeignDisk {
+    let source = match disk.attribute("type").unwrap_or("file") {
+        "file" => match within(disk, "source", "file") {
+            path if path.is_empty() => DiskSource::Unknown,
+            path => DiskSource::File(path.into()),
+        },
+        "block" | "network" | "nvme" => DiskSource::Device,
+        _ => DiskSource::Unknown,
+    };
+    ForeignDisk {
+        target: within(disk, "target", "dev"),
+        source,
+    }
+}
+
 fn within(element: &Element, child: &str, attribute: &str) -> String {
     element
         .child(child)
@@ -182,10 +246,15 @@ fn mark(metadata: &Element, domain_id: ObjectId) -> Option<Mark> {
         return None;
     }
     let vm_id: ObjectId = vm.attribute("id")?.parse().ok()?;
-    if vm_id != domain_id {
+    let written_on: ObjectId = match vm.attribute("adopted_domain") {
+        Some(adopted) => adopted.parse().ok()?,
+        None => vm_id,
+    };
+    if written_on != domain_id {
         return None;
     }
     Some(Mark {
+        vm_id,
         vm_name: Name::new(vm.attribute("name")?).ok()?,
         stamp: DomainStamp {
             placement_epoch: vm.attribute("placement_epoch")?.parse().ok()?,

@@ -3,6 +3,7 @@ use std::path::Path;
 use proptest::prelude::*;
 
 use super::*;
+use crate::hypervisor::{DiskSource, Obstacle};
 
 pub(super) fn spec() -> DomainSpec {
     DomainSpec {
@@ -110,6 +111,87 @@ fn kvm_passes_the_processor_on_and_no_driver_means_no_label() {
     ] {
         assert!(xml.contains(part), "{part} is missing in {xml}");
     }
+}
+
+/// As libvirt gives back what it was told to put into a definition.
+fn adopted(vm_id: &str, domain_id: &str) -> String {
+    let adoption = Adoption {
+        domain_id: domain_id.parse().unwrap(),
+        vm_id: vm_id.parse().unwrap(),
+        vm_name: Name::new("web-1").unwrap(),
+        stamp: spec().stamp,
+    };
+    let written = adoption.to_xml().unwrap();
+    let marked = written.replace(
+        "<vm ",
+        &format!("<virtflow:vm xmlns:virtflow=\"{NAMESPACE}\" "),
+    );
+    format!(
+        "<domain type='kvm'><name>old</name><uuid>{domain_id}</uuid><metadata>{marked}</metadata>\
+         <memory unit='KiB'>524288</memory><vcpu>2</vcpu><devices/></domain>"
+    )
+}
+
+#[test]
+fn an_adopted_domain_is_the_vms_by_both_ids() {
+    const VM: &str = "0190d3b2-7c1e-7e6a-b1a1-5b0e3f4d2c11";
+    const DOMAIN: &str = "4dea22b3-1d52-d8f3-2516-782e98ab3fa0";
+    let xml = adopted(VM, DOMAIN);
+    let facts = read_domain(&xml).unwrap();
+    let mark = facts.mark.unwrap();
+    assert_eq!(mark.vm_id, VM.parse().unwrap());
+    assert_eq!(mark.stamp, spec().stamp);
+    assert_eq!(facts.domain_id, DOMAIN.parse().unwrap());
+    // Copied to another domain, with one of the ids or none changed, it is nobody's.
+    for copied in [
+        xml.replace("<uuid>4dea22b3", "<uuid>5dea22b3"),
+        xml.replace("adopted_domain=\"4dea22b3", "adopted_domain=\"5dea22b3"),
+        xml.replace("adopted_domain=\"4dea22b3", "adopted_domain=\"zdea22b3"),
+        xml.replace("adopted_domain", "adopted"),
+    ] {
+        assert_eq!(read_domain(&copied).unwrap().mark, None, "{copied}");
+    }
+}
+
+#[test]
+fn what_somebody_elses_definition_says() {
+    let domain_id: ObjectId = "4dea22b3-1d52-d8f3-2516-782e98ab3fa0".parse().unwrap();
+    let read = |devices: &str, kind: &str| {
+        let xml = format!(
+            "<domain type='{kind}'><name>old</name><uuid>{domain_id}</uuid><memory unit='KiB'>524288</memory>\
+             <vcpu current='1'>2</vcpu><devices>{devices}</devices></domain>"
+        );
+        read_foreign(&xml, domain_id, "old")
+    };
+    let all = read(
+        "<disk type='file' device='disk'><source file='/images/a.qcow2'/><target dev='vda'/></disk>\
+         <disk type='file' device='cdrom'><target dev='sda'/></disk>\
+         <disk type='block'><source dev='/dev/vg/a'/><target dev='vdb'/></disk>\
+         <disk type='volume' device='disk'><source pool='p' volume='v'/><target dev='vdc'/></disk>",
+        "kvm",
+    );
+    let disks: Vec<_> = all.disks.iter().map(|d| (&*d.target, &d.source)).collect();
+    assert_eq!(
+        disks,
+        [
+            ("vda", &DiskSource::File("/images/a.qcow2".into())),
+            ("vdb", &DiskSource::Device),
+            ("vdc", &DiskSource::Unknown),
+        ]
+    );
+    assert_eq!((all.vcpus, all.memory_mib), (2, 512));
+    assert_eq!(all.obstacles, []);
+    for passed in [
+        "<hostdev mode='subsystem' type='pci'/>",
+        "<interface type='hostdev'/>",
+    ] {
+        let obstacles = read(passed, "qemu").obstacles;
+        assert_eq!(obstacles, [Obstacle::Passthrough], "{passed}");
+    }
+    assert_eq!(read("", "lxc").obstacles, [Obstacle::OtherHypervisor]);
+    let broken = read_foreign("<domain>", domain_id, "odd");
+    assert_eq!(broken.obstacles, [Obstacle::Unreadable]);
+    assert_eq!((broken.name.as_str(), broken.vcpus), ("odd", 0));
 }
 
 #[test]

@@ -6,6 +6,7 @@ use quick_xml::Writer;
 use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 
 use super::{Acceleration, Boot, DomainSpec, NAMESPACE};
+use crate::hypervisor::Adoption;
 
 /// One element: its name and its attributes. The writer escapes the values.
 type Attributes<'a> = &'a [(&'a str, &'a str)];
@@ -77,6 +78,26 @@ pub(super) fn domain_xml(spec: &DomainSpec) -> io::Result<String> {
             }
             Ok(())
         },
+    )?;
+    String::from_utf8(xml.writer.into_inner()).map_err(io::Error::other)
+}
+
+/// Our mark as libvirt takes it for a domain that is there: it adds prefix and namespace itself.
+pub(super) fn adoption_xml(adoption: &Adoption) -> io::Result<String> {
+    let mut xml = Xml {
+        writer: Writer::new(Vec::new()),
+    };
+    let stamp = adoption.stamp;
+    xml.empty(
+        "vm",
+        &[
+            ("id", &adoption.vm_id.to_string()),
+            ("name", &adoption.vm_name),
+            ("placement_epoch", &stamp.placement_epoch.to_string()),
+            ("incarnation", &stamp.incarnation.to_string()),
+            ("index", &stamp.index.to_string()),
+            ("adopted_domain", &adoption.domain_id.to_string()),
+        ],
     )?;
     String::from_utf8(xml.writer.into_inner()).map_err(io::Error::other)
 }

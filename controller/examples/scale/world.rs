@@ -201,6 +201,7 @@ impl World {
                     cpu_milli: HOST[0],
                     memory_mib: HOST[1],
                     storage_gib: HOST[2],
+                    foreign: None,
                     facts: facts(n),
                 },
             };

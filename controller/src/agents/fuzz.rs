@@ -36,6 +36,16 @@ fn inventory() -> v1::Inventory {
             name: "eth0".into(),
             ..v1::Nic::default()
         }],
+        foreign: Some(v1::ForeignDomains {
+            domains: vec![v1::ForeignDomain {
+                domain_id: vec![1; 16],
+                name: "old".into(),
+                disks: vec![v1::ForeignDisk::default()],
+                obstacles: vec!["transient".into()],
+                ..v1::ForeignDomain::default()
+            }],
+            ..v1::ForeignDomains::default()
+        }),
         gpus: vec!["none".into()],
         ..v1::Inventory::default()
     }
@@ -160,7 +170,24 @@ fn endless_lists_of_facts_take_no_more_memory_than_a_host_could_need() {
         }],
         ..v1::Inventory::default()
     };
-    for inventory in [pages, cpus] {
+    let domain = v1::ForeignDomain {
+        domain_id: vec![1; 16],
+        ..v1::ForeignDomain::default()
+    };
+    let of = |domains| v1::Inventory {
+        foreign: Some(v1::ForeignDomains {
+            domains,
+            ..v1::ForeignDomains::default()
+        }),
+        ..v1::Inventory::default()
+    };
+    let domains = of(vec![domain.clone(); parts]);
+    let disks = of(vec![v1::ForeignDomain {
+        disks: vec![v1::ForeignDisk::default(); parts],
+        obstacles: vec![String::new(); parts],
+        ..domain
+    }]);
+    for inventory in [pages, cpus, domains, disks] {
         let (facts, peak) = memory::peak_of(|| inventory_of(&inventory));
         assert!(peak < 8 * 1024 * 1024, "{peak} bytes");
         assert!(facts.facts.is_object());

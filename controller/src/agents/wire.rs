@@ -4,6 +4,8 @@ use virtflow_logic::{
     Desired as LogicDesired, DesiredVm as LogicVm, HostInventory, ObservedPhase, ObservedReport,
     ObservedVm,
 };
+use virtflow_model::Amounts;
+use virtflow_model::kinds::baremetal::{Foreign, ForeignDisk, ForeignDomain, ForeignState};
 use virtflow_model::kinds::virtual_machine::{Power, RestartPolicy};
 use virtflow_proto::agent::v1 as wire;
 use virtflow_types::{Incarnation, ObjectId};
@@ -61,6 +63,9 @@ fn desired_vm(vm: &LogicVm) -> wire::DesiredVm {
         }
         .into(),
         nics: Vec::new(),
+        adopted_domain: vm
+            .adopted_domain
+            .map_or_else(Vec::new, |domain| domain.as_bytes().to_vec()),
     }
 }
 
@@ -105,8 +110,53 @@ pub fn inventory_of(inventory: &wire::Inventory) -> HostInventory {
         cpu_milli: inventory.schedulable_cpu_milli,
         memory_mib: inventory.schedulable_memory_mib,
         storage_gib: inventory.schedulable_storage_gib,
+        foreign: inventory.foreign.as_ref().map(foreign),
         facts,
     }
+}
+
+/// Domains that are not ours, as many as there may be in a message. What is beyond what is kept of them is the
+/// logic's to cut.
+fn foreign(foreign: &wire::ForeignDomains) -> Foreign {
+    let domains = foreign.domains.iter().take(LIST_MAX);
+    Foreign {
+        domains: domains.filter_map(foreign_domain).collect(),
+        unlisted: foreign.unlisted,
+        unlisted_take: Amounts {
+            cpu_cores: foreign.unlisted_cpu_cores,
+            memory_mib: foreign.unlisted_memory_mib,
+            storage_gib: foreign.unlisted_storage_gib,
+        },
+        take: Amounts::default(),
+    }
+}
+
+fn foreign_domain(domain: &wire::ForeignDomain) -> Option<ForeignDomain> {
+    let disks = domain.disks.iter().take(LIST_MAX);
+    let obstacles = domain.obstacles.iter().take(LIST_MAX);
+    Some(ForeignDomain {
+        domain_id: ObjectId::from_slice(&domain.domain_id)?,
+        name: domain.name.clone(),
+        state: match domain.phase() {
+            wire::Phase::Stopped => ForeignState::Off,
+            wire::Phase::Stopping => ForeignState::Stopping,
+            wire::Phase::Paused => ForeignState::Paused,
+            // What nobody knows takes as much as what runs.
+            _ => ForeignState::Running,
+        },
+        autostart: domain.autostart,
+        cpu_cores: domain.cpu_cores,
+        memory_mib: domain.memory_mib,
+        storage_gib: domain.storage_gib,
+        disks: disks
+            .map(|disk| ForeignDisk {
+                target: disk.target.clone(),
+                capacity_mib: Some(disk.capacity_mib).filter(|size| *size > 0),
+                elsewhere: disk.elsewhere,
+            })
+            .collect(),
+        obstacles: obstacles.cloned().collect(),
+    })
 }
 
 /// A report; what is malformed in it is left out.

@@ -430,6 +430,19 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 routing::post(hosts::release_quarantine),
                 "Believe a host again after two boots showed one key",
             ),
+            Route::get(
+                &of_one("domains"),
+                routing::get(hosts::domains),
+                "The domains of a host that are not VirtFlow's, and what they take of it",
+            ),
+            Route::post(
+                &of_one("adopt"),
+                routing::post(hosts::adopt),
+                "Make a virtual machine of a domain that a host has already",
+            )
+            .query(&[DRY_RUN])
+            .takes_a::<hosts::AdoptBody>()
+            .gives(Gives::Begun),
         ],
         Kind::IpPool => vec![
             Route::post(

@@ -51,6 +51,8 @@ pub struct DesiredVm {
     pub grace_s: u32,
     /// What happens when the guest ends by itself.
     pub restart: RestartPolicy,
+    /// UUID of the domain that was there before the VM and is taken over.
+    pub adopted_domain: Option<ObjectId>,
 }
 
 /// What a host should have; empty for a host that is not known.
@@ -86,6 +88,11 @@ pub fn desired_of(state: &State, host: ObjectId) -> Desired {
             force: matches!(act, Some(PowerAct::ForceStop | PowerAct::ForceReboot)),
             grace_s: vm.spec.grace_s,
             restart: vm.spec.restart_policy,
+            adopted_domain: vm
+                .status
+                .placement
+                .as_ref()
+                .and_then(|at| at.adopted_domain),
         });
     }
     for object in state.by_key(key::RESIDUE_HOST, &value, None) {

@@ -142,6 +142,10 @@ impl Explainer<'_> {
                     "another version became the image's latest at the same moment".to_owned(),
                     "read the image's versions again and repeat the request",
                 ),
+                space::ADOPTED_DOMAIN => (
+                    "that domain is a VM already".to_owned(),
+                    "`virtflow vm list --host` shows the VMs of its host",
+                ),
                 space::PAIR => (
                     "there is one already for this pair".to_owned(),
                     "change or delete the one that is there",

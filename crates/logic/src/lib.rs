@@ -23,6 +23,7 @@ mod door;
 mod draft;
 mod enrol;
 mod explain;
+mod foreign;
 mod genesis;
 pub mod limits;
 pub mod loops;
@@ -62,12 +63,13 @@ pub use observe::{
 pub use read::{
     AccessQuestion, ConsoleTarget, Fields, ListQuery, Meant, Page, Past, PastList, Plan, PlanOrder,
     Search, Sight, Watch, access_effect, audit_scope, authorize_only, can_i, capacity,
-    cluster_view, console_of, explain_access, get, list, operation_state, permission_of, placement,
-    public, upgrade_view, usage, verify_report, who_can, whoami,
+    cluster_view, console_of, explain_access, foreign_domains, get, list, operation_state,
+    permission_of, placement, public, upgrade_view, usage, verify_report, who_can, whoami,
 };
 pub use request::{
-    AddressAct, AddressVerb, AllocateAddress, ControllerVerb, Create, Delete, Group, GroupMember,
-    HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply, Request, SetPassword, Update,
+    AddressAct, AddressVerb, Adopt, AllocateAddress, ControllerVerb, Create, Delete, Group,
+    GroupMember, HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply, Request, SetPassword,
+    Update,
 };
 pub use typed::{Typed, decoded, kind_of};
 pub use verify::{FootprintDivergence, verify_footprints};

@@ -101,3 +101,11 @@ pub const REASON_BYTES_MAX: usize = 64;
 pub const MESSAGE_BYTES_MAX: usize = 512;
 /// Largest inventory facts that an agent may report, in bytes of JSON.
 pub const FACTS_BYTES_MAX: usize = 64 * 1024;
+/// Domains of a host that are not VirtFlow's and are kept one by one; of more, their number and what they take.
+pub const FOREIGN_DOMAINS_MAX: usize = 128;
+/// Disks that are kept of one of them.
+pub const FOREIGN_DISKS_MAX: usize = 16;
+/// Reasons why one of them cannot be adopted.
+pub const FOREIGN_OBSTACLES_MAX: usize = 8;
+/// Bytes of a name in what is told of them.
+pub const FOREIGN_TEXT_BYTES_MAX: usize = 128;

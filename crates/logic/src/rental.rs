@@ -151,7 +151,9 @@ fn find(
                 &mut passed.rented
             } else if !is_ready {
                 &mut passed.not_ready
-            } else if balance.iter().any(|(_, used)| *used > 0) {
+            } else if balance.iter().any(|(_, used)| *used > 0)
+                || !typed.status.foreign.is_nothing()
+            {
                 &mut passed.in_use
             } else if total.iter().zip(at_least).any(|(has, asked)| *has < asked) {
                 &mut passed.too_small
@@ -188,7 +190,10 @@ impl Passed {
         let reasons = [
             (self.rented, "rented already"),
             (self.not_ready, "not ready"),
-            (self.in_use, "still used by VMs"),
+            (
+                self.in_use,
+                "still used by VMs, or with domains that are not VirtFlow's",
+            ),
             (self.too_small, "too small"),
         ];
         let reasons = reasons.iter().filter(|(count, _)| *count > 0);

@@ -18,6 +18,8 @@ pub enum Request {
     Power(Power),
     /// Operate a host.
     Host(HostAct),
+    /// Make a VM of a domain that a host has already.
+    Adopt(Adopt),
     /// Give an address of a pool to a VM.
     AllocateAddress(AllocateAddress),
     /// Change whether an address can be had.
@@ -147,6 +149,21 @@ pub enum HostVerb {
     Uncordon,
     /// Believe it again after two boots showed one key.
     ReleaseQuarantine,
+}
+
+/// Makes a VM of a domain that a host has already.
+#[derive(Debug, Clone)]
+pub struct Adopt {
+    /// The host, by id or name.
+    pub host: String,
+    /// The domain, by UUID or by its name on the host.
+    pub domain: String,
+    /// The VM's name; absent: the domain's.
+    pub name: Option<String>,
+    /// Its tenant, by id or name; absent: the asker's own.
+    pub tenant: Option<String>,
+    /// Its spec without what the host tells: sizes and power.
+    pub spec: Value,
 }
 
 /// Gives an address of a pool to a VM.

@@ -135,8 +135,13 @@ impl Draft<'_> {
             self.delete_bindings_over(object)?;
             self.delete(object);
         }
+        let placement = decoded::<VirtualMachine>(vm)?.status.placement.clone();
         self.delete(vm.id);
-        Ok(())
+        // If its host never took its domain over, that is somebody else's again.
+        match placement.filter(|at| at.adopted_domain.is_some()) {
+            Some(placement) => self.recount_foreign(placement.host_id, None),
+            None => Ok(()),
+        }
     }
 
     /// The VM is gone from the books while its host has not confirmed it: the host's capacity and the

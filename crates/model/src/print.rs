@@ -37,6 +37,8 @@ pub mod space {
     pub const CLOUD_BOX_VM: &str = "cloud_box_vm";
     /// Pairs that may exist once: (group, tenant), (subject, role, scope).
     pub const PAIR: &str = "pair";
+    /// Domains that VMs were adopted from, `host/domain`: one is at most one VM.
+    pub const ADOPTED_DOMAIN: &str = "adopted_domain";
     /// What at most one may be, `what/of`: the latest version of a template, a cluster's primary mesh.
     pub const SINGLE: &str = "single";
     /// Alerts that are not over, `source/rule`.

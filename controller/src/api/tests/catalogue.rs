@@ -297,6 +297,7 @@ async fn nothing_is_told_without_credentials() {
         "/vms/x/console",
         "/vms/x/placement",
         "/tenants/x/usage",
+        "/hosts/x/domains",
     ] {
         paths.push(("GET", path.into()));
     }
@@ -309,6 +310,7 @@ async fn nothing_is_told_without_credentials() {
         "/hosts/x/cordon",
         "/hosts/x/uncordon",
         "/hosts/x/release-quarantine",
+        "/hosts/x/adopt",
         "/operations/x/cancel",
         "/controllers/x/promote",
         "/controllers/hand-over",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use virtflow_model::Kind;
-use virtflow_types::Timestamp;
+use virtflow_types::{ObjectId, Timestamp};
 
 use super::followers::joined_by_two;
 use super::rows::{self, Row};
@@ -306,6 +306,62 @@ async fn no_quota_and_no_host_is_given_out_twice() {
     let of = |reply: &Reply| reply.data(201)["status"]["rented"]["host_id"].to_string();
     let hosts: BTreeSet<String> = rented.iter().map(of).collect();
     assert_eq!(hosts.len(), 3);
+    race.verify().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_domain_becomes_one_vm_whoever_asks_for_it() {
+    let race = Race::start().await;
+    let group = race
+        .rig
+        .get("/baremetal_groups/hosts", &race.rig.admin)
+        .await
+        .id();
+    let old = |number: u128, name: &str| {
+        json!({
+            "domain_id": ObjectId::from_u128(number), "name": name, "state": "running", "cpu_cores": 1,
+            "memory_mib": 512, "storage_gib": 4,
+        })
+    };
+    let host = Row::new(
+        Kind::Baremetal,
+        "old-host",
+        // So that nothing else is placed on it; what is there may be adopted.
+        json!({"serial_number": "SN-OLD", "group_id": group, "state": "cordoned"}),
+    )
+    .status(json!({
+        "liveness": "online", "cpu_milli": 40_000, "memory_mib": 40_960, "storage_gib": 1000,
+        "schedulable_cpu_milli": 40_000, "schedulable_memory_mib": 40_960, "schedulable_storage_gib": 1000,
+        "foreign": {
+            "domains": [old(1, "db"), old(2, "mail")],
+            "take": {"cpu_cores": 2, "memory_mib": 1024, "storage_gib": 8},
+        },
+    }));
+    rows::put(&race.rig.app, vec![host]).await;
+    let share = json!({"cpu_quota_percentage": 100, "memory_mib": 40_960, "storage_gib": 1000});
+    let quota = format!("/baremetal_group_tenant_quotas/{}", race.ids["share"]);
+    race.made(patch(quota, share)).await;
+    let adopt = |n: usize| {
+        let body = json!({"domain": "db", "tenant": "acme", "name": format!("db-{n}")});
+        post("/hosts/old-host/adopt", body)
+    };
+    let made = race.only(1, "already_exists", each(adopt)).await;
+    let told = made[0].data(202);
+    assert_eq!(told["operation"]["spec"]["verb"], "virtual_machine.adopt");
+    let vms = race.list("/virtual_machines?host=old-host").await;
+    assert_eq!(vms.len(), 1);
+    assert_eq!(vms[0]["spec"]["memory_mib"], 512);
+    let left = race
+        .rig
+        .get("/hosts/old-host/domains", &race.rig.admin)
+        .await;
+    let left = left.data(200);
+    assert_eq!(left["domains"].as_array().unwrap().len(), 1);
+    assert_eq!(left["domains"][0]["name"], "mail");
+    assert_eq!(
+        left["take"],
+        json!({"cpu_cores": 1, "memory_mib": 512, "storage_gib": 4})
+    );
     race.verify().await;
 }
 

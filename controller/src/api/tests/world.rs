@@ -135,6 +135,11 @@ impl World {
         );
         let later = "2030-01-01T00:00:00Z";
         let plenty = json!({
+            "liveness": "online",
+            "foreign": {"domains": [{
+                "domain_id": ObjectId::generate(), "name": "old", "state": "running", "cpu_cores": 1, "memory_mib": 128,
+                "storage_gib": 1,
+            }]},
             "cpu_milli": 64000, "memory_mib": 262_144, "storage_gib": 8192,
             "schedulable_cpu_milli": 64000, "schedulable_memory_mib": 262_144, "schedulable_storage_gib": 8192,
         });
@@ -358,6 +363,9 @@ impl World {
         let web = self.id(Kind::VirtualMachine);
         Some(match (&route.body, label) {
             (_, "allocate") => json!({"vm": web}),
+            (_, "adopt") => {
+                json!({"domain": "old", "name": format!("adopted-{asked}"), "tenant": "acme"})
+            }
             (_, "password") => json!({"password": PASSWORD}),
             (_, "login") => json!({"username": "bob", "password": PASSWORD}),
             (_, "refresh") => json!({"refresh_token": "vfr1.x.y"}),

@@ -325,6 +325,7 @@ fn bind(
             group_id: group,
             quota_id: quota,
             placed_at: now,
+            adopted_domain: None,
         });
         status.placement_epoch += 1;
         let deadline = allowed(VmPhase::Creating, spec.grace_s);

@@ -1,7 +1,9 @@
 //! What is seen of hosts: coming, going, changing, and two machines with one key.
 
 use serde_json::Value;
-use virtflow_model::kinds::baremetal::{BaremetalSpec, BaremetalStatus, HostState, Liveness};
+use virtflow_model::kinds::baremetal::{
+    BaremetalSpec, BaremetalStatus, Foreign, HostState, Liveness,
+};
 use virtflow_model::kinds::{Baremetal, BaremetalGroup, Controller};
 use virtflow_model::space;
 use virtflow_state::{Changeset, State};
@@ -11,6 +13,7 @@ use crate::audit::Entry;
 use crate::cx::{Cx, unauthenticated};
 use crate::draft::Draft;
 use crate::explain::explain_changeset;
+use crate::foreign;
 use crate::limits::{FACTS_BYTES_MAX, Limits};
 use crate::loops::{lose_vm, packed, unsettled};
 use crate::typed::decoded;
@@ -41,6 +44,8 @@ pub struct HostInventory {
     pub memory_mib: u64,
     /// Schedulable storage before overcommit, GiB.
     pub storage_gib: u64,
+    /// Domains that are not ours; `None` if it did not tell.
+    pub foreign: Option<Foreign>,
     /// The rest, which nothing decides by.
     pub facts: Value,
 }
@@ -107,6 +112,9 @@ pub fn host_online(
         .advise("find out which one is right, then `virtflow host release-quarantine`"));
     }
     let mut inventory = hello.inventory.clone();
+    inventory.foreign = inventory
+        .foreign
+        .map(|told| foreign::taken_in(&draft, hello.host_id, told));
     if let (Some(address), Value::Object(facts)) = (&hello.management_address, &mut inventory.facts)
     {
         facts.insert("management_address".into(), address.as_str().into());
@@ -150,6 +158,9 @@ pub fn inventory_changed(
     let mut draft = Draft::new(state, &cx);
     let before = draft.typed::<Baremetal>(host)?;
     let mut inventory = inventory.clone();
+    inventory.foreign = inventory
+        .foreign
+        .map(|told| foreign::taken_in(&draft, host, told));
     // The address came with the introduction and still holds.
     let address = before.status.inventory.get("management_address").cloned();
     if let (Some(address), Value::Object(facts)) = (address, &mut inventory.facts) {
@@ -254,6 +265,10 @@ fn take_inventory(
     status.memory_mib = inventory.memory_mib;
     status.storage_gib = inventory.storage_gib;
     status.inventory = inventory.facts.clone();
+    // One that did not tell may not know: then they are as they were.
+    if let Some(foreign) = &inventory.foreign {
+        status.foreign = foreign.clone();
+    }
     if let Some([cpu_milli, memory_mib, storage_gib]) = schedulable(state, spec, status) {
         status.schedulable_cpu_milli = cpu_milli;
         status.schedulable_memory_mib = memory_mib;

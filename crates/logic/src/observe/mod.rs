@@ -8,4 +8,5 @@ pub use host::{
     host_online, host_quarantine, inventory_changed,
 };
 pub(crate) use host::{checked, schedulable};
+pub(crate) use vm::clean;
 pub use vm::{ObservedPhase, ObservedReport, ObservedVm, observed};

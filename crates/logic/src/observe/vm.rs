@@ -303,7 +303,7 @@ fn confirm(
 }
 
 /// An agent's words: short, and without control characters.
-fn clean(text: &str, most: usize) -> String {
+pub(crate) fn clean(text: &str, most: usize) -> String {
     let mut clean = String::new();
     for c in text.chars().filter(|c| !c.is_control()) {
         if clean.len() + c.len_utf8() > most {

@@ -7,6 +7,7 @@ mod cursor;
 mod effect;
 mod fields;
 mod filter;
+mod foreign;
 #[cfg(test)]
 mod fuzz;
 mod list;
@@ -38,6 +39,7 @@ pub use audit::audit_scope;
 pub use capacity::{capacity, usage};
 pub use effect::access_effect;
 pub use fields::Fields;
+pub use foreign::foreign_domains;
 pub use list::{ListQuery, Page, list};
 pub use past::{Meant, Past, PastList};
 pub use placement::{ConsoleTarget, console_of, placement};

@@ -3,6 +3,7 @@
 //! A verb gets a draft only by being admitted at the door, so none can forget to ask; what it gives back
 //! tells the wrapper in `decide` what to record and to answer.
 
+mod adopt;
 mod controller;
 mod create;
 mod credentials;
@@ -148,6 +149,7 @@ pub(crate) fn run<'a>(door: &Door<'a>, request: &Request) -> Done<'a> {
         Request::Delete(delete) => delete::run(door, delete),
         Request::Power(power) => vm_power::run(door, power),
         Request::Host(act) => host::run(door, act),
+        Request::Adopt(adopt) => adopt::run(door, adopt),
         Request::AllocateAddress(allocate) => ip::allocate(door, allocate),
         Request::Address(act) => match act.act {
             AddressVerb::Release => ip::release(door, act),

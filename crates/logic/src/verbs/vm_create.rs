@@ -110,7 +110,11 @@ pub(crate) fn refuse_gpus(field: &str, asks: &Object, gpu_count: u32) -> Result<
 
 /// A VM takes the quota of one user group: the one that is named, if the asker is in it or operates it, or
 /// else the first that the asker is in.
-fn fill_user_group(door: &Door<'_>, spec: &mut Value, tenant: ObjectId) -> Result<(), Error> {
+pub(crate) fn fill_user_group(
+    door: &Door<'_>,
+    spec: &mut Value,
+    tenant: ObjectId,
+) -> Result<(), Error> {
     let own = || {
         let user = door.cx.user_id();
         user.into_iter()

@@ -205,6 +205,7 @@ impl World {
                 cpu_milli,
                 memory_mib,
                 storage_gib,
+                foreign: None,
                 facts: json!({"cpu_model": "test"}),
             },
         };

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{AccountKey, Limit, ObjectId, Timestamp};
 
 use crate::print::{dimension, key, space};
-use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
+use crate::{Amounts, ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// A host.
 #[derive(Debug)]
@@ -163,9 +163,102 @@ pub struct BaremetalStatus {
     /// Version of its agent.
     #[serde(default)]
     pub agent_version: String,
+    /// Domains on it that are not VirtFlow's, as it last told of them.
+    #[serde(default, skip_serializing_if = "Foreign::is_nothing")]
+    pub foreign: Foreign,
     /// The instance that has all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<ObjectId>,
+}
+
+/// Domains on a host that are not VirtFlow's.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+pub struct Foreign {
+    /// Those that are told one by one.
+    #[serde(default)]
+    pub domains: Vec<ForeignDomain>,
+    /// How many there are besides.
+    #[serde(default)]
+    pub unlisted: u32,
+    /// What those take.
+    #[serde(default)]
+    pub unlisted_take: Amounts,
+    /// What all of them take, but for those that became VMs: VMs cannot have it.
+    #[serde(default)]
+    pub take: Amounts,
+}
+
+impl Foreign {
+    /// True if there are none.
+    pub fn is_nothing(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
+/// A domain that is not VirtFlow's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ForeignDomain {
+    /// Its UUID.
+    pub domain_id: ObjectId,
+    /// Its name on its host.
+    pub name: String,
+    /// What it does.
+    pub state: ForeignState,
+    /// It starts with its host.
+    #[serde(default)]
+    pub autostart: bool,
+    /// Whole vCPUs.
+    pub cpu_cores: u32,
+    /// MiB.
+    pub memory_mib: u64,
+    /// GiB of its disks on the filesystem that holds the host's VMs.
+    pub storage_gib: u64,
+    /// Its disks.
+    #[serde(default)]
+    pub disks: Vec<ForeignDisk>,
+    /// What keeps it from being adopted: `transient`, `passthrough` …
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub obstacles: Vec<String>,
+}
+
+/// A disk of a domain that is not VirtFlow's.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ForeignDisk {
+    /// What the guest has it as: `vda`.
+    pub target: String,
+    /// MiB, as the guest sees it; absent if the host does not tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity_mib: Option<u64>,
+    /// It lies on another filesystem than the host's VMs, or on none: it takes nothing of what is handed out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub elsewhere: bool,
+}
+
+/// What a domain does that is not VirtFlow's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ForeignState {
+    /// It runs.
+    Running,
+    /// It is held.
+    Paused,
+    /// It is about to stop.
+    Stopping,
+    /// It is defined and does not run.
+    Off,
+}
+
+impl ForeignDomain {
+    /// What it takes of its host. What runs has its processors and memory, all that its definition allows it; what
+    /// starts with the host will have them, without asking anybody. What is off has its disks.
+    pub fn takes(&self) -> Amounts {
+        let has_memory = self.autostart || self.state != ForeignState::Off;
+        Amounts {
+            cpu_cores: if has_memory { u64::from(self.cpu_cores) } else { 0 },
+            memory_mib: if has_memory { self.memory_mib } else { 0 },
+            storage_gib: self.storage_gib,
+        }
+    }
 }
 
 impl Resource for Baremetal {
@@ -226,7 +319,8 @@ impl Resource for Baremetal {
     }
 
     /// Its accounts lie under its group's, and what it has is supplied to the group: the group's
-    /// totals and what is allocated in it need no adding up. Liveness moves neither.
+    /// totals and what is allocated in it need no adding up. Liveness moves neither. What others' domains
+    /// take is not there for VMs: it is taken off here, after overcommit, as a VM of their size would be charged.
     fn print(_: &Meta, spec: &BaremetalSpec, status: &BaremetalStatus, print: &mut Print) {
         print.claim(space::SERIAL_NUMBER, &spec.serial_number);
         if let Some(address) = &spec.management_address {
@@ -243,11 +337,13 @@ impl Resource for Baremetal {
         for (label, value) in &spec.labels {
             print.key(key::LABEL, format!("{}/{label}={value}", Kind::Baremetal.name()));
         }
-        for (dimension, amount) in [
-            (dimension::CPU_MILLI, status.schedulable_cpu_milli),
-            (dimension::MEMORY_MIB, status.schedulable_memory_mib),
-            (dimension::STORAGE_GIB, status.schedulable_storage_gib),
+        let taken = status.foreign.take;
+        for (dimension, amount, taken) in [
+            (dimension::CPU_MILLI, status.schedulable_cpu_milli, taken.cpu_cores.saturating_mul(1000)),
+            (dimension::MEMORY_MIB, status.schedulable_memory_mib, taken.memory_mib),
+            (dimension::STORAGE_GIB, status.schedulable_storage_gib, taken.storage_gib),
         ] {
+            let amount = amount.saturating_sub(taken);
             let group = AccountKey::new(spec.group_id, dimension);
             print.account(dimension, Limit::Fixed(amount), Some(group));
             print.supply(spec.group_id, dimension, amount);

@@ -6,7 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Text, Timestamp};
 
-use crate::print::{dimension, key};
+use crate::print::{dimension, key, space};
 use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// A VM.
@@ -159,6 +159,10 @@ pub struct Placement {
     pub quota_id: ObjectId,
     /// When it was bound.
     pub placed_at: Timestamp,
+    /// UUID of the domain that was on the host before the VM and that the host goes on running for it. Its
+    /// definition and its disks are not of the host's agent's making, and stay as they are. It ends with the binding.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopted_domain: Option<ObjectId>,
 }
 
 /// What the system decided and saw.
@@ -311,7 +315,17 @@ impl Resource for VirtualMachine {
         print.link(spec.specification_id);
         print.link(spec.group_id).link(spec.user_group_id);
         if let Some(placement) = &status.placement {
-            print.link(placement.host_id).link(placement.quota_id);
+            print.link(placement.quota_id);
+            match placement.adopted_domain {
+                None => {
+                    print.link(placement.host_id);
+                }
+                // It is there whether the host takes new VMs or not. The charges keep the host from going as well
+                // as a link would.
+                Some(domain) => {
+                    print.claim(space::ADOPTED_DOMAIN, format!("{}/{domain}", placement.host_id));
+                }
+            }
             print.key(key::VM_HOST, placement.host_id.to_string());
             for owner in [placement.host_id, placement.quota_id] {
                 print.charge(owner, dimension::CPU_MILLI, u64::from(spec.cpu_cores) * 1000);
