@@ -69,7 +69,7 @@ pub(crate) fn target(matches: &ArgMatches) -> &str {
 }
 
 /// What the API is told where a change is only to be tried.
-fn trial(matches: &ArgMatches) -> Option<&'static str> {
+pub(crate) fn trial(matches: &ArgMatches) -> Option<&'static str> {
     is_set(matches, "dry-run").then_some("true")
 }
 

@@ -494,7 +494,7 @@ fn update(noun: &Noun) -> Command {
     with_flags(trying(writing(command)), noun.flags, false)
 }
 
-fn with_flags(command: Command, flags: &'static [Flag], is_creation: bool) -> Command {
+pub(crate) fn with_flags(command: Command, flags: &'static [Flag], is_creation: bool) -> Command {
     let command = flags
         .iter()
         .filter(|flag| is_creation || !flag.is_for_life)

@@ -30,7 +30,7 @@ const DESCRIPTION: Flag = flag("description", "description", Form::Text, "For pe
 const STATE: Column = column("STATE", &["/spec/state"], Show::Plain);
 const TENANT: Column = column("TENANT", &["/names/tenant", "/tenant_id"], Show::Plain);
 const AGE: Column = column("AGE", &["/created_at"], Show::Age);
-const LABELS: Flag = flag("label", "labels", Form::Pairs, "key=value; may be repeated");
+pub(crate) const LABELS: Flag = flag("label", "labels", Form::Pairs, "key=value; may be repeated");
 
 /// A kind as `virtflow help` shows it.
 #[derive(Debug)]

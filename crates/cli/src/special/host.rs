@@ -1,7 +1,7 @@
-//! Cordoning hosts, and the end of a quarantine.
+//! Cordoning hosts, the end of a quarantine, and domains that are not VirtFlow's.
 
 use clap::{ArgMatches, Command};
-use serde_json::json;
+use serde_json::{Value, json};
 use virtflow_client::{Call, Method};
 
 use crate::failure::Failure;
@@ -9,6 +9,8 @@ use crate::generic::{report, target, write};
 use crate::grammar::{switch, target as target_arg, writing};
 use crate::noun::Noun;
 use crate::run::{Cluster, Run};
+use crate::safe;
+use crate::table::of_cells;
 use crate::wait::Patience;
 
 pub(crate) fn grammar(command: Command) -> Command {
@@ -25,6 +27,11 @@ pub(crate) fn grammar(command: Command) -> Command {
             "release-quarantine",
             "Believe it again, after two machines had its key",
         ))
+        .subcommand(
+            Command::new("domains")
+                .about("Domains there that are not VirtFlow's, what they take, and whether they could be adopted")
+                .arg(target_arg()),
+        )
         .mut_subcommand("delete", |delete| {
             delete.arg(switch("force", "Also with VMs that are lost with it"))
         })
@@ -45,4 +52,106 @@ pub(crate) async fn act(
         _ => "released from quarantine",
     };
     report(run, cluster, noun, did, answer, Patience::of(matches)).await
+}
+
+pub(crate) async fn domains(
+    run: &Run,
+    cluster: &Cluster,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    let call = Call::new(Method::Get, &["hosts", target(matches), "domains"])?;
+    let data = cluster.client.send(&call).await?.data;
+    run.output.data(&data, domains_text)
+}
+
+fn domains_text(data: &Value) -> String {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let amount = |value: &Value, unit: &str| format!("{} {unit}", value.as_u64().unwrap_or(0));
+    let domains = data["domains"].as_array().into_iter().flatten();
+    let rows: Vec<Vec<String>> = domains
+        .map(|domain| {
+            let obstacles = domain["obstacles"].as_array().into_iter().flatten();
+            let obstacles: Vec<String> = obstacles.map(text).collect();
+            let starts = if domain["autostart"] == true {
+                "with the host"
+            } else {
+                ""
+            };
+            vec![
+                text(&domain["name"]),
+                text(&domain["domain_id"]),
+                text(&domain["state"]),
+                starts.to_owned(),
+                domain["cpu_cores"].as_u64().unwrap_or(0).to_string(),
+                amount(&domain["memory_mib"], "MiB"),
+                amount(&domain["storage_gib"], "GiB"),
+                obstacles.join(", "),
+            ]
+        })
+        .collect();
+    let unlisted = data["unlisted"].as_u64().unwrap_or(0);
+    if rows.is_empty() && unlisted == 0 {
+        return "no domains but VirtFlow's".to_owned();
+    }
+    let table = of_cells(
+        &[
+            "NAME",
+            "UUID",
+            "STATE",
+            "STARTS",
+            "CPU",
+            "MEMORY",
+            "DISK",
+            "IN THE WAY",
+        ],
+        &rows,
+    );
+    let take = &data["take"];
+    let take = format!(
+        "VMs cannot have {} vCPUs, {} and {} of this host because of them",
+        take["cpu_cores"].as_u64().unwrap_or(0),
+        amount(&take["memory_mib"], "MiB"),
+        amount(&take["storage_gib"], "GiB"),
+    );
+    let more = match unlisted {
+        0 => String::new(),
+        more => format!("and {more} more\n"),
+    };
+    format!("{table}\n{more}{}", safe::line(&take))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn domains_are_told_with_what_is_in_the_way() {
+        let data = json!({
+            "domains": [
+                {"name": "old", "domain_id": "u1", "state": "running", "cpu_cores": 2, "memory_mib": 512, "storage_gib": 20},
+                {"name": "gpu", "domain_id": "u2", "state": "off", "autostart": true, "cpu_cores": 4, "memory_mib": 1024,
+                 "storage_gib": 0, "obstacles": ["passthrough"]},
+            ],
+            "unlisted": 3,
+            "take": {"cpu_cores": 6, "memory_mib": 1536, "storage_gib": 20},
+        });
+        let lines: Vec<String> = domains_text(&data).lines().map(str::to_owned).collect();
+        let words = |line: &str| {
+            line.split_whitespace()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(words(&lines[1])[..4], ["old", "u1", "running", "2"]);
+        assert!(
+            lines[2].ends_with("passthrough") && lines[2].contains("with the host"),
+            "{lines:?}"
+        );
+        assert_eq!(lines[3], "and 3 more");
+        assert_eq!(
+            lines[4],
+            "VMs cannot have 6 vCPUs, 1536 MiB and 20 GiB of this host because of them"
+        );
+        let none = json!({"domains": [], "unlisted": 0});
+        assert_eq!(domains_text(&none), "no domains but VirtFlow's");
+    }
 }

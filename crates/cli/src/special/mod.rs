@@ -44,10 +44,12 @@ pub(crate) async fn run(
             vm::power(run, cluster, noun, verb, matches).await
         }
         (Kind::VirtualMachine, "console") => vm::console(run, cluster, matches).await,
+        (Kind::VirtualMachine, "adopt") => vm::adopt(run, cluster, noun, matches).await,
         (Kind::VirtualMachine, "placement") => vm::placement(run, cluster, matches).await,
         (Kind::Baremetal, "cordon" | "uncordon" | "release-quarantine") => {
             host::act(run, cluster, noun, verb, matches).await
         }
+        (Kind::Baremetal, "domains") => host::domains(run, cluster, matches).await,
         (Kind::Operation, "wait") => operation::wait(run, cluster, matches).await,
         (Kind::Operation, "cancel") => operation::cancel(run, cluster, noun, matches).await,
         (Kind::Controller, "add") => controller::add(run, cluster, matches).await,

@@ -1,19 +1,21 @@
-//! Power, console and placement of VMs.
+//! Power, console and placement of VMs, and VMs made of domains that are there.
 
 use std::io::{self, Write};
 use std::time::Duration;
 
-use clap::{ArgMatches, Command};
+use clap::{Arg, ArgMatches, Command};
 use serde_json::{Value, json};
 use virtflow_client::{Call, Method};
 use virtflow_types::CONSOLE_BYTES_MAX;
 
 use crate::failure::{Failure, exit};
-use crate::generic::{is_set, report, target, text, write};
-use crate::grammar::{option, switch, target as target_arg, waiting, writing};
-use crate::noun::Noun;
+use crate::generic::{is_set, report, target, text, trial, write};
+use crate::grammar::{option, switch, target as target_arg, trying, waiting, with_flags, writing};
+use crate::noun::{Flag, Form, Noun, flag};
+use crate::nouns::LABELS;
 use crate::run::{Cluster, Run};
 use crate::safe;
+use crate::spec;
 use crate::table::of_cells;
 use crate::wait::Patience;
 
@@ -21,6 +23,81 @@ use crate::wait::Patience;
 const FOLLOW_PAUSE: Duration = Duration::from_millis(500);
 /// Bytes asked for at each look.
 const FOLLOW_BYTES: usize = 256 * 1024;
+
+/// What its owner says of a VM that is a domain already; its sizes are what they are.
+const ADOPTION: &[Flag] = &[
+    flag(
+        "user-group",
+        "user_group",
+        Form::Text,
+        "User group whose quota it takes",
+    ),
+    flag(
+        "group",
+        "group",
+        Form::Text,
+        "Group of hosts; refused unless it is the host's",
+    ),
+    flag(
+        "restart",
+        "restart_policy",
+        Form::Word(&["never", "on-failure", "always"]),
+        "What to do when it ends by itself",
+    ),
+    flag(
+        "grace",
+        "grace_s",
+        Form::Seconds,
+        "Time for a graceful stop, 30s",
+    ),
+    flag(
+        "type",
+        "type",
+        Form::Word(&["control-plane", "worker", "management", "other"]),
+        "What it is for",
+    ),
+    LABELS,
+];
+
+fn adopt_grammar() -> Command {
+    let named = |name: &'static str, value: &'static str, help: &'static str| {
+        Arg::new(name).value_name(value).required(true).help(help)
+    };
+    let command = Command::new("adopt")
+        .about("Make one of a domain that a host has already; its guest goes on")
+        .arg(named("host", "HOST", "The host, by name or id"))
+        .arg(named(
+            "domain",
+            "DOMAIN",
+            "The domain, by its name or UUID there; see `virtflow host domains`",
+        ))
+        .arg(option("name", "NAME", "Its name; the domain's if left out"))
+        .arg(option("tenant", "TENANT", "Tenant it belongs to"));
+    with_flags(trying(writing(waiting(command))), ADOPTION, true)
+}
+
+pub(crate) async fn adopt(
+    run: &Run,
+    cluster: &Cluster,
+    noun: &Noun,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    let word = |name: &str| text(matches, name).unwrap_or_default();
+    let mut body = json!({
+        "domain": word("domain"),
+        "spec": spec::of_matches(ADOPTION, matches, true, run.now)?,
+    });
+    for field in ["name", "tenant"] {
+        if let Some(value) = text(matches, field) {
+            body[field] = value.into();
+        }
+    }
+    let call = Call::new(Method::Post, &["hosts", word("host"), "adopt"])?
+        .query_if("dry_run", trial(matches))
+        .body(body);
+    let answer = cluster.client.send(&write(call, matches)).await?;
+    report(run, cluster, noun, "adopted", answer, Patience::of(matches)).await
+}
 
 pub(crate) fn grammar(command: Command) -> Command {
     let verb = |name: &'static str, about: &'static str| {
@@ -44,6 +121,7 @@ pub(crate) fn grammar(command: Command) -> Command {
             .arg(force()),
         )
         .subcommand(waiting(writing(verb("reboot", "Stop it and let it run again"))).arg(force()))
+        .subcommand(adopt_grammar())
         .subcommand(verb("placement", "Where it is, or why nowhere"))
         .subcommand(
             verb("console", "Its serial console")
