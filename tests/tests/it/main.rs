@@ -1,6 +1,7 @@
 //! One program for all of them, so that it is linked once.
 #![allow(clippy::unwrap_used, reason = "a test may say so by panicking")]
 
+mod adoption;
 mod architecture;
 mod cli_kinds;
 mod doors;
