@@ -15,7 +15,8 @@ const PREAMBLE: &str = "\
 Known bugs, each a patch in `tests/mutants`, and what finds them. Written by `cargo xtask mutants --write`, which puts
 one after the other into a copy of the sources, builds it, and runs the tests that the patch's head names. A bug is
 caught if these fail, and pass without it. One that survives makes the command fail: a promise is then not tested.
-`--rest` tries only those that this table does not show as caught.
+`--rest` tries only those that this table does not show as caught. Tests that look at a part of
+their cases in `ci` look at all of them where the bug is.
 
 A new one: change the code, `git diff > tests/mutants/NAME.patch`, put the change back, and write above the patch
 
