@@ -51,6 +51,7 @@ pub struct App(Arc<Inner>);
 struct Inner {
     parts: Parts,
     jwt_key: Zeroizing<[u8; 32]>,
+    hash_key: Zeroizing<[u8; 32]>,
     metrics: Metrics,
     agents: Agents,
     leader: ArcSwapOption<Leader>,
@@ -173,11 +174,13 @@ impl App {
     /// Puts the parts together. Nothing runs yet.
     pub fn new(parts: Parts) -> Result<Self, virtflow_pki::PkiError> {
         let jwt_key = parts.seal_key.derive("jwt")?;
+        let hash_key = parts.seal_key.derive("request hashes")?;
         let metrics = Metrics::default();
         metrics.watch(parts.node.clone(), parts.shadow.clone());
         let app = Self(Arc::new(Inner {
             parts,
             jwt_key,
+            hash_key,
             metrics,
             agents: Agents::default(),
             leader: ArcSwapOption::empty(),
@@ -240,6 +243,10 @@ impl App {
     /// Signs access tokens; the same on every controller.
     pub fn jwt_key(&self) -> &[u8; 32] {
         &self.0.jwt_key
+    }
+    /// Hashes requests that may hold secrets; the same on every controller.
+    pub fn hash_key(&self) -> &[u8; 32] {
+        &self.0.hash_key
     }
     /// Numbers for monitoring.
     pub fn metrics(&self) -> &Metrics {

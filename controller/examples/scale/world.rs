@@ -154,6 +154,7 @@ impl World {
             source: "192.0.2.9".into(),
             idempotency: None,
             if_match: None,
+            seal: None,
         }
     }
 

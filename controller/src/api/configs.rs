@@ -1,21 +1,120 @@
 //! Layers of configuration by one word: `/configs`. The layer follows from what a body names, or from whose the
-//! object with an id is; then the handlers of that kind answer.
+//! object with an id is; then the handlers of that kind answer. And what is read of them beside the objects: what
+//! they are together, and what is secret of one.
 
 use axum::extract::{Extension, Path, State};
-use virtflow_logic as logic;
+use axum::routing::{self, MethodRouter};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+use virtflow_logic::{self as logic, EffectiveQuery, Request, Reveal};
 use virtflow_model::Kind;
+use virtflow_types::{Error, ObjectId};
 
 use super::Api;
 use super::envelope::{Answer, Failure};
 use super::json;
 use super::kinds::{self, Answered, CreateBody, TheCall, all_chosen, fields_of, query_of};
 use super::request::Call;
+use super::seal::Sealer;
+use super::write::answer;
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoBody {}
 
 /// The layers, the widest first.
 const LAYERS: [Kind; 3] = [Kind::SystemConfig, Kind::TenantConfig, Kind::UserConfig];
 
 /// Parameters of a list of a tenant's layers.
 pub(crate) const OF_TENANT: &[&str] = &["scope", "limit", "cursor", kinds::FIELDS];
+
+/// Parameters of what layers are together.
+pub(crate) const EFFECTIVE: &[&str] = &[
+    "scope",
+    "sub_scope",
+    "tenant",
+    "user",
+    "tenant_id",
+    "user_id",
+];
+
+/// `GET /configs/effective`
+pub(crate) async fn effective(Extension(call): TheCall) -> Answered {
+    call.query.only(EFFECTIVE)?;
+    let scope = call.query.get("scope");
+    let query = EffectiveQuery {
+        scope: scope
+            .ok_or_else(|| Error::invalid("scope", "is missing: what is configured there?"))?
+            .to_owned(),
+        sub_scope: call.query.get("sub_scope").map(str::to_owned),
+        tenant: one_of(&call, "tenant", "tenant_id")?,
+        user: one_of(&call, "user", "user_id")?,
+    };
+    let image = call.image()?;
+    let data = logic::effective(image, &call.cx()?, &query)?;
+    Ok(Answer::ok(image.index(), data))
+}
+
+/// A parameter that has two names.
+fn one_of(call: &Call, name: &str, id_name: &str) -> Result<Option<String>, Error> {
+    match (call.query.get(name), call.query.get(id_name)) {
+        (Some(_), Some(_)) => {
+            let problem = format!("is given twice, as `{name}` and as `{id_name}`");
+            Err(Error::invalid(name, problem))
+        }
+        (one, other) => Ok(one.or(other).map(str::to_owned)),
+    }
+}
+
+/// `POST /{kinds}/{id}/reveal`: what the secret fields of a layer hold. Who asks is on record before it is told.
+pub(crate) fn reveal(kind: Kind) -> MethodRouter<Api> {
+    routing::post(
+        move |State(api): State<Api>, Extension(call): TheCall, Path(id): Path<String>| async move {
+            reveal_of(&api, &call, kind, id).await
+        },
+    )
+}
+
+async fn reveal_of(api: &Api, call: &Call, kind: Kind, target: String) -> Answered {
+    call.query.only(&["tenant"])?;
+    let NoBody {} = json::body(call)?;
+    let tenant = call.query.get("tenant").map(str::to_owned);
+    let reveal = Reveal {
+        kind,
+        target,
+        tenant,
+    };
+    let mut committed = api.write(call, Request::Reveal(reveal)).await?;
+    let reply = &mut committed.value;
+    let sealed = reply.extra.remove(logic::SEALED);
+    // A repeated idempotency key gets no secrets: what was told then is not kept.
+    let secrets = match (sealed, reply.object_id) {
+        (Some(Value::Object(sealed)), Some(id)) => opened(api, kind, id, sealed)?.into(),
+        _ => Value::Null,
+    };
+    reply.extra.insert("secrets".into(), secrets);
+    Ok(answer(committed, kind))
+}
+
+fn opened(
+    api: &Api,
+    kind: Kind,
+    id: ObjectId,
+    sealed: Map<String, Value>,
+) -> Result<Map<String, Value>, Error> {
+    let sealer = Sealer::of(api.app());
+    let mut secrets = Map::new();
+    for (field, sealed) in sealed {
+        let at = logic::SecretAt {
+            kind: kind.name(),
+            id,
+            field: &field,
+        };
+        let secret = sealer.open(at, sealed.as_str().unwrap_or_default())?;
+        secrets.insert(field, secret.into());
+    }
+    Ok(secrets)
+}
 
 /// `GET /configs/tenant/{id}`
 pub(crate) async fn of_tenant(Extension(call): TheCall, Path(id): Path<String>) -> Answered {

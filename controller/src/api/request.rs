@@ -113,6 +113,7 @@ impl Call {
             source: address_of(&self.caller).to_string(),
             idempotency: None,
             if_match: None,
+            seal: None,
         }
     }
 

@@ -10,8 +10,8 @@ use virtflow_pki::TokenPrefix;
 
 use super::write::DRY_RUN;
 use super::{
-    Api, access, addresses, audit, auth, bulk, configs, controllers, hosts, kinds, moment, openapi,
-    operations, past, secrets, status, tenants, upgrade, vms,
+    Api, access, addresses, audit, auth, bulk, configs, controllers, hosts, kinds, moment,
+    ontologies, openapi, operations, past, secrets, status, tenants, upgrade, vms,
 };
 
 /// A route below `/api/v1`.
@@ -175,6 +175,12 @@ pub(crate) fn fixed() -> Vec<Route> {
             "What was made, changed and deleted between two moments",
         )
         .query(moment::DIFF),
+        Route::get(
+            "/configs/effective",
+            routing::get(configs::effective),
+            "What holds of a scope of configuration for a tenant or a user, and which layer each field came from",
+        )
+        .query(configs::EFFECTIVE),
         Route::get(
             "/configs/tenant/{id}",
             routing::get(configs::of_tenant),
@@ -471,6 +477,30 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
             )
             .takes_a::<auth::PasswordBody>()
             .gives(Gives::One(Kind::User)),
+        ],
+        Kind::SystemConfig | Kind::TenantConfig | Kind::UserConfig => vec![
+            Route::post(
+                &of_one("reveal"),
+                configs::reveal(kind),
+                "What its secret fields hold; who asked is recorded",
+            )
+            .query(&["tenant"])
+            .gives(Gives::One(kind)),
+        ],
+        Kind::Ontology => vec![
+            Route::get(
+                &format!("{all}/lookup"),
+                routing::get(ontologies::look_up),
+                "An ontology by type, name and version or the default: the tenant's own, else the one for all",
+            )
+            .query(ontologies::LOOK_UP)
+            .gives(Gives::One(kind)),
+            Route::get(
+                &format!("{all}/merge"),
+                routing::get(ontologies::merge),
+                "What a base, domains and a major ontology are together",
+            )
+            .query(ontologies::MERGE),
         ],
         Kind::Tenant => vec![Route::get(
             &of_one("usage"),

@@ -58,6 +58,7 @@ impl Api {
         cx: Cx,
         request: Request,
     ) -> Result<Committed<Reply>, Failure> {
+        let cx = self.sealing(cx, &request);
         self.decided(move |head| {
             let (mut changeset, mut reply) = decide(head, &cx, &request)?;
             if let Some(effect) = access_effect(head, &cx, &changeset)? {
@@ -76,6 +77,7 @@ impl Api {
         cx: Cx,
         request: Request,
     ) -> Result<Committed<Reply>, Failure> {
+        let cx = self.sealing(cx, &request);
         self.decided(move |head| decide(head, &cx, &request)).await
     }
 

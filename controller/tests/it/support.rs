@@ -141,6 +141,7 @@ pub(crate) async fn act(app: &App, request: Request) -> Result<Reply, Error> {
         source: "127.0.0.1".into(),
         idempotency: None,
         if_match: None,
+        seal: None,
     };
     let decided = app
         .node()

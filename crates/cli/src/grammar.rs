@@ -95,6 +95,9 @@ pub(crate) enum Fixed {
     Audit(Audit),
     /// What was made, changed and deleted between two moments
     Diff(Diff),
+    /// Configuration: what holds of a scope once its layers are merged
+    #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
+    Config(ConfigCommand),
     /// Clusters and users that this machine knows
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Context(ContextCommand),
@@ -161,6 +164,25 @@ pub(crate) enum AuthCommand {
     },
     /// Whether you may do something
     CanI(CanI),
+}
+
+/// Questions about configuration.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// What holds of a scope for you, a tenant or another user, and which layer each field came from
+    Effective {
+        /// The scope, such as genai.policy
+        scope: String,
+        /// A part of it
+        #[arg(long, value_name = "SCOPE")]
+        sub_scope: Option<String>,
+        /// For this tenant
+        #[arg(long, value_name = "TENANT")]
+        tenant: Option<String>,
+        /// For this user, by name or id
+        #[arg(long, value_name = "USER")]
+        user: Option<String>,
+    },
 }
 
 /// What is done about an upgrade.

@@ -14,6 +14,7 @@ mod amount;
 mod apply;
 mod cluster;
 mod columns;
+mod config;
 mod confirm;
 mod contexts;
 mod diff;

@@ -13,7 +13,9 @@ use crate::explain;
 use crate::failure::{Failure, exit};
 use crate::grammar::{self, Fixed};
 use crate::output::Output;
-use crate::{access, account, apply, cluster, diff, doctor, generic, nouns, special, upgrade};
+use crate::{
+    access, account, apply, cluster, config, diff, doctor, generic, nouns, special, upgrade,
+};
 
 /// An API token in the environment, instead of the context's credentials.
 const TOKEN_VARIABLE: &str = "VIRTFLOW_TOKEN";
@@ -95,6 +97,7 @@ impl Run {
                     Fixed::Verify => cluster::verify(self, &cluster).await,
                     Fixed::Capacity => cluster::capacity(self, &cluster).await,
                     Fixed::Audit(asked) => cluster::audit(self, &cluster, &asked).await,
+                    Fixed::Config(asked) => config::run(self, &cluster, &asked).await,
                     Fixed::Diff(asked) => diff::diff(self, &cluster, &asked).await,
                     Fixed::Login(_)
                     | Fixed::Context(_)

@@ -1,11 +1,14 @@
 //! Who asks, when, from where, and whether they still may.
 
+use std::sync::Arc;
+
 use virtflow_model::kinds::user::UserState;
 use virtflow_model::kinds::{ApiToken, Session, User};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId, RequestId, Timestamp};
 
 use crate::read::named;
+use crate::seal::Seal;
 use crate::typed::decoded;
 
 /// What a decision knows besides the state.
@@ -23,6 +26,8 @@ pub struct Cx {
     pub idempotency: Option<Idempotency>,
     /// What the client saw.
     pub if_match: Option<IfMatch>,
+    /// Seals what is secret in what is asked for; a loop's own decisions have nothing to seal.
+    pub seal: Option<Arc<dyn Seal>>,
 }
 
 /// What a client saw of an object before it asked for a change.
@@ -90,6 +95,7 @@ impl Cx {
             source: String::new(),
             idempotency: None,
             if_match: None,
+            seal: None,
         }
     }
 

@@ -31,6 +31,7 @@ mod operations;
 mod read;
 mod rental;
 mod request;
+mod seal;
 mod typed;
 mod upgrade;
 mod verbs;
@@ -60,16 +61,20 @@ pub use observe::{
     observed,
 };
 pub use read::{
-    AccessQuestion, ConsoleTarget, Fields, ListQuery, Meant, Page, Past, PastList, Plan, PlanOrder,
-    Search, Sight, Watch, access_effect, audit_scope, authorize_only, can_i, capacity,
-    cluster_view, console_of, explain_access, get, list, operation_state, permission_of, placement,
-    public, upgrade_view, usage, verify_report, who_can, whoami,
+    AccessQuestion, ConsoleTarget, EffectiveQuery, Fields, ListQuery, Meant, MergeQuery,
+    OntologyQuery, Page, Past, PastList, Plan, PlanOrder, Search, Sight, Watch, access_effect,
+    audit_scope, authorize_only, can_i, capacity, cluster_view, console_of, effective,
+    explain_access, get, list, merged, ontology, operation_state, permission_of, placement, public,
+    upgrade_view, usage, verify_report, who_can, whoami,
 };
 pub use request::{
     AddressAct, AddressVerb, AllocateAddress, ControllerVerb, Create, Delete, Group, GroupMember,
-    HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply, Request, SetPassword, Update,
+    HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply, Request, Reveal, SetPassword,
+    Update,
 };
+pub use seal::{Seal, SecretAt};
 pub use typed::{Typed, decoded, kind_of};
+pub use verbs::SEALED;
 pub use verify::{FootprintDivergence, verify_footprints};
 pub use views::{KindView, ViewColumn, ViewPart, views};
 

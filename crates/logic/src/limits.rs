@@ -101,3 +101,11 @@ pub const REASON_BYTES_MAX: usize = 64;
 pub const MESSAGE_BYTES_MAX: usize = 512;
 /// Largest inventory facts that an agent may report, in bytes of JSON.
 pub const FACTS_BYTES_MAX: usize = 64 * 1024;
+/// Ontologies that are merged at once, with those that they inherit from.
+pub const MERGED_ONTOLOGIES_MAX: usize = 32;
+/// Classes, and properties, of merged ontologies.
+pub const MERGED_ENTRIES_MAX: usize = 5000;
+/// Classes that one merged property leads from, and to.
+pub const MERGED_PROPERTY_CLASSES_MAX: usize = 256;
+/// Classes of merged ontologies that are told to be described otherwise by several; the rest is counted.
+pub const MERGE_CONFLICTS_TOLD_MAX: usize = 1000;

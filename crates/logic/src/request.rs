@@ -39,6 +39,8 @@ pub enum Request {
     Controller(ControllerVerb, String),
     /// Raise the cluster version to what all members support.
     FinishUpgrade(Group),
+    /// Tell what the secret fields of a layer of configuration hold.
+    Reveal(Reveal),
 }
 
 /// Makes an object.
@@ -116,6 +118,17 @@ pub struct Delete {
     pub tenant: Option<String>,
     /// For a host: its VMs are given up as lost.
     pub force: bool,
+}
+
+/// Tells what secret fields hold.
+#[derive(Debug, Clone)]
+pub struct Reveal {
+    /// The kind of layer.
+    pub kind: Kind,
+    /// Its id.
+    pub target: String,
+    /// Where it is looked for.
+    pub tenant: Option<String>,
 }
 
 /// Starts, stops, reboots a VM.

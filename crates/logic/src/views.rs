@@ -3,6 +3,8 @@
 use serde_json::Value;
 use virtflow_model::{Kind, PerKind, Resource};
 
+use crate::read::SECRETS;
+
 /// The view of a kind.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KindView {
@@ -45,8 +47,6 @@ const COMMON: &[&str] = &[
     "version",
     "closed",
 ];
-/// Fields of a status that are no column: hashes of secrets do not belong into a table for people.
-const HIDDEN: &[&str] = &["password_hash", "secret_hash", "refresh_hash"];
 
 /// One view a kind, its columns taken from the kind's example and first status.
 pub fn views() -> Vec<KindView> {
@@ -97,7 +97,7 @@ fn add(columns: &mut Vec<ViewColumn>, part: ViewPart, path: &str, fields: &Value
         return;
     };
     for (field, _) in fields {
-        if !HIDDEN.contains(&field.as_str()) {
+        if !SECRETS.contains(&field.as_str()) {
             push(columns, part, field, format!("{path}.{field}"));
         }
     }

@@ -75,6 +75,10 @@ async fn what_it_tells_is_there() {
     let told = rig.get("/openapi.json", &rig.admin).await;
     let document = told.body.clone();
     assert_eq!(document["openapi"], "3.1.0");
+    rig.make("/configs", json!({"spec": {"scope": "a.b"}}))
+        .await;
+    let ontology = json!({"type": "base", "name": "core", "version": "1.0.0", "entity_classes": [], "object_properties": []});
+    rig.make("/ontologies", json!({"spec": ontology})).await;
     for (path, operations) in document["paths"].as_object().unwrap() {
         let path = path.strip_prefix("/api/v1").unwrap();
         if operations["get"].is_null() || path.contains('{') {
@@ -83,6 +87,9 @@ async fn what_it_tells_is_there() {
         let question = match path {
             "/auth/who-can" | "/auth/explain" => "?action=read&kind=rack",
             "/diff" => "?from=1",
+            "/configs/effective" => "?scope=a.b",
+            "/ontologies/lookup" => "?type=base&name=core",
+            "/ontologies/merge" => "?base=core",
             _ => "",
         };
         let reply = rig.get(&format!("{path}{question}"), &rig.admin).await;

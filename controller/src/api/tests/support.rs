@@ -145,7 +145,7 @@ pub(super) fn ask<'a>(app: &'a App, method: &'static str, path: &str) -> Ask<'a>
 pub(super) struct Rig {
     pub(super) app: App,
     pub(super) admin: String,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Rig {
@@ -159,10 +159,15 @@ impl Rig {
         let mut rig = Self {
             app,
             admin: String::new(),
-            _dir: dir,
+            dir,
         };
         rig.admin = rig.log_in("admin", ADMIN_PASSWORD).await;
         rig
+    }
+
+    /// Where everything of it lies.
+    pub(super) fn folder(&self) -> &std::path::Path {
+        self.dir.path()
     }
 
     pub(super) fn ask(&self, method: &'static str, path: &str) -> Ask<'_> {

@@ -329,6 +329,15 @@ impl World {
         if matches!(label.as_str(), "who-can" | "explain") {
             query.push("action=read&kind=tenant&object=acme");
         }
+        if label == "configs-effective" {
+            query.push("scope=genai.policy&tenant=acme");
+        }
+        if label == "lookup" {
+            query.push("type=domain&name=firms&tenant=acme");
+        }
+        if label == "merge" {
+            query.push("domains=firms&tenant=acme");
+        }
         if label == "diff" {
             query.push("from=1&to=2");
         }
@@ -416,6 +425,7 @@ pub(super) fn label(route: &Route) -> String {
     if parts.first() == Some(&"configs") && route.kind.is_none() {
         let verb = match parts[1..] {
             ["tenant", _] => "of-tenant".to_owned(),
+            ["effective"] => "effective".to_owned(),
             _ => route.method.as_str().to_lowercase(),
         };
         return format!("configs-{verb}");

@@ -1,7 +1,9 @@
 //! What only some kinds have. Each file adds its commands to the grammar and carries them out.
 
+mod config;
 mod controller;
 mod host;
+mod ontology;
 mod operation;
 mod people;
 mod tokens;
@@ -22,6 +24,10 @@ pub(crate) fn grammar(kind: Kind, command: Command) -> Command {
         Kind::VirtualMachine => vm::grammar(command),
         Kind::Baremetal => host::grammar(command),
         Kind::Operation => operation::grammar(command),
+        Kind::SystemConfig | Kind::TenantConfig | Kind::UserConfig => {
+            config::grammar(kind, command)
+        }
+        Kind::Ontology => ontology::grammar(command),
         Kind::Controller => controller::grammar(command),
         Kind::ApiToken | Kind::JoinToken => tokens::grammar(kind, command),
         Kind::Tenant | Kind::User => people::grammar(kind, command),
@@ -54,6 +60,11 @@ pub(crate) async fn run(
         (Kind::Controller, "promote") => controller::promote(run, cluster, noun, matches).await,
         (Kind::Controller, "remove") => controller::remove(run, cluster, noun, matches).await,
         (Kind::Controller, "hand-over") => controller::hand_over(run, cluster).await,
+        (Kind::SystemConfig | Kind::TenantConfig | Kind::UserConfig, "reveal") => {
+            config::reveal(run, cluster, noun, matches).await
+        }
+        (Kind::Ontology, "lookup") => ontology::look_up(run, cluster, noun, matches).await,
+        (Kind::Ontology, "merge") => ontology::merge(run, cluster, matches).await,
         (Kind::ApiToken, "create") => tokens::create_api_token(run, cluster, matches).await,
         (Kind::JoinToken, "create") => tokens::create_invite(run, cluster, matches).await,
         (Kind::Tenant, "usage") => people::usage(run, cluster, matches).await,

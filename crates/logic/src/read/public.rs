@@ -4,7 +4,12 @@ use virtflow_state::{Object, State};
 use virtflow_types::ObjectId;
 
 /// Fields of a status that never leave: what is kept of secrets.
-pub(super) const SECRETS: &[&str] = &["password_hash", "secret_hash", "refresh_hash"];
+pub(crate) const SECRETS: &[&str] = &[
+    "password_hash",
+    "secret_hash",
+    "refresh_hash",
+    "sealed_values",
+];
 
 /// An object as people and programs see it: without secrets, with the names of what it refers to under
 /// `names`, so that a table needs no second look.

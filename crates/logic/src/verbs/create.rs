@@ -1,12 +1,13 @@
 //! Making an object of any kind that people make.
 
 use serde_json::{Value, json};
+use virtflow_model::kinds::{TenantConfig, UserConfig};
 use virtflow_model::{Action, ByPeople, Kind, Owner, PerKind, Permission, Resource, Scope, Tie};
 use virtflow_policy::Target;
 use virtflow_types::{Error, ErrorCode, Name, ObjectId, Text};
 
 use super::rules::{self, Writing};
-use super::{Done, Outcome, credentials, ip, parse_spec, references, vm_create};
+use super::{Done, Outcome, config, credentials, ip, parse_spec, references, vm_create};
 use crate::door::Door;
 use crate::draft::{Draft, Place};
 use crate::request::Create;
@@ -27,6 +28,9 @@ pub(crate) fn run<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
             Kind::RoleBinding => credentials::create_binding(door, create),
             Kind::User => super::user::create(door, create),
             Kind::IpPool => ip::create_pool(door, create),
+            Kind::SystemConfig => config::create_system(door, create),
+            Kind::TenantConfig => config::create_lower::<TenantConfig>(door, create),
+            Kind::UserConfig => config::create_lower::<UserConfig>(door, create),
             Kind::IpAddress => ip::create_address(door, create),
             other => Err(no_verb(other, "create")),
         },
@@ -50,11 +54,11 @@ impl<'a> PerKind for Plain<'_, 'a> {
 }
 
 /// Makes an object as every kind is made; `settle` gives its first status and may set what follows from what
-/// its spec names, such as whose it is.
+/// its spec names, such as whose it is, and what of its spec is not kept as it was sent.
 pub(super) fn make<'a, R: Resource>(
     door: &Door<'a>,
     create: &Create,
-    settle: impl FnOnce(&Draft<'a>, &mut Place, &R::Spec) -> Result<R::Status, Error>,
+    settle: impl FnOnce(&Draft<'a>, &mut Place, &mut R::Spec) -> Result<R::Status, Error>,
 ) -> Done<'a> {
     let mut spec = create.spec.clone();
     let mut place = place_within::<R>(door, create, &mut spec)?;
@@ -64,9 +68,9 @@ pub(super) fn make<'a, R: Resource>(
     target.owner = owner_to_be::<R>(door, &place, &spec);
     let mut draft = door.draft(permission, &target, || crate::door::forbidden(permission))?;
     rules::complete(door, R::KIND, &place, &mut spec);
-    let spec: R::Spec = parse_spec(&spec)?;
+    let mut spec: R::Spec = parse_spec(&spec)?;
     R::validate(&spec)?;
-    let status = settle(&draft, &mut place, &spec)?;
+    let status = settle(&draft, &mut place, &mut spec)?;
     door.refuse_if_read_only(place.tenant)?;
     rules::on_write(Writing {
         door,

@@ -3,6 +3,7 @@
 //! A verb gets a draft only by being admitted at the door, so none can forget to ask; what it gives back
 //! tells the wrapper in `decide` what to record and to answer.
 
+mod config;
 mod controller;
 mod create;
 mod credentials;
@@ -35,6 +36,8 @@ use crate::door::Door;
 use crate::draft::Draft;
 use crate::request::{AddressVerb, Request};
 
+pub use config::SEALED;
+pub(crate) use config::active_layer;
 pub(crate) use vm_delete::delete_vm;
 
 /// What a verb did, for the record and the answer.
@@ -162,6 +165,7 @@ pub(crate) fn run<'a>(door: &Door<'a>, request: &Request) -> Done<'a> {
         Request::Logout => session::logout(door),
         Request::Controller(verb, target) => controller::act(door, *verb, target),
         Request::FinishUpgrade(group) => upgrade::finish(door, group),
+        Request::Reveal(reveal) => config::reveal(door, reveal),
     }
 }
 

@@ -1,13 +1,15 @@
 //! A cloud in a value: every change is applied, applied again in vain, and everything is verified after.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use virtflow_logic::loops::{Agenda, WATCHING};
 use virtflow_logic::{
     Announce, Create, Cx, Enrol, Genesis, HostHello, HostInventory, Limits, NewSecret,
-    ObservedPhase, ObservedReport, ObservedVm, Principal, Reply, Request, Via, controller_announce,
-    decide, decoded, enrol, genesis, host_offline, host_online, observed, verify_footprints,
+    ObservedPhase, ObservedReport, ObservedVm, Principal, Reply, Request, Seal, SecretAt, Via,
+    controller_announce, decide, decoded, enrol, genesis, host_offline, host_online, observed,
+    verify_footprints,
 };
 use virtflow_model::Kind;
 use virtflow_model::kinds::VirtualMachine;
@@ -22,6 +24,17 @@ pub(crate) struct World {
     pub(crate) admin: ObjectId,
     /// What the loops know from changes alone; compared with all there is after each one.
     agendas: Vec<Agenda>,
+}
+
+/// A key that hides nothing from who knows it: what is in a box stands there backwards.
+#[derive(Debug)]
+struct Boxes;
+
+impl Seal for Boxes {
+    fn seal(&self, at: SecretAt<'_>, secret: &str) -> Result<String, Error> {
+        let hidden: String = secret.chars().rev().collect();
+        Ok(format!("{}/{}/{}:{hidden}", at.kind, at.id, at.field))
+    }
 }
 
 pub(crate) struct Host {
@@ -297,6 +310,7 @@ impl World {
             source: "192.0.2.9".into(),
             idempotency: None,
             if_match: None,
+            seal: Some(Arc::new(Boxes)),
         }
     }
 

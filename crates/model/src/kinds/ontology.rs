@@ -105,17 +105,31 @@ pub struct OntologySpec {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct OntologyStatus {}
 
-/// Where the default version of a name is filed among what at most one may be.
-#[must_use]
-pub fn default_key(tenant: Option<ObjectId>, spec: &OntologySpec) -> String {
-    format!("default/{}", line(tenant, spec))
-}
-
 /// The versions of one name: `tenant/type/name`, the tenant `global` for the cloud's own.
 #[must_use]
-pub fn line(tenant: Option<ObjectId>, spec: &OntologySpec) -> String {
+pub fn line(tenant: Option<ObjectId>, of: OntologyType, name: &str) -> String {
     let whose = tenant.map_or_else(|| "global".to_owned(), |tenant| tenant.to_string());
-    format!("{whose}/{}/{}", spec.ontology_type.name(), spec.name)
+    format!("{whose}/{}/{name}", of.name())
+}
+
+/// Where the default of the versions of a [`line`] is filed among what at most one may be.
+#[must_use]
+pub fn default_key(line: &str) -> String {
+    format!("default/{line}")
+}
+
+/// Where a version of a [`line`] is filed.
+#[must_use]
+pub fn version_key(line: &str, version: &str) -> String {
+    format!("{line}/{version}")
+}
+
+impl OntologySpec {
+    /// The versions of its name.
+    #[must_use]
+    pub fn line(&self, tenant: Option<ObjectId>) -> String {
+        line(tenant, self.ontology_type, &self.name)
+    }
 }
 
 impl Resource for Ontology {
@@ -207,10 +221,10 @@ impl Resource for Ontology {
         Self::validate(new)
     }
     fn print(meta: &Meta, spec: &OntologySpec, _: &OntologyStatus, print: &mut Print) {
-        let line = line(meta.tenant, spec);
-        print.claim(space::ONTOLOGY, format!("{line}/{}", spec.version));
+        let line = spec.line(meta.tenant);
+        print.claim(space::ONTOLOGY, version_key(&line, &spec.version));
         if spec.default_version {
-            print.claim(space::SINGLE, default_key(meta.tenant, spec));
+            print.claim(space::SINGLE, default_key(&line));
         }
         print.key(crate::key::ONTOLOGY, line);
         for inherited in &spec.inherits_from {

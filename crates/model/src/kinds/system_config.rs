@@ -3,9 +3,11 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, FieldRule, MergeRule, Schema, Values, scope_key};
+use crate::config::{
+    self, FieldRule, Layer, LayerOf, LayerStatus, MergeRule, Schema, Values, scope_key,
+};
 use crate::print::{key, space};
-use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope};
+use crate::{ByPeople, Invalid, Kind, Meta, Print, Resource, Rules, Scope};
 
 /// A layer of the cloud's.
 #[derive(Debug)]
@@ -34,20 +36,18 @@ pub struct SystemConfigSpec {
     pub description: String,
 }
 
-/// Nothing is observed of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct SystemConfigStatus {}
-
 impl Resource for SystemConfig {
     const KIND: Kind = Kind::SystemConfig;
     const SCOPE: Scope = Scope::System;
     const NAMED: bool = false;
     const RULES: Rules = Rules {
         shared: true,
+        create: ByPeople::ByVerb,
+        update: ByPeople::ByVerb,
         ..Rules::plain("What the cloud allows in a scope of configuration")
     };
     type Spec = SystemConfigSpec;
-    type Status = SystemConfigStatus;
+    type Status = LayerStatus;
 
     fn example() -> SystemConfigSpec {
         let models = serde_json::json!(["small", "large"]);
@@ -66,12 +66,7 @@ impl Resource for SystemConfig {
     }
     fn validate(spec: &SystemConfigSpec) -> Result<(), Invalid> {
         config::check_layer(&spec.scope, spec.sub_scope.as_deref(), &spec.values)?;
-        if spec.schema.len() > 256 {
-            return Err(Invalid::new("schema", "at most 256 fields are allowed"));
-        }
-        for field in spec.schema.keys() {
-            Invalid::text("schema", field, 128)?;
-        }
+        config::check_schema(&spec.schema)?;
         config::check_secrets(&spec.schema, &spec.values)?;
         Invalid::text("description", &spec.description, 1024)
     }
@@ -81,11 +76,25 @@ impl Resource for SystemConfig {
         }
         Self::validate(new)
     }
-    fn print(_: &Meta, spec: &SystemConfigSpec, _: &SystemConfigStatus, print: &mut Print) {
+    fn print(_: &Meta, spec: &SystemConfigSpec, _: &LayerStatus, print: &mut Print) {
         let at = scope_key(&spec.scope, spec.sub_scope.as_deref());
         if spec.active {
             print.claim(space::CONFIG, format!("system/{at}"));
         }
         print.key(key::CONFIG_SCOPE, format!("system_config/{at}"));
+    }
+}
+
+impl Layer for SystemConfig {
+    const OF: LayerOf = LayerOf::System;
+
+    fn key(spec: &SystemConfigSpec) -> String {
+        scope_key(&spec.scope, spec.sub_scope.as_deref())
+    }
+    fn values(spec: &SystemConfigSpec) -> &Values {
+        &spec.values
+    }
+    fn values_mut(spec: &mut SystemConfigSpec) -> &mut Values {
+        &mut spec.values
     }
 }

@@ -3,9 +3,9 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::config::{self, Values, scope_key};
+use crate::config::{self, Layer, LayerOf, LayerStatus, Values, scope_key};
 use crate::print::{key, space};
-use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope};
+use crate::{ByPeople, Invalid, Kind, Meta, Print, Resource, Rules, Scope};
 
 /// A layer of a tenant's.
 #[derive(Debug)]
@@ -31,17 +31,17 @@ pub struct TenantConfigSpec {
     pub description: String,
 }
 
-/// Nothing is observed of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct TenantConfigStatus {}
-
 impl Resource for TenantConfig {
     const KIND: Kind = Kind::TenantConfig;
     const SCOPE: Scope = Scope::Tenant;
     const NAMED: bool = false;
-    const RULES: Rules = Rules::plain("How a tenant narrows the configuration of a scope");
+    const RULES: Rules = Rules {
+        create: ByPeople::ByVerb,
+        update: ByPeople::ByVerb,
+        ..Rules::plain("How a tenant narrows the configuration of a scope")
+    };
     type Spec = TenantConfigSpec;
-    type Status = TenantConfigStatus;
+    type Status = LayerStatus;
 
     fn example() -> TenantConfigSpec {
         TenantConfigSpec {
@@ -62,7 +62,7 @@ impl Resource for TenantConfig {
         }
         Self::validate(new)
     }
-    fn print(meta: &Meta, spec: &TenantConfigSpec, _: &TenantConfigStatus, print: &mut Print) {
+    fn print(meta: &Meta, spec: &TenantConfigSpec, _: &LayerStatus, print: &mut Print) {
         let at = scope_key(&spec.scope, spec.sub_scope.as_deref());
         if let Some(whose) = meta.tenant
             && spec.active
@@ -70,5 +70,19 @@ impl Resource for TenantConfig {
             print.claim(space::CONFIG, format!("tenant/{whose}/{at}"));
         }
         print.key(key::CONFIG_SCOPE, format!("tenant_config/{at}"));
+    }
+}
+
+impl Layer for TenantConfig {
+    const OF: LayerOf = LayerOf::Tenant;
+
+    fn key(spec: &TenantConfigSpec) -> String {
+        scope_key(&spec.scope, spec.sub_scope.as_deref())
+    }
+    fn values(spec: &TenantConfigSpec) -> &Values {
+        &spec.values
+    }
+    fn values_mut(spec: &mut TenantConfigSpec) -> &mut Values {
+        &mut spec.values
     }
 }

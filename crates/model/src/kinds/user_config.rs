@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::ObjectId;
 
-use crate::config::{self, Values, scope_key};
+use crate::config::{self, Layer, LayerOf, LayerStatus, Values, scope_key};
 use crate::print::{key, space};
-use crate::{Action, Invalid, Kind, Meta, Owner, Print, Reference, Resource, Rules, Scope};
+use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Reference, Resource, Rules, Scope};
 
 /// A layer of a user's.
 #[derive(Debug)]
@@ -34,23 +34,28 @@ pub struct UserConfigSpec {
     pub description: String,
 }
 
-/// Nothing is observed of it.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct UserConfigStatus {}
-
 impl Resource for UserConfig {
     const KIND: Kind = Kind::UserConfig;
     const SCOPE: Scope = Scope::Either;
     const NAMED: bool = false;
     const RULES: Rules = Rules {
         references: &[Reference::under("user", Kind::User)],
+        create: ByPeople::ByVerb,
+        update: ByPeople::ByVerb,
         owner: Owner::Parent,
-        own: &[Action::Read, Action::Create, Action::Update, Action::Delete],
+        own: &[
+            Action::Read,
+            Action::Create,
+            Action::Update,
+            Action::Delete,
+            // To see what its secret fields hold.
+            Action::Manage,
+        ],
         cascades: true,
         ..Rules::plain("How a user narrows the configuration of a scope")
     };
     type Spec = UserConfigSpec;
-    type Status = UserConfigStatus;
+    type Status = LayerStatus;
 
     fn example() -> UserConfigSpec {
         UserConfigSpec {
@@ -72,7 +77,7 @@ impl Resource for UserConfig {
         }
         Self::validate(new)
     }
-    fn print(meta: &Meta, spec: &UserConfigSpec, _: &UserConfigStatus, print: &mut Print) {
+    fn print(meta: &Meta, spec: &UserConfigSpec, _: &LayerStatus, print: &mut Print) {
         let at = scope_key(&spec.scope, spec.sub_scope.as_deref());
         if let Some(whose) = meta.parent
             && spec.active
@@ -80,5 +85,19 @@ impl Resource for UserConfig {
             print.claim(space::CONFIG, format!("user/{whose}/{at}"));
         }
         print.key(key::CONFIG_SCOPE, format!("user_config/{at}"));
+    }
+}
+
+impl Layer for UserConfig {
+    const OF: LayerOf = LayerOf::User;
+
+    fn key(spec: &UserConfigSpec) -> String {
+        scope_key(&spec.scope, spec.sub_scope.as_deref())
+    }
+    fn values(spec: &UserConfigSpec) -> &Values {
+        &spec.values
+    }
+    fn values_mut(spec: &mut UserConfigSpec) -> &mut Values {
+        &mut spec.values
     }
 }

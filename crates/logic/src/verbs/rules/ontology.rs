@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 use virtflow_model::kinds::Ontology;
-use virtflow_model::kinds::ontology::{OntologySpec, OntologyType, default_key, line};
+use virtflow_model::kinds::ontology::{OntologySpec, OntologyType, default_key};
 use virtflow_model::{Kind, key, space};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId};
@@ -19,7 +19,7 @@ fn default_of<'a>(
     tenant: Option<ObjectId>,
     spec: &OntologySpec,
 ) -> Option<&'a Object> {
-    let at = default_key(tenant, spec);
+    let at = default_key(&spec.line(tenant));
     state
         .holder(space::SINGLE, at.as_bytes())
         .map(|object| &**object)
@@ -78,7 +78,7 @@ fn inherited(writing: &Writing<'_, '_>, id: ObjectId) -> Result<(), Error> {
 /// The default goes last.
 pub(super) fn on_delete(state: &State, object: &Object) -> Result<(), Error> {
     let spec = &decoded::<Ontology>(object)?.spec;
-    let versions = state.by_key(key::ONTOLOGY, &line(object.tenant, spec), None);
+    let versions = state.by_key(key::ONTOLOGY, &spec.line(object.tenant), None);
     if spec.default_version && versions.take(2).count() > 1 {
         return Err(Error::new(
             ErrorCode::Conflict,
