@@ -93,7 +93,7 @@ fn targets_are_those_that_told_an_address_with_where_they_stand() {
     agents.sort_by_key(of_host);
     assert_eq!(agents, hosts);
     let controllers = told(&world, Some(TargetRole::Controller));
-    assert_eq!(controllers, [controller.clone()]);
+    assert_eq!(controllers, std::slice::from_ref(&controller));
     let mut all = told(&world, None);
     all.sort_by_key(of_host);
     hosts.insert(0, controller);

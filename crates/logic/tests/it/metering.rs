@@ -59,7 +59,7 @@ fn period(world: &mut World, month: &str) -> ObjectId {
 fn act(world: &mut World, host: &Host, vm: ObjectId, act: PowerAct) {
     let admin = world.admin;
     let power = Power {
-        target: vm.to_string().into(),
+        target: vm.to_string(),
         tenant: None,
         act,
     };
