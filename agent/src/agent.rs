@@ -85,10 +85,9 @@ impl Agent {
         let settings = config.guests.clone();
         let reconciler = Reconciler::start(hypervisor, store, settings, Arc::clone(&metrics));
 
-        let listener = virtflow_pki::net::listen(config.status.listen)
-            .await
-            .with_context(|| format!("cannot listen for status on {}", config.status.listen))?;
+        let listener = status::Listener::bind(&config.status, identity.certificates()).await?;
         let status_address = listener.local_addr()?;
+        let told_address = config.status.reached_at(status_address);
 
         let mut tasks = JoinSet::new();
         let (load_sender, load) = watch::channel(v1::Load::default());
@@ -101,12 +100,13 @@ impl Agent {
         // Worth a moment: the first hello then tells the hypervisor too.
         let capabilities = timeout(CAPABILITIES_WAIT, reconciler.capabilities()).await;
         let capabilities = capabilities.ok().and_then(Result::ok);
-        let first = machine.inventory(
+        let mut first = machine.inventory(
             &config.guests,
             config.capacity,
             config.reserve,
             capabilities.as_ref(),
         )?;
+        first.status_address = told_address.unwrap_or_default();
         let (inventory_sender, inventory) = watch::channel(first);
         tasks.spawn(take_inventory(
             config.clone(),
@@ -264,8 +264,9 @@ async fn take_inventory(
         let collect =
             off_loop(move || machine.inventory(&guests, capacity, reserve, capabilities.as_ref()));
         match collect.await {
-            Ok(Ok(now)) => {
+            Ok(Ok(mut now)) => {
                 inventory.send_if_modified(|known| {
+                    now.status_address.clone_from(&known.status_address);
                     let news = lasting(known) != lasting(&now);
                     *known = now;
                     news

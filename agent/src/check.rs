@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use virtflow_pki::BearerFile;
 
 use crate::config::{Config, HypervisorChoice};
 use crate::hypervisor::libvirt::Libvirt;
@@ -106,9 +107,26 @@ pub async fn check(config: &Config) -> Vec<Finding> {
         findings.push(bridge_exists(bridge.as_str()));
     }
     findings.push(serial(config));
+    findings.extend(monitoring(config));
     findings.push(clock());
     membership(config, &mut findings).await;
     findings
+}
+
+/// The token, where others than this machine may ask for the status.
+fn monitoring(config: &Config) -> Option<Finding> {
+    let file = config.status.token_file.as_ref()?;
+    if config.status.listen.ip().is_loopback() {
+        return None;
+    }
+    Some(match BearerFile::new(file).read() {
+        Ok(_) => fine("there is a token for monitoring"),
+        Err(error) => warning(
+            format!("{error}; the status is told to nobody"),
+            "write what monitoring sends into that file, readable for root only: \
+             `(umask 077; openssl rand -hex 32 > FILE)`",
+        ),
+    })
 }
 
 fn user() -> Finding {

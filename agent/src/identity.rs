@@ -16,9 +16,9 @@ use virtflow_pki::{
 };
 use virtflow_proto::agent::v1;
 use virtflow_proto::agent::v1::enrolment_client::EnrolmentClient;
-use virtflow_types::{ObjectId, Timestamp};
+use virtflow_types::{ObjectId, Timestamp, is_host_port};
 
-use crate::config::{CONTROLLERS_MAX, Config, is_host_port};
+use crate::config::{CONTROLLERS_MAX, Config};
 use crate::inventory::{hostname, serial_number};
 use crate::local::file::{self, Found};
 

@@ -1,26 +1,35 @@
-//! How the agent is, for monitoring: plain HTTP on the loopback.
+//! How the agent is, for monitoring: plain HTTP on the loopback, beyond it TLS and a token.
 //!
 //! `/healthz` it runs · `/readyz` it can do its work · `/status` details as JSON · `/metrics` for
 //! Prometheus. Nothing can be changed here, and no tenant's data is told: VMs appear by id and phase.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::sync::Semaphore;
 use virtflow_pki::net::TcpListener;
+use virtflow_pki::{
+    BearerFile, CertStore, ListenerLimits, ServerPolicy, TlsListener, bearer_of, server_config,
+};
 use virtflow_proto::agent::v1::Phase;
 use virtflow_types::{ObjectId, Timestamp};
 
+use crate::config::StatusConfig;
 use crate::inventory::serial_number;
 use crate::metrics::PhaseLabels;
+use crate::off_loop::off_loop;
 use crate::session::{SILENCE_MAX, SessionContext};
 
 /// Connections at once; those beyond wait for a place.
@@ -32,8 +41,74 @@ const CONNECTION_TIMEOUT: Duration = Duration::from_secs(60);
 /// Pause after accepting failed, for want of file descriptors as a rule.
 const ACCEPT_RETRY: Duration = Duration::from_millis(100);
 
+/// Where the status is told.
+#[derive(Debug)]
+pub(crate) enum Listener {
+    /// To this machine.
+    Loopback(TcpListener),
+    /// To others that know the token.
+    Network(TlsListener, BearerFile),
+}
+
+impl Listener {
+    /// Binds what the configuration says.
+    ///
+    /// # Errors
+    /// If the address is taken or is none of this machine's.
+    pub(crate) async fn bind(
+        config: &StatusConfig,
+        certificates: &Arc<CertStore>,
+    ) -> anyhow::Result<Self> {
+        let address = config.listen;
+        let cannot = || format!("cannot listen for status on {address}");
+        let tcp = virtflow_pki::net::listen(address)
+            .await
+            .with_context(cannot)?;
+        if address.ip().is_loopback() {
+            return Ok(Self::Loopback(tcp));
+        }
+        let token = config.token_file.as_ref();
+        let token = BearerFile::new(token.context("`status.token_file` is missing")?);
+        if let Err(error) = token.read() {
+            tracing::warn!(%error, "the status is told to nobody until there is a token");
+        }
+        let tls = server_config(certificates, ServerPolicy::agent_status())?;
+        let limits = ListenerLimits {
+            handshake_timeout: HEAD_TIMEOUT,
+            handshakes_max: CONNECTIONS_MAX,
+            connections_max: CONNECTIONS_MAX,
+        };
+        let tls = TlsListener::from_tcp(tcp, tls, limits).with_context(cannot)?;
+        Ok(Self::Network(tls, token))
+    }
+
+    /// The address that is bound.
+    ///
+    /// # Errors
+    /// If the kernel does not tell it.
+    pub(crate) fn local_addr(&self) -> std::io::Result<SocketAddr> {
+        match self {
+            Self::Loopback(listener) => listener.local_addr(),
+            Self::Network(listener, _) => Ok(listener.local_addr()),
+        }
+    }
+}
+
 /// Serves for ever.
-pub(crate) async fn serve(listener: TcpListener, context: Arc<SessionContext>) {
+pub(crate) async fn serve(listener: Listener, context: Arc<SessionContext>) {
+    match listener {
+        Listener::Loopback(listener) => serve_loopback(listener, context).await,
+        Listener::Network(mut listener, token) => {
+            let token = Arc::new(token);
+            while let Some(connection) = listener.accept().await {
+                let guard = Some(Arc::clone(&token));
+                tokio::spawn(serve_connection(connection, guard, Arc::clone(&context)));
+            }
+        }
+    }
+}
+
+async fn serve_loopback(listener: TcpListener, context: Arc<SessionContext>) {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else {
@@ -49,20 +124,55 @@ pub(crate) async fn serve(listener: TcpListener, context: Arc<SessionContext>) {
         };
         let context = Arc::clone(&context);
         tokio::spawn(async move {
-            let _place = place;
-            let service = service_fn(move |request| {
-                let response = answer(&request, &context);
-                async move { Ok::<_, Infallible>(response) }
-            });
-            let connection = hyper::server::conn::http1::Builder::new()
-                .timer(TokioTimer::new())
-                .header_read_timeout(HEAD_TIMEOUT)
-                .max_buf_size(16 * 1024)
-                .serve_connection(TokioIo::new(stream), service);
-            // Whatever a client did wrong is its own matter.
-            let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
+            serve_connection(stream, None, context).await;
+            drop(place);
         });
     }
+}
+
+async fn serve_connection(
+    stream: impl AsyncRead + AsyncWrite + Unpin,
+    guard: Option<Arc<BearerFile>>,
+    context: Arc<SessionContext>,
+) {
+    let service = service_fn(move |request| {
+        let (guard, context) = (guard.clone(), Arc::clone(&context));
+        async move { Ok::<_, Infallible>(admit(&request, guard, &context).await) }
+    });
+    let connection = hyper::server::conn::http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEAD_TIMEOUT)
+        .max_buf_size(16 * 1024)
+        .serve_connection(TokioIo::new(stream), service);
+    // Whatever a client did wrong is its own matter.
+    let _ = tokio::time::timeout(CONNECTION_TIMEOUT, connection).await;
+}
+
+/// That the agent lives is told to anybody; the rest, where it is guarded, to who shows the token.
+async fn admit(
+    request: &Request<Incoming>,
+    guard: Option<Arc<BearerFile>>,
+    context: &SessionContext,
+) -> Response<Full<Bytes>> {
+    if let Some(token) = guard
+        && request.uri().path() != "/healthz"
+    {
+        let presented = bearer_of(request.headers()).to_owned();
+        // The file may lie on a disk that hangs.
+        let is_token = off_loop(move || token.is(&presented)).await;
+        let is_token = is_token.unwrap_or(Ok(false)).unwrap_or_else(|error| {
+            tracing::warn!(%error, "nobody's monitoring token is accepted");
+            false
+        });
+        if !is_token {
+            let refusal = "the monitoring token is needed: Authorization: Bearer TOKEN\n";
+            let mut response = text(StatusCode::UNAUTHORIZED, refusal.to_owned());
+            let scheme = HeaderValue::from_static("Bearer");
+            response.headers_mut().insert(WWW_AUTHENTICATE, scheme);
+            return response;
+        }
+    }
+    answer(request, context)
 }
 
 fn answer(request: &Request<Incoming>, context: &SessionContext) -> Response<Full<Bytes>> {
@@ -104,10 +214,9 @@ fn text(code: StatusCode, body: String) -> Response<Full<Bytes>> {
 fn respond(code: StatusCode, kind: &'static str, body: String) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::new(Bytes::from(body)));
     *response.status_mut() = code;
-    response.headers_mut().insert(
-        hyper::header::CONTENT_TYPE,
-        hyper::header::HeaderValue::from_static(kind),
-    );
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     response
 }
 

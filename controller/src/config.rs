@@ -98,6 +98,8 @@ pub struct Advertise {
     pub agent: Option<String>,
     /// For controllers.
     pub peer: Option<String>,
+    /// For monitoring. Absent: the host of the API's address, with the port of the status listener.
+    pub status: Option<String>,
 }
 
 /// Replication. Absent timing is measured at start from how fast the disk flushes.
@@ -272,6 +274,22 @@ impl Config {
     /// Where other controllers reach this one, `host:port`.
     pub fn peer_address(&self) -> String {
         advertised(self.advertise.peer.as_deref(), self.listen.peer)
+    }
+    /// Where monitoring reaches this controller, `host:port`; `None` on the loopback.
+    pub fn status_address(&self) -> Option<String> {
+        let listen = self.listen.status;
+        if listen.ip().is_loopback() {
+            return None;
+        }
+        let given = self.advertise.status.clone();
+        Some(given.unwrap_or_else(|| match listen.ip().is_unspecified() {
+            false => listen.to_string(),
+            true => {
+                let api = self.api_address();
+                let host = api.rsplit_once(':').map_or(api.as_str(), |(host, _)| host);
+                format!("{host}:{}", listen.port())
+            }
+        }))
     }
     /// Silence after which a host is offline.
     pub fn lease(&self) -> Duration {

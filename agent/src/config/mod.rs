@@ -19,6 +19,7 @@ use crate::reconcile::plan::{AccelerationChoice, GuestSettings, KernelBoot};
 use crate::xml::{BridgeName, HostPath, KernelArguments, Machine};
 
 pub use virtflow_settings::{ConfigError, Place};
+use virtflow_types::is_host_port;
 
 /// What the names of environment variables begin with.
 pub const ENV_PREFIX: &str = "VIRTFLOW_AGENT_";
@@ -72,19 +73,55 @@ impl Default for LogConfig {
     }
 }
 
-/// Where the agent tells how it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+/// Where the agent tells how it is: in plain HTTP to this machine, or with TLS to who has the token.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StatusConfig {
-    /// A loopback address.
+    /// Where to listen.
     pub listen: SocketAddr,
+    /// Where monitoring reaches that, `host:port`, if it is not the address itself.
+    pub advertise: Option<String>,
+    /// The file with the token that monitoring shows; needed beyond the loopback, not looked at on it.
+    pub token_file: Option<PathBuf>,
 }
 
 impl Default for StatusConfig {
     fn default() -> Self {
         Self {
             listen: SocketAddr::V4(SocketAddrV4::new(Ipv4Addr::LOCALHOST, 9441)),
+            advertise: None,
+            token_file: None,
         }
+    }
+}
+
+impl StatusConfig {
+    /// Where others reach the listener that is bound to `bound`, `host:port`; `None` on the loopback.
+    #[must_use]
+    pub fn reached_at(&self, bound: SocketAddr) -> Option<String> {
+        let is_open = !bound.ip().is_loopback();
+        is_open.then(|| self.advertise.clone().unwrap_or_else(|| bound.to_string()))
+    }
+
+    fn check(&self) -> Result<(), Problem> {
+        let listen = self.listen;
+        if let Some(address) = self.advertise.as_deref().filter(|text| !is_host_port(text)) {
+            let problem = format!("`{address}` is not `host:port`, such as `10.0.0.21:9441`");
+            return Err(("status.advertise", problem));
+        }
+        if listen.ip().is_loopback() {
+            return Ok(());
+        }
+        if self.token_file.is_none() {
+            let problem = "is needed where `status.listen` is not on the loopback: a file with the token that monitoring sends";
+            return Err(("status.token_file", problem.into()));
+        }
+        if self.advertise.is_none() && listen.ip().is_unspecified() {
+            let problem =
+                format!("is needed, for others cannot dial {listen}; write \"host:port\"");
+            return Err(("status.advertise", problem));
+        }
+        Ok(())
     }
 }
 
@@ -230,10 +267,7 @@ impl Written {
             }
         }
         self.check_amounts()?;
-        if !self.status.listen.ip().is_loopback() {
-            let problem = "the agent tells its status on the loopback only: 127.0.0.1 or [::1]";
-            return Err(("status.listen", problem.into()));
-        }
+        self.status.check()?;
         if let Err(error) = self.log.level.parse::<tracing_subscriber::EnvFilter>() {
             return Err(("log.level", error.to_string()));
         }
@@ -323,24 +357,6 @@ impl Written {
 
 fn host_path(key: &'static str, path: &Path) -> Result<HostPath, Problem> {
     HostPath::new(path).map_err(|error| (key, error.to_string()))
-}
-
-/// `host:port`, IPv6 addresses in brackets.
-pub(crate) fn is_host_port(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else {
-        return false;
-    };
-    let bare = host
-        .strip_prefix('[')
-        .and_then(|host| host.strip_suffix(']'));
-    let host_is_fine = match bare {
-        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => {
-            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'.' || b == b'-';
-            !host.is_empty() && host.len() <= 253 && host.bytes().all(plain)
-        }
-    };
-    host_is_fine && port.parse::<u16>().is_ok_and(|port| port > 0)
 }
 
 #[cfg(test)]

@@ -30,6 +30,8 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("boot", "initrd"),
     ("boot", "cmdline"),
     ("status", "listen"),
+    ("status", "advertise"),
+    ("status", "token_file"),
     ("log", "level"),
     ("log", "format"),
 ];

@@ -93,8 +93,16 @@ fn errors_name_file_line_and_key() {
             ":1: `bridge`: bridge `a/b` contains '/'",
         ),
         (
-            "[status]\nlisten = \"0.0.0.0:9441\"\n",
-            ":2: `status.listen`: the agent tells",
+            "[status]\nlisten = \"10.0.0.21:9441\"\n",
+            ": `status.token_file`: is needed where",
+        ),
+        (
+            "[status]\nlisten = \"0.0.0.0:9441\"\ntoken_file = \"/t\"\n",
+            ": `status.advertise`: is needed, for others cannot dial 0.0.0.0:9441",
+        ),
+        (
+            "[status]\nadvertise = \"h1\"\n",
+            ":2: `status.advertise`: `h1` is not `host:port`",
         ),
         ("[log]\nlevel = \"shout=loud\"\n", ":2: `log.level`: "),
         (
@@ -186,22 +194,20 @@ fn a_wrong_variable_is_named() {
 }
 
 #[test]
-fn host_and_port() {
-    for good in ["10.0.0.1:8444", "[::1]:1", "controller-1.example:65535"] {
-        assert!(is_host_port(good), "{good}");
-    }
-    for bad in [
-        "",
-        ":1",
-        "a",
-        "a:",
-        "a:0",
-        "a:65536",
-        "::1:1",
-        "[a]:1",
-        "a b:1",
-        "http://a:1",
-    ] {
-        assert!(!is_host_port(bad), "{bad}");
-    }
+fn monitoring_is_told_an_address_beyond_the_loopback_only() {
+    let told = |text: &str| {
+        let text = format!("[status]\ntoken_file = \"/t\"\n{text}");
+        let status = load(&text, &[]).unwrap().status;
+        status.reached_at(status.listen)
+    };
+    assert_eq!(told(""), None);
+    assert_eq!(told("advertise = \"h1.example:9441\""), None);
+    assert_eq!(
+        told("listen = \"10.0.0.21:9441\"").as_deref(),
+        Some("10.0.0.21:9441")
+    );
+    assert_eq!(
+        told("listen = \"[::]:9441\"\nadvertise = \"h1.example:1\"").as_deref(),
+        Some("h1.example:1")
+    );
 }

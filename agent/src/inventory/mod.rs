@@ -98,6 +98,8 @@ pub fn collect(
         reserved_storage_gib: reserved[2],
         gpus: machine::gpus(),
         guests_dir: guests.guests_dir.to_string_lossy().into_owned(),
+        // Known once the listener is bound.
+        status_address: String::new(),
         filesystems,
     })
 }

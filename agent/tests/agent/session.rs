@@ -6,12 +6,15 @@ use std::time::{Duration, Instant};
 
 use crate::support::*;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use virtflow_agent::config::Config;
+use virtflow_agent::config::{Config, StatusConfig};
 use virtflow_agent::hypervisor::simulated::SimulatedMachine;
 use virtflow_agent::identity::{self, HostIdentity};
 use virtflow_agent::inventory::ThisMachine;
 use virtflow_agent::{Agent, xml};
-use virtflow_pki::{CaFingerprint, KeyPair};
+use virtflow_pki::{
+    Alpn, Anchor, CaFingerprint, ExpiredPeers, KeyPair, Role, ServerExpectation, TlsConnector,
+    client_config,
+};
 use virtflow_proto::agent::v1;
 use virtflow_proto::agent::v1::Phase;
 use virtflow_proto::agent::v1::agent_message::Body as Said;
@@ -482,4 +485,83 @@ async fn the_status_listener_tells_and_takes_no_harm() {
     assert!(get("/healthz").await.starts_with("HTTP/1.1 200"));
     assert!(agent.is_alive());
     drop(joined.folder);
+}
+
+/// One request over TLS to an agent of the cluster, as monitoring makes it.
+async fn scrape(joined: &Joined, agent: &Agent, path: &str, token: &str) -> String {
+    let expected = ServerExpectation {
+        anchor: Anchor::PinnedCa(joined.cluster.fingerprint()),
+        role: Role::Agent,
+        subject_id: Some(HOST.uuid()),
+        expired: ExpiredPeers::Refuse,
+    };
+    let tls = client_config(None, expected, Alpn::None).unwrap();
+    let port = agent.status_address().port();
+    let mut stream = TlsConnector::new(tls)
+        .connect("127.0.0.1", port)
+        .await
+        .unwrap();
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nHost: a\r\nConnection: close\r\nAuthorization: Bearer {token}\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
+    read.expect("an end").ok();
+    String::from_utf8_lossy(&answer).into_owned()
+}
+
+#[tokio::test]
+async fn beyond_the_loopback_the_status_is_told_over_tls_to_who_has_the_token() {
+    let mut joined = Joined::new("").await;
+    let token = joined.folder.path().join("token");
+    std::fs::write(&token, "what-monitoring-sends\n").unwrap();
+    joined.config.status = StatusConfig {
+        listen: "0.0.0.0:0".parse().unwrap(),
+        advertise: Some("h1.example:9441".into()),
+        token_file: Some(token.clone()),
+    };
+    let agent = joined.agent().await;
+    let (_session, hello) = joined.controller.welcome(3).await;
+    assert_eq!(hello.inventory.unwrap().status_address, "h1.example:9441");
+
+    let told = scrape(&joined, &agent, "/metrics", "what-monitoring-sends").await;
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    assert!(
+        told.contains("\nvirtflow_agent_hypervisor_up 1\n"),
+        "{told}"
+    );
+    for (path, token) in [
+        ("/metrics", ""),
+        ("/metrics", "what-monitoring-send"),
+        ("/status", "what-monitoring-sendS"),
+        ("/readyz", "guessed"),
+    ] {
+        let refused = scrape(&joined, &agent, path, token).await;
+        assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+        assert!(!refused.contains("virtflow_agent"), "{refused}");
+    }
+    let lives = scrape(&joined, &agent, "/healthz", "").await;
+    assert!(lives.starts_with("HTTP/1.1 200"), "{lives}");
+
+    // Changed without a restart; gone, it is nobody's.
+    std::fs::write(&token, "what-monitoring-sends-now").unwrap();
+    let told = scrape(&joined, &agent, "/status", "what-monitoring-sends-now").await;
+    assert!(told.starts_with("HTTP/1.1 200"), "{told}");
+    std::fs::remove_file(&token).unwrap();
+    let refused = scrape(&joined, &agent, "/status", "").await;
+    assert!(refused.starts_with("HTTP/1.1 401"), "{refused}");
+
+    // Nothing is told in clear.
+    let mut plain = tokio::net::TcpStream::connect(("127.0.0.1", agent.status_address().port()))
+        .await
+        .unwrap();
+    plain
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n")
+        .await
+        .unwrap();
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(PATIENCE, plain.read_to_end(&mut answer)).await;
+    read.expect("an end").ok();
+    assert!(!answer.starts_with(b"HTTP"), "{answer:?}");
 }

@@ -6,7 +6,7 @@ use virtflow_logic::{
 };
 use virtflow_model::kinds::virtual_machine::{Power, RestartPolicy};
 use virtflow_proto::agent::v1 as wire;
-use virtflow_types::{Incarnation, ObjectId};
+use virtflow_types::{Incarnation, ObjectId, is_host_port};
 
 /// A point in the order of what controllers know.
 pub(super) fn stamp(incarnation: Option<Incarnation>, index: u64) -> wire::Stamp {
@@ -70,7 +70,7 @@ const LIST_MAX: usize = 4096;
 
 /// What a host has: what is counted, and the rest as facts.
 pub fn inventory_of(inventory: &wire::Inventory) -> HostInventory {
-    let facts = serde_json::json!({
+    let mut facts = serde_json::json!({
         "sockets": inventory.sockets,
         "cores": inventory.cores,
         "threads": inventory.threads,
@@ -101,6 +101,11 @@ pub fn inventory_of(inventory: &wire::Inventory) -> HostInventory {
         "gpus": &inventory.gpus[..inventory.gpus.len().min(LIST_MAX)],
         "guests_dir": inventory.guests_dir,
     });
+    // What is no address is nowhere to be asked.
+    let address = &inventory.status_address;
+    if is_host_port(address) {
+        facts["status_address"] = address.as_str().into();
+    }
     HostInventory {
         cpu_milli: inventory.schedulable_cpu_milli,
         memory_mib: inventory.schedulable_memory_mib,

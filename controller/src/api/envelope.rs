@@ -1,6 +1,8 @@
 //! Every answer has one form: `meta`, `status`, and `data` or `error`. It is written here and nowhere
 //! else; handlers return an [`Answer`] or a [`Failure`] and know nothing of HTTP bodies.
 
+use std::borrow::Cow;
+
 use axum::body::Body;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -24,7 +26,7 @@ pub(crate) struct Answer {
     location: Option<String>,
     replayed: bool,
     tried: bool,
-    document: Option<&'static str>,
+    document: Option<Cow<'static, str>>,
 }
 
 impl Answer {
@@ -52,10 +54,10 @@ impl Answer {
             ..self
         }
     }
-    /// A document with a form of its own, which generators of clients expect without an envelope.
-    pub(crate) fn document(text: &'static str) -> Self {
+    /// A document with a form of its own, which the programs it is for expect without an envelope.
+    pub(crate) fn document(text: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            document: Some(text),
+            document: Some(text.into()),
             ..Self::ok(0, Value::Null)
         }
     }

@@ -15,6 +15,7 @@ mod bulk;
 mod configs;
 mod controllers;
 mod credential;
+mod discovery;
 mod envelope;
 mod forward;
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::LazyLock;
 
 use axum::Extension;
 use serde_json::{Map, Value, json};
+use virtflow_logic::TargetRole;
 use virtflow_model::{By, Kind, PerKind, Resource};
 
 use super::aliases;
@@ -18,7 +19,7 @@ pub(crate) async fn document(Extension(call): TheCall) -> Answered {
     call.query.only(&[])?;
     // Two megabytes that never change while the program runs.
     static TEXT: LazyLock<String> = LazyLock::new(|| whole().to_string());
-    Ok(Answer::document(&TEXT))
+    Ok(Answer::document(TEXT.as_str()))
 }
 
 /// The whole document.
@@ -77,7 +78,7 @@ fn operation(route: &Route) -> Value {
         "responses": {
             (success(route)): {
                 "description": "Done, or begun",
-                "content": {"application/json": {"schema": answer(data(route.gives))}},
+                "content": {"application/json": {"schema": given(route.gives)}},
             },
             "default": {
                 "description": "Refused or failed: what was tried, why not, what to do now",
@@ -101,7 +102,7 @@ fn operation(route: &Route) -> Value {
 fn success(route: &Route) -> &'static str {
     match route.gives {
         Gives::Made(_) | Gives::Begun => "2XX",
-        Gives::One(_) | Gives::Page(_) | Gives::Data => "200",
+        Gives::One(_) | Gives::Page(_) | Gives::Data | Gives::Document => "200",
     }
 }
 
@@ -149,6 +150,10 @@ fn parameters(route: &Route) -> Vec<Value> {
         if moment {
             parameter["schema"] = json!({"type": "string"});
             parameter["description"] = "After this index, or at this time".into();
+        }
+        if *name == "role" && route.kind.is_none() {
+            parameter["schema"] = json!({"enum": TargetRole::ALL});
+            parameter["description"] = "Only those; both if absent".into();
         }
         if *name == "q" {
             parameter["description"] =
@@ -201,11 +206,19 @@ fn many(field: &str, item: Value) -> Value {
     })
 }
 
+/// What comes back whole.
+fn given(gives: Gives) -> Value {
+    match gives {
+        Gives::Document => data(gives),
+        _ => answer(data(gives)),
+    }
+}
+
 fn data(gives: Gives) -> Value {
     let of = |kind: Kind| json!({"$ref": format!("#/components/schemas/{}", type_name(kind))});
     match gives {
         Gives::One(kind) => of(kind),
-        Gives::Made(_) | Gives::Begun | Gives::Data => json!({}),
+        Gives::Made(_) | Gives::Begun | Gives::Data | Gives::Document => json!({}),
         Gives::Page(kind) => json!({"type": "array", "items": of(kind)}),
     }
 }

@@ -10,8 +10,8 @@ use virtflow_pki::TokenPrefix;
 
 use super::write::DRY_RUN;
 use super::{
-    Api, access, addresses, audit, auth, bulk, configs, controllers, hosts, kinds, moment, openapi,
-    operations, past, secrets, status, tenants, upgrade, vms,
+    Api, access, addresses, audit, auth, bulk, configs, controllers, discovery, hosts, kinds,
+    moment, openapi, operations, past, secrets, status, tenants, upgrade, vms,
 };
 
 /// A route below `/api/v1`.
@@ -65,6 +65,8 @@ pub(crate) enum Gives {
     Begun,
     /// Something of its own.
     Data,
+    /// The same without an envelope.
+    Document,
 }
 
 impl Route {
@@ -117,7 +119,8 @@ pub(crate) fn fixed() -> Vec<Route> {
             "/openapi.json",
             routing::get(openapi::document),
             "This document",
-        ),
+        )
+        .gives(Gives::Document),
         Route::get(
             "/permissions",
             routing::get(kinds::permissions),
@@ -224,6 +227,13 @@ pub(crate) fn fixed() -> Vec<Route> {
             "Raise the cluster version to what all controllers support; none can go back to an older release then",
         )
         .query(&[DRY_RUN]),
+        Route::get(
+            "/discovery/prometheus",
+            routing::get(discovery::prometheus),
+            "Which controllers and hosts monitoring can ask, for Prometheus' HTTP service discovery",
+        )
+        .query(discovery::PARAMETERS)
+        .gives(Gives::Document),
         Route::get(
             "/verify",
             routing::get(status::verify),

@@ -195,6 +195,7 @@ pub async fn admitted(
         supports: cluster_version_supported(),
         // It votes once it runs and has caught up.
         voter: false,
+        status_address: config.status_address().unwrap_or_default(),
     };
     let node_id = number(&tls, &reply.peer_endpoints, &newcomer).await?;
     Ok(StoreFile {

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use virtflow_settings::{ConfigError, Reads, Scheme};
+use virtflow_types::is_host_port;
 
 use super::{Config, ENV_PREFIX};
 
@@ -26,6 +27,7 @@ const KEYS: &[(&str, &str)] = &[
     ("advertise", "api"),
     ("advertise", "agent"),
     ("advertise", "peer"),
+    ("advertise", "status"),
     ("raft", "heartbeat_ms"),
     ("raft", "election_min_ms"),
     ("raft", "election_max_ms"),
@@ -102,6 +104,11 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
             }
             _ => {}
         }
+    }
+    if let Some(address) = &config.advertise.status
+        && !is_host_port(address)
+    {
+        return Err(("advertise.status", format!("`{address}` is not host:port")));
     }
     let listens = [
         ("listen.api", config.listen.api),
@@ -221,13 +228,6 @@ fn check_raft(config: &Config) -> Result<(), (&'static str, String)> {
         return Err(("raft.snapshot_entries", "must be at least 10".into()));
     }
     Ok(())
-}
-
-fn is_host_port(text: &str) -> bool {
-    let port = text
-        .rsplit_once(':')
-        .map(|(host, port)| (host, port.parse::<u16>()));
-    matches!(port, Some((host, Ok(1..))) if !host.is_empty() && !host.contains('/'))
 }
 
 /// Section and name of every key.

@@ -131,3 +131,23 @@ fn the_environment_overrides() {
         assert!(refused.contains(variable), "{refused}");
     }
 }
+
+#[test]
+fn monitoring_is_told_an_address_beyond_the_loopback_only() {
+    let told = |listen: &str, advertise: &str| {
+        let text = GOOD.replace("peer =", &format!("status = \"{listen}\"\npeer ="));
+        let text = format!("{text}\n[advertise]\napi = \"c1.example:8443\"\n{advertise}");
+        parse(&text, &[]).unwrap().status_address()
+    };
+    let given = "status = \"m.example:1\"\n";
+    assert_eq!(told("127.0.0.1:9440", ""), None);
+    assert_eq!(told("[::1]:9440", given), None);
+    assert_eq!(told("10.0.0.1:9440", "").as_deref(), Some("10.0.0.1:9440"));
+    assert_eq!(told("0.0.0.0:9440", "").as_deref(), Some("c1.example:9440"));
+    assert_eq!(told("0.0.0.0:9440", given).as_deref(), Some("m.example:1"));
+    let refused = refusal(&format!("{GOOD}[advertise]\nstatus = \"c1\"\n"));
+    assert!(
+        refused.contains("`advertise.status`: `c1` is not host:port"),
+        "{refused}"
+    );
+}

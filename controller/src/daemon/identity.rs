@@ -29,8 +29,10 @@ fn leaf(config: &Config, store_id: ObjectId) -> LeafRequest {
         config.agent_address(),
         config.peer_address(),
     ];
+    let monitoring = config.status_address();
     let hosts = advertised
         .iter()
+        .chain(&monitoring)
         .filter_map(|address| Some(address.rsplit_once(':')?.0));
     for name in hosts.chain(config.certificates.names.iter().map(String::as_str)) {
         match name.trim_matches(['[', ']']).parse::<IpAddr>() {

@@ -33,6 +33,8 @@ pub struct Newcomer {
     pub supports: u32,
     /// It wants a vote.
     pub voter: bool,
+    /// Where monitoring reaches it, `host:port`; empty if nobody but its own machine does.
+    pub status_address: String,
 }
 
 impl Newcomer {
@@ -48,6 +50,7 @@ impl Newcomer {
             version: self.version.clone(),
             supports: self.supports,
             voter: self.voter,
+            status_address: self.status_address.clone(),
         }
     }
 }
@@ -165,6 +168,7 @@ async fn announce(app: &App, newcomer: &Newcomer, node_id: u64) -> Result<(), Er
         },
         version: newcomer.version.clone(),
         supports: newcomer.supports,
+        status_address: newcomer.status_address.clone(),
     };
     let (request_id, now) = (RequestId::generate(), Timestamp::now());
     let decided = app.node().decide(move |head| {
@@ -184,6 +188,7 @@ fn myself(app: &App) -> Newcomer {
         version: VERSION.into(),
         supports: cluster_version_supported(),
         voter: !app.store().learner,
+        status_address: app.config().status_address().unwrap_or_default(),
     }
 }
 

@@ -186,6 +186,7 @@ impl Peer for PeerService {
             version: request.version,
             supports: request.supports,
             voter: request.voter,
+            status_address: request.status_address,
         };
         let reply = match members::admit(&self.app, &newcomer).await {
             Ok(node_id) => JoinReply {

@@ -10,9 +10,9 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use serde_json::{Value, json};
-use subtle::ConstantTimeEq;
 use virtflow_model::Kind;
 use virtflow_model::kinds::Baremetal;
+use virtflow_pki::{BearerFile, bearer_of};
 use virtflow_raft::RaftStatus;
 use virtflow_state::State;
 use virtflow_types::Timestamp;
@@ -26,8 +26,6 @@ use crate::off_loop::off_loop;
 const READY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Overdue objects that are named; more are only counted.
 const OVERDUE_NAMED_MAX: usize = 20;
-/// A monitoring token shorter than this is refused.
-const TOKEN_BYTES_MIN: usize = 16;
 
 /// Who may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,13 +61,7 @@ async fn credential(
         .extensions()
         .get::<Caller>()
         .is_some_and(|caller| caller.client.is_some());
-    let presented = request
-        .headers()
-        .get(header::AUTHORIZATION)
-        .and_then(|value| value.to_str().ok())
-        .and_then(|value| value.strip_prefix("Bearer "));
-    let token = presented.map(str::trim).unwrap_or_default();
-    if certified || is_monitoring_token(&app, token) {
+    if certified || is_monitoring_token(&app, bearer_of(request.headers())) {
         return next.run(request).await;
     }
     let mut response = (
@@ -83,24 +75,14 @@ async fn credential(
     response
 }
 
-/// The file is read each time: small, local, and changed without a restart.
 fn is_monitoring_token(app: &App, presented: &str) -> bool {
     let Some(path) = &app.config().status.token_file else {
         return false;
     };
-    match std::fs::read_to_string(path) {
-        Ok(text) if text.trim().len() >= TOKEN_BYTES_MIN => {
-            text.trim().as_bytes().ct_eq(presented.as_bytes()).into()
-        }
-        Ok(_) => {
-            tracing::warn!(path = %path.display(), "the monitoring token is shorter than {TOKEN_BYTES_MIN} characters and not accepted");
-            false
-        }
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "the monitoring token cannot be read");
-            false
-        }
-    }
+    BearerFile::new(path).is(presented).unwrap_or_else(|error| {
+        tracing::warn!(%error, "nobody's monitoring token is accepted");
+        false
+    })
 }
 
 async fn healthz(Shared(app): Shared<App>) -> Response {

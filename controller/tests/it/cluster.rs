@@ -123,6 +123,7 @@ async fn a_used_token_admits_its_key_only_and_a_removed_controller_stays_out() {
         version: "0".into(),
         supports: 1,
         voter: true,
+        status_address: String::new(),
     };
     let refused = virtflow_controller::daemon::members::ask(
         second.app.peer_tls(),
@@ -152,6 +153,7 @@ async fn who_does_not_support_the_clusters_version_is_not_taken_in() {
         version: "0".into(),
         supports: 0,
         voter: true,
+        status_address: String::new(),
     };
     newcomer.info.name = "c9".into();
     let refused = virtflow_controller::daemon::members::ask(

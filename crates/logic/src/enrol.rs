@@ -7,7 +7,7 @@ use virtflow_model::kinds::{Baremetal, Controller, JoinToken};
 use virtflow_model::{Kind, Resource, space};
 use virtflow_state::{Changeset, ClusterVersionTooNew, State};
 use virtflow_types::{
-    Error, ErrorCode, NAME_BYTES_MAX, Name, ObjectId, RequestId, Text, Timestamp,
+    Error, ErrorCode, NAME_BYTES_MAX, Name, ObjectId, RequestId, Text, Timestamp, is_host_port,
 };
 
 use crate::audit::Entry;
@@ -297,6 +297,8 @@ pub struct Announce {
     pub version: String,
     /// The highest cluster version it supports.
     pub supports: u32,
+    /// Where monitoring reaches it, `host:port`; empty if only its own machine does.
+    pub status_address: String,
 }
 
 /// Refuses a member that does not support the version the cluster is at.
@@ -318,6 +320,7 @@ pub fn controller_announce(
         spec,
         version,
         supports,
+        status_address,
     } = announce;
     let store_id = *store_id;
     let cx = Cx::system(request_id, now);
@@ -325,9 +328,13 @@ pub fn controller_announce(
     Name::new(name).map_err(|error| Error::invalid("name", error.to_string()))?;
     Controller::validate(spec)?;
     controller_supports(state, *supports)?;
+    if !status_address.is_empty() && !is_host_port(status_address) {
+        return Err(Error::invalid("status_address", "must be host:port"));
+    }
     let status = ControllerStatus {
         version: version.clone(),
         supports: *supports,
+        status_address: status_address.clone(),
         removed: false,
     };
     let object = if state.get(store_id).is_some() {

@@ -102,6 +102,8 @@ pub fn genesis(genesis: &Genesis) -> Result<Changeset, Error> {
     let status = ControllerStatus {
         version: genesis.version.clone(),
         supports: genesis.supports,
+        // It announces that, as all others do, once it runs.
+        status_address: String::new(),
         removed: false,
     };
     let controller = draft.create::<Controller>(place, genesis.controller.clone(), status)?;

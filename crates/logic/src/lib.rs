@@ -61,9 +61,9 @@ pub use observe::{
 };
 pub use read::{
     AccessQuestion, ConsoleTarget, Fields, ListQuery, Meant, Page, Past, PastList, Plan, PlanOrder,
-    Search, Sight, Watch, access_effect, audit_scope, authorize_only, can_i, capacity,
-    cluster_view, console_of, explain_access, get, list, operation_state, permission_of, placement,
-    public, upgrade_view, usage, verify_report, who_can, whoami,
+    Search, Sight, TargetRole, Watch, access_effect, audit_scope, authorize_only, can_i, capacity,
+    cluster_view, console_of, explain_access, get, list, monitoring_targets, operation_state,
+    permission_of, placement, public, upgrade_view, usage, verify_report, who_can, whoami,
 };
 pub use request::{
     AddressAct, AddressVerb, AllocateAddress, ControllerVerb, Create, Delete, Group, GroupMember,

@@ -26,6 +26,10 @@ pub const CA_LIFETIME: Duration = Duration::from_secs(20 * 365 * 24 * 3600);
 /// wanted is refused by the admission check, and dies soon.
 pub const LEAF_LIFETIME_MAX: Duration = Duration::from_secs(90 * 24 * 3600);
 
+/// The one name in every host's certificate, under which its status listener is known to monitoring. It is the same for
+/// all of them: none can pass for a controller, nor choose a name for itself.
+pub const AGENT_SERVER_NAME: &str = "agent.virtflow.internal";
+
 /// Most names and addresses in one certificate.
 pub const LEAF_NAMES_MAX: usize = 32;
 
@@ -38,7 +42,7 @@ pub struct LeafRequest {
     pub role: Role,
     pub subject_id: Uuid,
     /// Names and addresses under which the REST API of a controller is reached: only controllers
-    /// have any.
+    /// may ask for any. An agent's certificate has [`AGENT_SERVER_NAME`] and no other.
     pub dns_names: Vec<String>,
     pub ip_addresses: Vec<IpAddr>,
     /// From now on, at most [`LEAF_LIFETIME_MAX`]; whole seconds.
@@ -144,8 +148,9 @@ impl CertificateAuthority {
             now_ms,
             request.lifetime,
         )?;
-        for name in &request.dns_names {
-            let name = name.as_str().try_into().map_err(PkiError::request)?;
+        let agents = (request.role == Role::Agent).then_some(AGENT_SERVER_NAME);
+        for name in request.dns_names.iter().map(String::as_str).chain(agents) {
+            let name = name.try_into().map_err(PkiError::request)?;
             params.subject_alt_names.push(SanType::DnsName(name));
         }
         let addresses = request.ip_addresses.iter().copied().map(SanType::IpAddress);
@@ -153,14 +158,14 @@ impl CertificateAuthority {
         params.is_ca = IsCa::ExplicitNoCa;
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.extended_key_usages = match request.role {
-            // Controllers dial each other.
-            Role::Controller => {
+            // Controllers dial each other; agents are asked by monitoring.
+            Role::Controller | Role::Agent => {
                 vec![
                     ExtendedKeyUsagePurpose::ServerAuth,
                     ExtendedKeyUsagePurpose::ClientAuth,
                 ]
             }
-            Role::Agent | Role::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
+            Role::Client => vec![ExtendedKeyUsagePurpose::ClientAuth],
         };
         params.use_authority_key_identifier_extension = true;
         let issuer = Issuer::from_ca_cert_der(self.certificate.der(), self.key.rcgen())

@@ -14,6 +14,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod authority;
+mod bearer;
 mod certificate;
 mod connector;
 mod error;
@@ -34,8 +35,10 @@ mod tls;
 mod token;
 
 pub use authority::{
-    CA_LIFETIME, CertificateAuthority, LEAF_LIFETIME_MAX, LEAF_NAMES_MAX, LeafRequest,
+    AGENT_SERVER_NAME, CA_LIFETIME, CertificateAuthority, LEAF_LIFETIME_MAX, LEAF_NAMES_MAX,
+    LeafRequest,
 };
+pub use bearer::{BEARER_BYTES_MIN, BearerError, BearerFile, bearer_of};
 pub use certificate::{BACKDATE, CaCertificate, Certificate, Trust, Validity, key_fingerprint};
 pub use connector::{CONNECT_TIMEOUT, ClientConnection, ConnectError, Observed, TlsConnector};
 pub use error::PkiError;

@@ -4,6 +4,7 @@
 //! [`chance`]; the state and the verbs call neither: time and ids reach them as arguments.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod address;
 pub mod chance;
 mod error;
 mod footprint;
@@ -14,6 +15,7 @@ mod name;
 pub mod simulated;
 mod time;
 
+pub use address::is_host_port;
 pub use error::{Error, ErrorCode, FieldProblem};
 pub use footprint::{
     AccountDef, AccountKey, Charge, Claim, Footprint, IndexKey, Limit, Supply, Text,

@@ -7,6 +7,7 @@ mod addresses;
 mod audited;
 mod bulk;
 mod catalogue;
+mod discovery;
 mod followers;
 mod foreign;
 mod grants;

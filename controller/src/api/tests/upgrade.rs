@@ -21,6 +21,7 @@ async fn announce(rig: &Rig, store_id: ObjectId, n: u64, supports: u32) {
         },
         version: format!("0.{supports}.0"),
         supports,
+        status_address: String::new(),
     };
     let (request_id, now) = (RequestId::generate(), Timestamp::now());
     let decided = rig.app.node().decide(move |head| {

@@ -10,6 +10,7 @@ mod billing;
 mod cloud_boxes;
 mod configs;
 mod credentials;
+mod discovery;
 mod disks;
 mod filters;
 mod help;

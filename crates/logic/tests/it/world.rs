@@ -381,6 +381,7 @@ impl World {
                 spec: controller(n),
                 version: format!("0.{supports}.0"),
                 supports,
+                status_address: String::new(),
             },
         )?;
         if !changeset.ops.is_empty() {

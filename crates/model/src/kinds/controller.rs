@@ -35,6 +35,9 @@ pub struct ControllerStatus {
     /// The highest cluster version it supports.
     #[serde(default)]
     pub supports: u32,
+    /// `host:port` where monitoring reaches it; empty if only its own machine does.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub status_address: String,
     /// True once it was removed: its certificate is worth nothing and its number stays taken.
     #[serde(default)]
     pub removed: bool,

@@ -145,6 +145,19 @@ impl ServerPolicy {
         }
     }
 
+    /// The status of an agent: monitoring shows a token, nobody a certificate; HTTP/1.1.
+    pub fn agent_status() -> Self {
+        Self {
+            accept: Role::Client,
+            client_certificate: ClientCertificate::Optional,
+            admission: Some(Arc::new(|_, _| {
+                Admission::Refuse("a host takes no certificates of clients")
+            })),
+            expired: ExpiredPeers::Refuse,
+            alpn: Alpn::None,
+        }
+    }
+
     /// Sessions of agents.
     pub fn agents(admission: AdmissionCheck) -> Self {
         Self {

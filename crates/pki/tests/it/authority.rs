@@ -79,7 +79,7 @@ fn usages_follow_the_role() {
     let ca = Cluster::new().ca;
     for (role, server) in [
         (Role::Controller, true),
-        (Role::Agent, false),
+        (Role::Agent, true),
         (Role::Client, false),
     ] {
         let signed = ca.sign(&csr(), &request(role), now_ms()).unwrap();
@@ -95,6 +95,22 @@ fn usages_follow_the_role() {
 }
 
 #[test]
+fn every_agent_has_the_one_name_that_monitoring_knows_it_by() {
+    let ca = Cluster::new().ca;
+    let signed = ca.sign(&csr(), &request(Role::Agent), now_ms()).unwrap();
+    let (_, parsed) = X509Certificate::from_der(signed.der()).unwrap();
+    let names = parsed.subject_alternative_name().unwrap().unwrap();
+    let text = signed.identity().to_string();
+    assert_eq!(
+        names.value.general_names,
+        [
+            GeneralName::URI(&text),
+            GeneralName::DNSName("agent.virtflow.internal"),
+        ]
+    );
+}
+
+#[test]
 fn what_a_request_asks_for_is_ignored() {
     let ca = Cluster::new().ca;
     let key = rcgen::KeyPair::generate().unwrap();
@@ -106,9 +122,9 @@ fn what_a_request_asks_for_is_ignored() {
         SanType::DnsName("controller.example".try_into().unwrap()),
     ];
     let csr = Csr::from_der(greedy.serialize_request(&key).unwrap().der()).unwrap();
-    let asked = request(Role::Agent);
+    let asked = request(Role::Client);
     let signed = ca.sign(&csr, &asked, now_ms()).unwrap();
-    assert_eq!(signed.identity().role, Role::Agent);
+    assert_eq!(signed.identity().role, Role::Client);
     assert_eq!(signed.identity().subject_id, asked.subject_id);
     let (_, parsed) = X509Certificate::from_der(signed.der()).unwrap();
     assert!(!parsed.is_ca());

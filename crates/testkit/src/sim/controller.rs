@@ -123,6 +123,7 @@ impl Machine {
                 api: at(PORT),
                 agent: at(AGENT_PORT),
                 peer: at(PEER_PORT),
+                status: None,
             },
             raft: Raft {
                 heartbeat_ms: Some(100),

@@ -1,0 +1,38 @@
+//! Whom monitoring is to ask.
+
+use axum::extract::Extension;
+use virtflow_logic::{self as logic, TargetRole};
+use virtflow_types::{Error, ErrorCode};
+
+use super::envelope::Answer;
+use super::kinds::{Answered, TheCall};
+
+const ROLE: &str = "role";
+/// Parameters of the targets.
+pub(crate) const PARAMETERS: &[&str] = &[ROLE];
+
+/// `GET /discovery/prometheus`: a list in the form of Prometheus' HTTP service discovery.
+pub(crate) async fn prometheus(Extension(call): TheCall) -> Answered {
+    call.query.only(PARAMETERS)?;
+    let role = call.query.get(ROLE).map(role_of).transpose()?;
+    let (image, cx) = (call.image()?.clone(), call.cx()?);
+    // Tens of milliseconds for ten thousand hosts: not on an async thread.
+    let told = crate::off_loop::off_loop(move || logic::monitoring_targets(&image, &cx, role));
+    let told = told.await.map_err(|error| {
+        Error::new(
+            ErrorCode::Internal,
+            format!("looking for targets was cut short: {error}"),
+        )
+    })?;
+    Ok(Answer::document(told?))
+}
+
+fn role_of(word: &str) -> Result<TargetRole, Error> {
+    let known = TargetRole::ALL.into_iter();
+    let found = known.clone().find(|role| role.name() == word);
+    found.ok_or_else(|| {
+        let names: Vec<&str> = known.map(TargetRole::name).collect();
+        let shown: String = word.chars().take(64).collect();
+        Error::invalid(ROLE, format!("`{shown}` is none of {}", names.join(", ")))
+    })
+}
