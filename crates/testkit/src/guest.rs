@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-use crate::command;
+use crate::packages::only_entry;
+use crate::{command, packages};
 
 mod cpio;
 
@@ -61,17 +62,7 @@ pub fn build(directory: &Path) -> Result<Image> {
         kernel: directory.join("vmlinuz"),
         initramfs: directory.join("initramfs"),
     };
-    let unpacked = directory.join("kernel");
-    if !unpacked.exists() {
-        // Under another name until whole: an interrupted download is no kernel.
-        let partial = directory.join("kernel.partial");
-        if partial.exists() {
-            fs::remove_dir_all(&partial)?;
-        }
-        fs::create_dir_all(&partial)?;
-        download_kernel(&partial)?;
-        fs::rename(&partial, &unpacked)?;
-    }
+    let unpacked = packages::unpacked(directory, "kernel", kernel_package)?;
     let kernel = only_entry(&unpacked.join("boot"), "vmlinuz-")?;
     fs::copy(&kernel, &image.kernel).with_context(|| format!("copying {}", kernel.display()))?;
     fs::write(&image.initramfs, initramfs(&unpacked)?)
@@ -79,30 +70,16 @@ pub fn build(directory: &Path) -> Result<Image> {
     Ok(image)
 }
 
-fn download_kernel(directory: &Path) -> Result<()> {
+/// The package of the newest cloud kernel.
+fn kernel_package() -> Result<String> {
     let dependencies = command::call("apt-cache", ["depends", KERNEL_PACKAGE])?;
-    let package = dependencies
+    let version = dependencies
         .lines()
         .find_map(|line| line.trim().strip_prefix("Depends: linux-image-"))
         .with_context(|| {
             format!("Debian's package list knows no {KERNEL_PACKAGE}: run `apt-get update`")
         })?;
-    command::output_of(
-        command::system("apt-get")
-            // The unprivileged downloader cannot write into a folder that is closed to it.
-            .args(["--option", "APT::Sandbox::User=root", "download"])
-            .arg(format!("linux-image-{package}"))
-            .current_dir(directory),
-    )?;
-    let archive = only_entry(directory, "linux-image-")?;
-    command::output_of(
-        command::system("dpkg-deb")
-            .arg("--extract")
-            .arg(&archive)
-            .arg(directory),
-    )?;
-    fs::remove_file(&archive)?;
-    Ok(())
+    Ok(format!("linux-image-{version}"))
 }
 
 fn initramfs(kernel: &Path) -> Result<Vec<u8>> {
@@ -131,21 +108,4 @@ fn initramfs(kernel: &Path) -> Result<Vec<u8>> {
     }
     archive.file("lib/modules/order", 0o644, order.as_bytes())?;
     Ok(archive.finish())
-}
-
-/// The one entry of `directory` whose name starts with `prefix`.
-fn only_entry(directory: &Path, prefix: &str) -> Result<PathBuf> {
-    let mut found: Vec<PathBuf> = fs::read_dir(directory)
-        .with_context(|| format!("reading {}", directory.display()))?
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            path.file_name()
-                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
-        })
-        .collect();
-    match (found.pop(), found.is_empty()) {
-        (Some(path), true) => Ok(path),
-        (Some(_), false) => bail!("more than one `{prefix}*` in {}", directory.display()),
-        (None, _) => bail!("no `{prefix}*` in {}", directory.display()),
-    }
 }

@@ -22,6 +22,7 @@ pub mod history;
 pub mod machine;
 pub mod packages;
 pub mod poll;
+pub mod prometheus;
 pub mod rig;
 #[cfg(virtflow_sim)]
 pub mod sim;

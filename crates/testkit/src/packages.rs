@@ -1,6 +1,7 @@
 //! The programs that the rig and the demo need: Debian's, and our own.
 
-use std::path::PathBuf;
+use std::fs::{self, File};
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
@@ -140,6 +141,67 @@ fn removed_in(told: &str) -> Vec<String> {
 fn newest_offered(madison: &str) -> Option<&str> {
     let version = madison.lines().next()?.split('|').nth(1)?.trim();
     (!version.is_empty()).then_some(version)
+}
+
+/// A Debian package downloaded from the machine's sources and unpacked in a folder of its own below `directory`,
+/// called `name`; nothing is installed. `package` says which, if it is not there from an earlier call.
+///
+/// # Errors
+/// When the package can't be had or unpacked.
+pub fn unpacked(
+    directory: &Path,
+    name: &str,
+    package: impl FnOnce() -> Result<String>,
+) -> Result<PathBuf> {
+    // Tests run beside each other; the kernel unlocks it however this ends.
+    let lock = File::create(directory.join("lock"))
+        .with_context(|| format!("writing into {}", directory.display()))?;
+    lock.lock()?;
+    let whole = directory.join(name);
+    if whole.exists() {
+        return Ok(whole);
+    }
+    // Under another name until whole: an interrupted download is no package.
+    let partial = directory.join(format!("{name}.partial"));
+    if partial.exists() {
+        fs::remove_dir_all(&partial)?;
+    }
+    fs::create_dir_all(&partial).with_context(|| format!("creating {}", partial.display()))?;
+    command::output_of(
+        command::system("apt-get")
+            // The unprivileged downloader cannot write into a folder that is closed to it.
+            .args(["--option", "APT::Sandbox::User=root", "download"])
+            .arg(package()?)
+            .current_dir(&partial),
+    )
+    .context("is the package list up to date? `apt-get update`")?;
+    let archive = only_entry(&partial, "")?;
+    command::output_of(
+        command::system("dpkg-deb")
+            .arg("--extract")
+            .arg(&archive)
+            .arg(&partial),
+    )?;
+    fs::remove_file(&archive)?;
+    fs::rename(&partial, &whole)?;
+    Ok(whole)
+}
+
+/// The one entry of a folder whose name begins so.
+pub(crate) fn only_entry(directory: &Path, prefix: &str) -> Result<PathBuf> {
+    let mut found: Vec<PathBuf> = fs::read_dir(directory)
+        .with_context(|| format!("reading {}", directory.display()))?
+        .filter_map(|entry| Some(entry.ok()?.path()))
+        .filter(|path| {
+            path.file_name()
+                .is_some_and(|name| name.to_string_lossy().starts_with(prefix))
+        })
+        .collect();
+    match (found.pop(), found.is_empty()) {
+        (Some(path), true) => Ok(path),
+        (Some(_), false) => bail!("more than one `{prefix}*` in {}", directory.display()),
+        (None, _) => bail!("no `{prefix}*` in {}", directory.display()),
+    }
 }
 
 /// Where the workspace's own programs are: beside the running one, or one folder up when that is

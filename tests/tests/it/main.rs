@@ -9,6 +9,7 @@ mod guests;
 mod leader_kill;
 mod lifetimes;
 mod members;
+mod monitoring;
 mod recipe;
 mod rig;
 mod snapshots;
