@@ -12,7 +12,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 pub use virtflow_settings::{ConfigError, Place};
 
@@ -21,8 +21,8 @@ pub const DEFAULT_PATH: &str = "/etc/virtflow/controller.toml";
 /// Environment variables that override a key: this, the section, `_`, the key, in capitals.
 pub const ENV_PREFIX: &str = "VIRTFLOW_CONTROLLER_";
 
-/// What the file and the environment say.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+/// What the file and the environment say. No secret is in it: those are in files that it names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// This controller's name, unique in the cluster.
@@ -63,7 +63,7 @@ pub struct Config {
 }
 
 /// Addresses that the controller listens on.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Listen {
     /// REST and enrolment.
@@ -89,7 +89,7 @@ impl Default for Listen {
 }
 
 /// Addresses as others see them, `host:port`. Absent: the listening address, if it is one.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Advertise {
     /// Of the API.
@@ -103,7 +103,7 @@ pub struct Advertise {
 }
 
 /// Replication. Absent timing is measured at start from how fast the disk flushes.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Raft {
     /// Between two signs of life of a leader, in milliseconds.
@@ -119,7 +119,7 @@ pub struct Raft {
 }
 
 /// Hosts and their leases.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Hosts {
     /// Seconds of silence after which a host is offline.
@@ -138,7 +138,7 @@ impl Default for Hosts {
 }
 
 /// Lives of certificates; all are renewed at a third of their life.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Certificates {
     /// Of agents, in seconds.
@@ -162,7 +162,7 @@ impl Default for Certificates {
 }
 
 /// The status listener.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Status {
     /// File with the token that monitoring sends as `Authorization: Bearer`; needed beyond loopback
@@ -172,7 +172,7 @@ pub struct Status {
 
 /// What one user, and all users of one tenant together, may ask of this controller; beyond it requests are refused
 /// with the time to wait.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
     /// Requests a second, in the long run.
@@ -198,7 +198,7 @@ impl Default for Limits {
 }
 
 /// What is kept for how long outside the live state.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Retention {
     /// Audit records, in days.
@@ -217,7 +217,7 @@ impl Default for Retention {
 }
 
 /// Logging.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Log {
     /// A level, or directives such as `info,virtflow_raft=debug`.
@@ -236,7 +236,7 @@ impl Default for Log {
 }
 
 /// How log lines look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {
     /// One line for people.

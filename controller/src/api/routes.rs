@@ -228,6 +228,11 @@ pub(crate) fn fixed() -> Vec<Route> {
         )
         .query(&[DRY_RUN]),
         Route::get(
+            "/node",
+            routing::get(status::node),
+            "What the controller that is asked knows of itself: its status, settings and numbers",
+        ),
+        Route::get(
             "/discovery/prometheus",
             routing::get(discovery::prometheus),
             "Which controllers and hosts monitoring can ask, for Prometheus' HTTP service discovery",

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use axum::extract::{Extension, State};
 use serde_json::{Map, Value, json};
 use virtflow_logic as logic;
+use virtflow_model::{Action, Kind, Permission};
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use super::Api;
@@ -14,6 +15,7 @@ use super::envelope::Answer;
 use super::kinds::{Answered, TheCall};
 use super::write::add;
 use crate::app::HostLive;
+use crate::daemon::status::{metrics as metrics_of, report as status_of};
 
 /// `GET /status`
 pub(crate) async fn status(State(api): State<Api>, Extension(call): TheCall) -> Answered {
@@ -54,6 +56,31 @@ pub(crate) async fn status(State(api): State<Api>, Extension(call): TheCall) -> 
         add(&mut data, view);
     }
     Ok(Answer::ok(image.index(), data))
+}
+
+/// `GET /node`: what the controller that was asked knows of itself, its settings and its numbers. It is for who looks at
+/// each controller on its own, so nobody else answers it.
+pub(crate) async fn node(State(api): State<Api>, Extension(call): TheCall) -> Answered {
+    call.query.only(&[])?;
+    let image = call.image()?;
+    let permission = Permission::new(Kind::Controller, Action::Read);
+    logic::authorize_only(image, &call.cx()?, permission, None, None)?;
+    let app = api.app().clone();
+    let index = image.index();
+    let told = crate::off_loop::off_loop(move || {
+        json!({
+            "status": status_of(&app),
+            "settings": app.config(),
+            "metrics": metrics_of(&app).unwrap_or_default(),
+        })
+    });
+    let data = told.await.map_err(|error| {
+        Error::new(
+            ErrorCode::Internal,
+            format!("looking at this controller was cut short: {error}"),
+        )
+    })?;
+    Ok(Answer::ok(index, data))
 }
 
 /// `GET /verify`: derives every ledger, index and footprint again from the rows and compares.

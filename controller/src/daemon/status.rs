@@ -41,7 +41,7 @@ pub fn routes(app: App, guard: Guard) -> Router {
     let guarded = Router::new()
         .route("/readyz", get(readyz))
         .route("/status", get(status))
-        .route("/metrics", get(metrics));
+        .route("/metrics", get(answer_metrics));
     let guarded = match guard {
         Guard::Open => guarded,
         Guard::Credential => guarded.layer(from_fn_with_state(app.clone(), credential)),
@@ -120,12 +120,15 @@ async fn status(Shared(app): Shared<App>) -> Json<Value> {
     Json(report(&app))
 }
 
-async fn metrics(Shared(app): Shared<App>) -> Response {
-    let encoded = off_loop(move || {
-        look_around(&app);
-        app.metrics().encode()
-    });
-    let encoded = encoded.await.unwrap_or(Err(std::fmt::Error));
+/// The numbers of this moment, as text for Prometheus. It looks at the disk.
+pub fn metrics(app: &App) -> Result<String, std::fmt::Error> {
+    look_around(app);
+    app.metrics().encode()
+}
+
+async fn answer_metrics(Shared(app): Shared<App>) -> Response {
+    let encoded = off_loop(move || metrics(&app)).await;
+    let encoded = encoded.unwrap_or(Err(std::fmt::Error));
     match encoded {
         Ok(text) => (
             [(

@@ -72,18 +72,32 @@ struct Seen {
 
 /// Carries out `virtflow doctor`. Ends with an exit code of its own if anything was found.
 pub(crate) async fn doctor(run: &Run, cluster: &Cluster, verify: bool) -> Result<(), Failure> {
-    let seen = look(cluster, verify).await?;
-    let mut found = findings(&seen, run.now);
-    found.sort_by_key(|it| (it.severity, it.since.unwrap_or(run.now)));
-    let data = json!({
-        "findings": found.iter().map(to_json).collect::<Value>(),
-        "verified": verify,
-    });
-    run.output.data(&data, |_| text(&found, run.now))?;
+    let found = find(cluster, run.now, verify).await?;
+    run.output
+        .data(&told(&found, verify), |_| text(&found, run.now))?;
     match found.len() {
         0 => Ok(()),
         n => Err(Failure::new(exit::FOUND, "found", format!("{n} findings"))),
     }
+}
+
+/// What it would say, for programs.
+pub(crate) async fn report(cluster: &Cluster, now: Timestamp) -> Result<Value, Failure> {
+    Ok(told(&find(cluster, now, false).await?, false))
+}
+
+async fn find(cluster: &Cluster, now: Timestamp, verify: bool) -> Result<Vec<Finding>, Failure> {
+    let seen = look(cluster, verify).await?;
+    let mut found = findings(&seen, now);
+    found.sort_by_key(|it| (it.severity, it.since.unwrap_or(now)));
+    Ok(found)
+}
+
+fn told(found: &[Finding], verify: bool) -> Value {
+    json!({
+        "findings": found.iter().map(to_json).collect::<Value>(),
+        "verified": verify,
+    })
 }
 
 async fn look(cluster: &Cluster, verify: bool) -> Result<Seen, Failure> {

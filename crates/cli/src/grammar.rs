@@ -84,6 +84,8 @@ pub(crate) enum Fixed {
         #[arg(long)]
         verify: bool,
     },
+    /// Pack what whoever helps from afar wants to see into one file, without secrets
+    SupportBundle(SupportBundle),
     /// Upgrades: which releases run together, and the end of one
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Upgrade(UpgradeCommand),
@@ -127,6 +129,24 @@ pub(crate) struct Login {
     /// Read the password from a file; `-` is standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SupportBundle {
+    /// The file to make; virtflow-support-TIME.tar.gz if left out
+    #[arg(long, value_name = "FILE")]
+    pub(crate) out: Option<String>,
+    /// How far back the journal of this machine's daemons goes, as journalctl takes it
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "-24h",
+        allow_hyphen_values = true
+    )]
+    pub(crate) since: String,
+    /// The most that is packed, before compression
+    #[arg(long = "max-size", value_name = "MIB", default_value_t = 64, value_parser = clap::value_parser!(u64).range(1..=1024))]
+    pub(crate) max_mib: u64,
 }
 
 #[derive(Debug, Args)]

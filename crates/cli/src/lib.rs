@@ -35,6 +35,7 @@ mod schema;
 mod secret;
 mod spec;
 mod special;
+mod support;
 mod table;
 mod upgrade;
 mod wait;

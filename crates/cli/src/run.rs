@@ -13,7 +13,9 @@ use crate::explain;
 use crate::failure::{Failure, exit};
 use crate::grammar::{self, Fixed};
 use crate::output::Output;
-use crate::{access, account, apply, cluster, diff, doctor, generic, nouns, special, upgrade};
+use crate::{
+    access, account, apply, cluster, diff, doctor, generic, nouns, special, support, upgrade,
+};
 
 /// An API token in the environment, instead of the context's credentials.
 const TOKEN_VARIABLE: &str = "VIRTFLOW_TOKEN";
@@ -82,6 +84,7 @@ impl Run {
             Fixed::Context(command) => account::context(self, &command),
             Fixed::Completions { shell } => self.completions(shell),
             Fixed::Explain { what } => explain::explain(self.output, &what),
+            Fixed::SupportBundle(asked) => support::bundle(self, self.cluster(), &asked).await,
             other => {
                 let cluster = self.cluster()?;
                 let done = match other {
@@ -99,6 +102,7 @@ impl Run {
                     Fixed::Login(_)
                     | Fixed::Context(_)
                     | Fixed::Completions { .. }
+                    | Fixed::SupportBundle(_)
                     | Fixed::Explain { .. } => Ok(()),
                 };
                 cluster.learn(self.now, done).await

@@ -100,6 +100,16 @@ impl Client {
         })
     }
 
+    /// A client that asks this controller and no other, as the same user.
+    #[must_use]
+    pub fn only(&self, endpoint: Endpoint, limits: Limits) -> Self {
+        Self {
+            limits,
+            endpoints: Arc::new(Mutex::new(vec![endpoint])),
+            ..self.clone()
+        }
+    }
+
     /// The endpoints, the one that answered last first.
     pub fn endpoints(&self) -> Vec<Endpoint> {
         self.order().clone()

@@ -7,4 +7,5 @@ mod binary;
 mod cloud;
 mod doctor;
 mod edit;
+mod support;
 mod watch;
