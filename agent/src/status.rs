@@ -23,12 +23,12 @@ use virtflow_pki::net::TcpListener;
 use virtflow_pki::{
     BearerFile, CertStore, ListenerLimits, ServerPolicy, TlsListener, bearer_of, server_config,
 };
-use virtflow_proto::agent::v1::Phase;
+use virtflow_proto::agent::v1::{self, Phase};
 use virtflow_types::{ObjectId, Timestamp};
 
 use crate::config::StatusConfig;
 use crate::inventory::serial_number;
-use crate::metrics::PhaseLabels;
+use crate::metrics::{PhaseLabels, VmNumbers};
 use crate::off_loop::off_loop;
 use crate::session::{SILENCE_MAX, SessionContext};
 
@@ -342,8 +342,11 @@ fn metrics(context: &SessionContext) -> Result<String, std::fmt::Error> {
     for (phase, count) in phases {
         metrics.vms.get_or_create(&PhaseLabels { phase }).set(count);
     }
-    let foreign = context.load.borrow().foreign_domains;
-    metrics.foreign_domains.set(i64::from(foreign));
+    let load = context.load.borrow().clone();
+    metrics.foreign_domains.set(i64::from(load.foreign_domains));
+    let memory_mib = context.inventory.borrow().memory_mib;
+    metrics.host.tell(&load, memory_mib);
+    metrics.tell_vms(numbers_of_vms(context, &load));
     let open = context.state().number.is_some();
     metrics.session_open.set(i64::from(open));
     let up =
@@ -356,6 +359,28 @@ fn metrics(context: &SessionContext) -> Result<String, std::fmt::Error> {
         .set(i64::try_from(expiry_s).unwrap_or(i64::MAX));
     metrics.resident_memory.set(resident_memory_bytes());
     metrics.encode()
+}
+
+/// What is told of each VM, in the order of their ids.
+fn numbers_of_vms(context: &SessionContext, load: &v1::Load) -> Vec<VmNumbers> {
+    let guests: BTreeMap<&[u8], &v1::GuestLoad> = load
+        .guests
+        .iter()
+        .map(|guest| (&guest.vm_id[..], guest))
+        .collect();
+    let numbers = |vm: v1::ObservedVm| {
+        let guest = guests.get(&vm.vm_id[..]);
+        Some(VmNumbers {
+            vm: ObjectId::from_slice(&vm.vm_id)?,
+            phase: phase_name(vm.phase()),
+            cpu_used_ppm: guest.map(|guest| guest.cpu_used_ppm),
+            memory_used_mib: guest.map(|guest| guest.memory_used_mib),
+        })
+    };
+    let all = context.reconciler.observations().all();
+    let mut told: Vec<VmNumbers> = all.into_iter().filter_map(numbers).collect();
+    told.sort_by_key(|numbers| numbers.vm);
+    told
 }
 
 fn resident_memory_bytes() -> i64 {

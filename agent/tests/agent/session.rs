@@ -463,6 +463,8 @@ async fn the_status_listener_tells_and_takes_no_harm() {
     let metrics = get("/metrics").await;
     for line in [
         "virtflow_agent_vms{phase=\"running\"} 1",
+        "virtflow_agent_vm_phase{vm=\"00000000-0000-0000-0000-000000000001\",phase=\"running\"} 1",
+        "virtflow_agent_vms_untold 0",
         "virtflow_agent_session_open 1",
         "virtflow_agent_hypervisor_up 1",
         "virtflow_agent_orders_total{outcome=\"Accepted\"} 1",
