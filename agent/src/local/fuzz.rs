@@ -48,6 +48,10 @@ fn order(index: u64) -> v1::Desired {
             placement_epoch: 1,
             keep_files: false,
         }],
+        causes: vec![v1::Cause {
+            vm_id: vec![1; 16],
+            request_id: "00000000-0000-0000-0000-0000000000aa".into(),
+        }],
     }
 }
 

@@ -13,6 +13,7 @@
 //! Orders are stored and obeyed by a worker beside the session, in the order they came, so that a
 //! slow disk doesn't hold up heartbeats.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
@@ -26,10 +27,10 @@ use virtflow_proto::agent::v1;
 use virtflow_proto::agent::v1::agent_message::Body as Say;
 use virtflow_proto::agent::v1::agent_session_client::AgentSessionClient;
 use virtflow_proto::agent::v1::controller_message::Body as Told;
-use virtflow_types::ObjectId;
+use virtflow_types::{ObjectId, RequestId};
 
 use super::{End, SILENCE_MAX, SessionContext};
-use crate::desired::Desired;
+use crate::desired::{Desired, VMS_MAX};
 use crate::identity::{now_ms, told};
 use crate::inventory::{hostname, serial_number};
 use crate::metrics::OrderOutcome;
@@ -159,6 +160,7 @@ impl<'a> Session<'a> {
             reconciler: context.reconciler.clone(),
             metrics: context.metrics.clone(),
             host_epoch: welcome.host_epoch,
+            causes: BTreeMap::new(),
         };
         let session = Self {
             context,
@@ -465,14 +467,17 @@ struct OrderWorker {
     reconciler: crate::reconcile::Reconciler,
     metrics: std::sync::Arc<crate::metrics::Metrics>,
     host_epoch: u64,
+    /// The requests behind the last order, to log none twice.
+    causes: BTreeMap<ObjectId, RequestId>,
 }
 
 impl OrderWorker {
     /// Runs until an order can't be taken; then the session must end, for what comes after it would
     /// build on it.
-    async fn run(self, mut queue: mpsc::Receiver<v1::Desired>) -> anyhow::Error {
-        while let Some(order) = queue.recv().await {
+    async fn run(mut self, mut queue: mpsc::Receiver<v1::Desired>) -> anyhow::Error {
+        while let Some(mut order) = queue.recv().await {
             let arrived = Instant::now();
+            self.note(std::mem::take(&mut order.causes));
             tracing::debug!(target: "virtflow::phase", phase = "ordered", vms = order.vms.len());
             let (outcome, result) = self.take(&order).await;
             tracing::debug!(target: "virtflow::phase", phase = "obeyed", took = ?arrived.elapsed());
@@ -486,6 +491,22 @@ impl OrderWorker {
                 .observe(arrived.elapsed().as_secs_f64());
         }
         anyhow!("the session is over")
+    }
+
+    /// Logs which requests an order comes from. They are what a controller says, and nothing hangs on them.
+    fn note(&mut self, causes: Vec<v1::Cause>) {
+        let read = |cause: v1::Cause| {
+            let vm = ObjectId::from_slice(&cause.vm_id)?;
+            Some((vm, cause.request_id.parse().ok()?))
+        };
+        let causes = causes.into_iter().take(VMS_MAX).filter_map(read);
+        let causes: BTreeMap<ObjectId, RequestId> = causes.collect();
+        for (vm, request_id) in &causes {
+            if self.causes.get(vm) != Some(request_id) {
+                tracing::info!(%request_id, %vm, "an order came");
+            }
+        }
+        self.causes = causes;
     }
 
     async fn take(&self, order: &v1::Desired) -> (OrderOutcome, anyhow::Result<()>) {

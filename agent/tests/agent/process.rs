@@ -279,3 +279,49 @@ async fn it_runs_in_little_memory_changes_its_log_and_ends_when_asked() {
     assert!(status.success(), "{status}");
     agent.logs("guests go on").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_of_json_names_the_request_behind_an_order_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let cluster = Cluster::new();
+    let controller = cluster.controller().await;
+    let config = config(folder.path(), "log = {format = \"json\"}\n");
+    join(&config, &cluster, &controller).await;
+    let agent = Running::start(&folder.path().join("agent.toml"));
+    let (session, _) = controller.welcome(3).await;
+    let request_id = "00000000-0000-0000-0000-0000000000aa";
+    for index in [10, 11] {
+        let Tell::Desired(mut order) = desired(index, 3, vec![vm(1), vm(2)]) else {
+            unreachable!()
+        };
+        let cause = |vm: u128, request_id: &str| v1::Cause {
+            vm_id: virtflow_types::ObjectId::from_u128(vm).as_bytes().to_vec(),
+            request_id: request_id.to_owned(),
+        };
+        // What is none is left out.
+        order.causes = vec![cause(1, request_id), cause(2, "x\" injected")];
+        session.tell(Tell::Desired(order)).await;
+    }
+    let Tell::Desired(mut last) = desired(12, 3, vec![vm(1), vm(2)]) else {
+        unreachable!()
+    };
+    last.causes = vec![v1::Cause {
+        vm_id: virtflow_types::ObjectId::from_u128(2).as_bytes().to_vec(),
+        request_id: "00000000-0000-0000-0000-0000000000bb".to_owned(),
+    }];
+    session.tell(Tell::Desired(last)).await;
+    agent.logs("0000000000bb").await;
+
+    let log = std::fs::read_to_string(&agent.log).unwrap();
+    let lines = log.lines().map(|line| {
+        let line: serde_json::Value = serde_json::from_str(line).expect(line);
+        line["fields"].clone()
+    });
+    let told: Vec<_> = lines
+        .filter(|it| it["message"] == "an order came")
+        .collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(told[0]["request_id"], request_id);
+    assert_eq!(told[0]["vm"], "00000000-0000-0000-0000-000000000001");
+    assert!(!log.contains("injected"), "{log}");
+}

@@ -315,6 +315,6 @@ pub(crate) fn desired(index: u64, host_epoch: u64, vms: Vec<v1::DesiredVm>) -> T
         host_epoch,
         complete: true,
         vms,
-        tombstones: vec![],
+        ..v1::Desired::default()
     })
 }

@@ -5,6 +5,7 @@
 //! quorum round of its own, and a session that nobody with a quorum has confirmed for a while ends, so
 //! that the agent goes to look for another controller.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +22,7 @@ use virtflow_proto::agent::v1::{
     RenewRequest, Welcome,
 };
 use virtflow_state::State;
-use virtflow_types::{CONSOLE_BYTES_MAX, Error, ErrorCode, ObjectId};
+use virtflow_types::{CONSOLE_BYTES_MAX, Error, ErrorCode, ObjectId, RequestId};
 
 use super::leader_link::{Answer, granted, to_leader};
 use super::{COMMANDS_MAX, Command, Handle, enrolment, wire};
@@ -215,6 +216,7 @@ async fn serve(
         confirmed: Instant::now(),
         consoles: Vec::new(),
         console_number: 0,
+        causes: BTreeMap::new(),
         pushed: None,
         endpoints: Endpoints::default(),
     };
@@ -264,6 +266,8 @@ struct Session<'a> {
     confirmed: Instant,
     consoles: Vec<Waiting>,
     console_number: u64,
+    /// The requests behind what was last sent, to log none twice.
+    causes: BTreeMap<ObjectId, RequestId>,
     /// What was last sent, to send nothing twice.
     pushed: Option<virtflow_logic::Desired>,
     /// Where it was last told that controllers are.
@@ -354,9 +358,17 @@ impl Session<'_> {
             return Ok(None);
         }
         let stamp = wire::stamp(image.incarnation(), image.index());
-        self.send(Told::Desired(wire::desired(&desired, stamp)))
+        let causes = virtflow_logic::causes_of(&image, &desired);
+        let causes = causes.into_iter().collect();
+        self.send(Told::Desired(wire::desired(&desired, &causes, stamp)))
             .await?;
         note_new(self.pushed.as_ref(), &desired);
+        for (vm_id, request_id) in &causes {
+            if self.causes.get(vm_id) != Some(request_id) {
+                tracing::info!(%request_id, host = %self.host, %vm_id, "an order was sent to the host");
+            }
+        }
+        self.causes = causes;
         self.pushed = Some(desired);
         self.app
             .metrics()

@@ -1,12 +1,14 @@
 //! Between the agents' protocol and the words of the logic.
 
+use std::collections::BTreeMap;
+
 use virtflow_logic::{
     Desired as LogicDesired, DesiredVm as LogicVm, HostInventory, ObservedPhase, ObservedReport,
     ObservedVm,
 };
 use virtflow_model::kinds::virtual_machine::{Power, RestartPolicy};
 use virtflow_proto::agent::v1 as wire;
-use virtflow_types::{Incarnation, ObjectId, is_host_port};
+use virtflow_types::{Incarnation, ObjectId, RequestId, is_host_port};
 
 /// A point in the order of what controllers know.
 pub(super) fn stamp(incarnation: Option<Incarnation>, index: u64) -> wire::Stamp {
@@ -16,8 +18,12 @@ pub(super) fn stamp(incarnation: Option<Incarnation>, index: u64) -> wire::Stamp
     }
 }
 
-/// What a host should run, whole.
-pub(super) fn desired(desired: &LogicDesired, stamp: wire::Stamp) -> wire::Desired {
+/// What a host should run, whole, and the requests behind it.
+pub(super) fn desired(
+    desired: &LogicDesired,
+    causes: &BTreeMap<ObjectId, RequestId>,
+    stamp: wire::Stamp,
+) -> wire::Desired {
     wire::Desired {
         stamp: Some(stamp),
         host_epoch: desired.host_epoch,
@@ -30,6 +36,13 @@ pub(super) fn desired(desired: &LogicDesired, stamp: wire::Stamp) -> wire::Desir
                 vm_id: vm.as_bytes().to_vec(),
                 placement_epoch: *epoch,
                 keep_files: false,
+            })
+            .collect(),
+        causes: causes
+            .iter()
+            .map(|(vm, request_id)| wire::Cause {
+                vm_id: vm.as_bytes().to_vec(),
+                request_id: request_id.to_string(),
             })
             .collect(),
     }

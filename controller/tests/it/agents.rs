@@ -92,6 +92,16 @@ async fn a_vm_is_placed_told_to_its_agent_seen_running_and_deleted() {
     let desired = session.desired_with(1, 0).await;
     let told = &desired.vms[0];
     assert_eq!(told.vm_id, id.as_bytes());
+    let operation = made.operation_id.unwrap();
+    let image = first.app.node().image();
+    let operation = image.get(operation).unwrap();
+    let operation = virtflow_logic::decoded::<virtflow_model::kinds::Operation>(operation).unwrap();
+    let request_id = operation.status.request_id.unwrap().to_string();
+    let cause = Cause {
+        vm_id: told.vm_id.clone(),
+        request_id,
+    };
+    assert_eq!(desired.causes, [cause]);
     assert_eq!(
         (told.cpu_cores, told.memory_mib, told.placement_epoch),
         (1, 256, 1)

@@ -2,11 +2,12 @@
 
 use virtflow_model::key;
 use virtflow_model::kinds::virtual_machine::{Power, PowerAct, RestartPolicy, VmPhase};
-use virtflow_model::kinds::{Baremetal, Residue, VirtualMachine};
+use virtflow_model::kinds::{Baremetal, Operation, Residue, VirtualMachine};
 use virtflow_model::{Kind, Resource};
 use virtflow_state::{Change, Object, State};
-use virtflow_types::{ObjectId, Text};
+use virtflow_types::{ObjectId, RequestId, Text};
 
+use crate::operations::unfinished;
 use crate::typed::decoded;
 
 /// The whole of it for one host. A VM that is not named is no order to remove anything.
@@ -95,6 +96,19 @@ pub fn desired_of(state: &State, host: ObjectId) -> Desired {
         }
     }
     desired
+}
+
+/// The requests behind what a host should have: that of the newest unfinished operation about each VM. They are for logs
+/// and no part of what is wanted.
+pub fn causes_of(state: &State, desired: &Desired) -> Vec<(ObjectId, RequestId)> {
+    let vms = desired.vms.iter().map(|vm| vm.vm_id);
+    let vms = vms.chain(desired.tombstones.iter().map(|(vm, _)| *vm));
+    let cause = |vm| {
+        let operation = unfinished(state, vm).pop()?;
+        let typed = decoded::<Operation>(&operation).ok()?;
+        Some((vm, typed.status.request_id?))
+    };
+    vms.filter_map(cause).collect()
 }
 
 /// The hosts, at most two, whose desired state a change may have moved.

@@ -46,7 +46,7 @@ pub use cx::{
     authenticate_session, authenticate_token, login_candidate,
 };
 pub use decide::decide;
-pub use desired::{Desired, DesiredVm, desired_of, hosts_touched};
+pub use desired::{Desired, DesiredVm, causes_of, desired_of, hosts_touched};
 pub use enrol::{
     Announce, Enrol, Enrolled, controller_announce, controller_removed, controller_supports, enrol,
 };

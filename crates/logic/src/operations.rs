@@ -49,6 +49,7 @@ impl Draft<'_> {
             state: OperationState::Pending,
             message: message.to_owned(),
             deadline: Some(self.cx.now.plus(allowed)),
+            request_id: Some(self.cx.request_id),
             ..OperationStatus::default()
         };
         self.create::<Operation>(place, spec, status)

@@ -11,6 +11,7 @@ mod lifetimes;
 mod members;
 mod monitoring;
 mod recipe;
+mod request_ids;
 mod rig;
 mod snapshots;
 mod sources;

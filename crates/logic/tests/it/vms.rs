@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use serde_json::json;
-use virtflow_logic::{Delete, ObservedPhase, ObservedVm, Power, Request, desired_of};
+use virtflow_logic::{
+    Create, Delete, ObservedPhase, ObservedVm, Power, Request, causes_of, desired_of,
+};
 use virtflow_model::Kind;
 use virtflow_model::kinds::virtual_machine::{PowerAct, VmPhase};
 use virtflow_types::{ErrorCode, ObjectId};
@@ -448,4 +450,33 @@ fn a_guest_that_ends_before_it_is_seen_running_ends_the_wait_too() {
     assert_eq!(world.phase(vm), VmPhase::Stopped);
     assert_eq!(world.vm_status(vm).reason, "shutdown_by_guest");
     assert_eq!(world.operation(reply.operation_id.unwrap()).0, "completed");
+}
+
+#[test]
+fn behind_an_order_is_the_request_of_the_newest_operation_that_is_not_done() {
+    let (mut world, host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    let cx = world.cx(alice);
+    let spec = json!({"specification": "small"});
+    let create = Request::Create(Create {
+        tenant: Some("acme".into()),
+        ..Create::new(Kind::VirtualMachine, "a", spec)
+    });
+    let vm = world.ask_with(&cx, &create).unwrap().object_id.unwrap();
+    let causes = |world: &World| causes_of(&world.state, &desired_of(&world.state, host.id));
+    assert_eq!(causes(&world), [], "it is nowhere yet");
+    world.place();
+    assert_eq!(causes(&world), [(vm, cx.request_id)]);
+    world.settle(&host);
+    assert_eq!(causes(&world), [], "it runs");
+
+    let cx = world.cx(alice);
+    let delete = Request::Delete(Delete {
+        kind: Kind::VirtualMachine,
+        target: vm.to_string(),
+        tenant: None,
+        force: false,
+    });
+    world.ask_with(&cx, &delete).unwrap();
+    assert_eq!(causes(&world), [(vm, cx.request_id)]);
 }

@@ -2,7 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use virtflow_types::{ObjectId, Timestamp};
+use virtflow_types::{ObjectId, RequestId, Timestamp};
 
 use crate::print::key;
 use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Resource, Rules, Scope};
@@ -83,6 +83,9 @@ pub struct OperationStatus {
     /// When it ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finished_at: Option<Timestamp>,
+    /// The request that began it: it stands in the logs of controllers and agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<RequestId>,
     /// When its record may leave the state.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retire_at: Option<Timestamp>,
