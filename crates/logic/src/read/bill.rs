@@ -1,3 +1,5 @@
+//! What a billing period comes to: what is on it, and what was used and is not on it yet.
+
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
