@@ -159,5 +159,5 @@ pub(crate) fn reveal<'a>(door: &Door<'a>, reveal: &Reveal) -> Done<'a> {
     Ok((draft, outcome.extra(SEALED, boxes)))
 }
 
-/// Where an answer to [`reveal`] has the boxes.
+/// Where an answer to the verb that reveals secrets has the boxes.
 pub const SEALED: &str = "sealed_values";

@@ -112,13 +112,13 @@ pub fn line(tenant: Option<ObjectId>, of: OntologyType, name: &str) -> String {
     format!("{whose}/{}/{name}", of.name())
 }
 
-/// Where the default of the versions of a [`line`] is filed among what at most one may be.
+/// Where the default of the versions of a [`line()`] is filed among what at most one may be.
 #[must_use]
 pub fn default_key(line: &str) -> String {
     format!("default/{line}")
 }
 
-/// Where a version of a [`line`] is filed.
+/// Where a version of a [`line()`] is filed.
 #[must_use]
 pub fn version_key(line: &str, version: &str) -> String {
     format!("{line}/{version}")
