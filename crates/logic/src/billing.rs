@@ -15,9 +15,6 @@ use crate::cx::Cx;
 use crate::draft::{Draft, Place};
 use crate::typed::decoded;
 
-/// The last moment that an index of prices tells apart.
-const LATEST: Timestamp = Timestamp::from_ms(999_999_999_999_999);
-
 /// What was measured.
 #[derive(Debug, Clone)]
 pub struct Measured {
@@ -41,16 +38,11 @@ pub struct Measured {
 #[derive(Debug)]
 pub(crate) struct Usage {
     period: Arc<Object>,
-    spec: BillingUsageSpec,
-    status: BillingUsageStatus,
+    pub(crate) spec: BillingUsageSpec,
+    pub(crate) status: BillingUsageStatus,
 }
 
 impl Usage {
-    /// What it costs.
-    pub(crate) fn amount(&self) -> Decimal {
-        self.status.amount
-    }
-
     /// Makes it part of a changeset. If the period is closed before that is applied, it is refused.
     pub(crate) fn put(self, draft: &mut Draft<'_>) -> Result<(), Error> {
         let place = Place {
@@ -145,7 +137,7 @@ fn check_month(month: &str, measured: &Measured) -> Result<(), Error> {
 }
 
 /// The price that holds at a moment: the latest that began before.
-pub(crate) fn price_at<'a>(
+fn price_at<'a>(
     state: &'a State,
     dimension: Billed,
     currency: &str,
@@ -168,10 +160,8 @@ pub(crate) fn next_price(
     after: Timestamp,
 ) -> Option<Timestamp> {
     let first = price_key(dimension, currency, after.plus(Duration::from_millis(1)));
-    let last = price_key(dimension, currency, LATEST);
-    let (value, price) = state.key_values(key::PRICE, &first).next()?;
-    if value.as_str() > last.as_str() {
-        return None;
-    }
-    Some(decoded::<Price>(price).ok()?.spec.valid_from)
+    let (_, price) = state.key_values(key::PRICE, &first).next()?;
+    let spec = &decoded::<Price>(price).ok()?.spec;
+    let is_of_these = spec.dimension == dimension && spec.currency == currency;
+    is_of_these.then_some(spec.valid_from)
 }

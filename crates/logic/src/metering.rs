@@ -8,13 +8,12 @@ use std::sync::Arc;
 
 use virtflow_model::kinds::billing_period::PeriodState;
 use virtflow_model::kinds::price::Billed;
-use virtflow_model::kinds::virtual_machine::VirtualMachineStatus;
 use virtflow_model::kinds::{BillingPeriod, VirtualMachine};
 use virtflow_model::{Decimal, Kind, Resource, space};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ObjectId, Timestamp};
 
-use crate::billing::{Measured, next_price, price_at, usage_of};
+use crate::billing::{Measured, Usage, next_price, usage_of};
 use crate::draft::Draft;
 use crate::limits::USAGES_PER_STRETCH_MAX;
 use crate::typed::{Typed, decoded};
@@ -38,28 +37,17 @@ fn bill_vm(draft: &mut Draft<'_>, before: &Arc<Object>) -> Result<(), Error> {
         Some(object) => Some(decoded::<VirtualMachine>(&object)?),
         None => None,
     };
-    let now = draft.cx.now;
-    // What ended, or was cut off at a moment from which on it goes on.
-    let ended = |since: fn(&VirtualMachineStatus) -> Option<Timestamp>| {
-        let from = since(&vm.status)?;
-        let until = after.as_ref().and_then(|after| since(&after.status));
-        (until != Some(from)).then(|| (from, until.unwrap_or(now)))
-    };
-    let ran = ended(|status| status.running_unbilled_since);
-    let stored = ended(|status| status.storage_unbilled_since);
-    for (stretch, dimensions) in [
-        (ran, &[Billed::CpuCoreHours, Billed::MemoryGibHours][..]),
-        (stored, &[Billed::StorageGibHours][..]),
-    ] {
-        let Some((from, until)) = stretch else {
+    for dimension in Billed::ALL {
+        let Some(from) = vm.status.unbilled_since(dimension) else {
             continue;
         };
-        for dimension in dimensions {
-            for piece in pieces(draft.state, before, &vm, *dimension, from, until) {
-                // Too much for a bill's digits: the limits of sizes keep it from that.
-                if let Ok(usage) = usage_of(draft.state, &piece) {
-                    usage.put(draft)?;
-                }
+        // What goes on was cut off at the moment from which on it does.
+        let goes_on = after.as_ref();
+        let goes_on = goes_on.and_then(|after| after.status.unbilled_since(dimension));
+        if goes_on != Some(from) {
+            let until = goes_on.unwrap_or(draft.cx.now);
+            for usage in usages(draft.state, before, &vm, dimension, from, until) {
+                usage.put(draft)?;
             }
         }
     }
@@ -67,16 +55,16 @@ fn bill_vm(draft: &mut Draft<'_>, before: &Arc<Object>) -> Result<(), Error> {
 }
 
 /// A stretch of use, cut where a month begins and where a price changes. What no open period or no price is there for is
-/// on no bill.
-pub(crate) fn pieces(
+/// on no bill, nor is what has more digits than a bill: the limits of sizes keep it from that.
+pub(crate) fn usages(
     state: &State,
     vm: &Object,
     typed: &Typed<VirtualMachine>,
     dimension: Billed,
     from: Timestamp,
     until: Timestamp,
-) -> Vec<Measured> {
-    let mut pieces = Vec::new();
+) -> Vec<Usage> {
+    let mut usages = Vec::new();
     let mut at = from;
     for _ in 0..USAGES_PER_STRETCH_MAX {
         if at >= until {
@@ -90,11 +78,8 @@ pub(crate) fn pieces(
         let end = next_price(state, dimension, &currency, at)
             .map_or(month_end, |change| change.min(month_end));
         let quantity = quantity(typed, dimension, at, end);
-        if let Some(quantity) = quantity
-            && !quantity.is_zero()
-            && price_at(state, dimension, &currency, at).is_some()
-        {
-            pieces.push(Measured {
+        if let Some(quantity) = quantity.filter(|quantity| !quantity.is_zero()) {
+            let measured = Measured {
                 period_id,
                 vm_id: vm.id,
                 vm_name: vm.name.to_string(),
@@ -102,11 +87,12 @@ pub(crate) fn pieces(
                 quantity,
                 from: at,
                 until: end,
-            });
+            };
+            usages.extend(usage_of(state, &measured));
         }
         at = end;
     }
-    pieces
+    usages
 }
 
 /// The tenant's open period of the month that a moment is in, and its currency.

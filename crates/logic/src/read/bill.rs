@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 use virtflow_model::kinds::billing_period::PeriodState;
+use virtflow_model::kinds::billing_usage::{BillingUsageSpec, BillingUsageStatus};
 use virtflow_model::kinds::price::Billed;
 use virtflow_model::kinds::{BillingPeriod, BillingUsage, VirtualMachine};
 use virtflow_model::{Decimal, Kind, Resource, key};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, Timestamp};
 
-use crate::billing::usage_of;
 use crate::cx::Cx;
 use crate::door::Door;
 use crate::limits::BILL_LOOKED_AT_MAX;
-use crate::metering::pieces;
+use crate::metering::usages;
 use crate::typed::decoded;
 
 /// What each dimension comes to.
@@ -24,9 +24,9 @@ struct Sums {
 }
 
 impl Sums {
-    fn add(&mut self, dimension: Billed, quantity: Decimal, amount: Decimal) -> Result<(), Error> {
-        let line = self.lines.entry(dimension.name()).or_default();
-        let sums = line.0.plus(quantity).zip(line.1.plus(amount));
+    fn add(&mut self, spec: &BillingUsageSpec, status: &BillingUsageStatus) -> Result<(), Error> {
+        let line = self.lines.entry(spec.dimension.name()).or_default();
+        let sums = line.0.plus(spec.quantity).zip(line.1.plus(status.amount));
         *line = sums.ok_or_else(too_large)?;
         Ok(())
     }
@@ -77,11 +77,7 @@ pub fn bill(state: &State, cx: &Cx, period: &str) -> Result<Value, Error> {
                 .advise("read them in pages: list billing usages by their period"));
         }
         let usage = decoded::<BillingUsage>(usage)?;
-        billed.add(
-            usage.spec.dimension,
-            usage.spec.quantity,
-            usage.status.amount,
-        )?;
+        billed.add(&usage.spec, &usage.status)?;
     }
     let unbilled = match spec.state {
         PeriodState::Open => unbilled(state, cx.now, &period)?,
@@ -107,23 +103,13 @@ fn unbilled(state: &State, now: Timestamp, period: &Object) -> Result<Sums, Erro
     let of_tenant = format!("{}/{tenant}", VirtualMachine::KIND.name());
     for vm in state.by_key(key::TENANT, &of_tenant, None) {
         let typed = decoded::<VirtualMachine>(vm)?;
-        let [running, storage] = [
-            typed.status.running_unbilled_since,
-            typed.status.storage_unbilled_since,
-        ];
-        for (dimension, since) in [
-            (Billed::CpuCoreHours, running),
-            (Billed::MemoryGibHours, running),
-            (Billed::StorageGibHours, storage),
-        ] {
-            let Some(since) = since else {
+        for dimension in Billed::ALL {
+            let Some(since) = typed.status.unbilled_since(dimension) else {
                 continue;
             };
-            for piece in pieces(state, vm, &typed, dimension, since, now) {
-                if piece.period_id == period.id
-                    && let Ok(usage) = usage_of(state, &piece)
-                {
-                    sums.add(dimension, piece.quantity, usage.amount())?;
+            for usage in usages(state, vm, &typed, dimension, since, now) {
+                if usage.spec.period_id == period.id {
+                    sums.add(&usage.spec, &usage.status)?;
                 }
             }
         }

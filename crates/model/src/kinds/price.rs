@@ -25,6 +25,9 @@ pub enum Billed {
 }
 
 impl Billed {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::CpuCoreHours, Self::MemoryGibHours, Self::StorageGibHours];
+
     /// The word.
     pub const fn name(self) -> &'static str {
         match self {

@@ -6,6 +6,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Text, Timestamp};
 
+use super::price::Billed;
 use crate::print::{dimension, key, space};
 use crate::recorded::Recorded;
 use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
@@ -229,10 +230,18 @@ pub struct VirtualMachineStatus {
 }
 
 impl VirtualMachineStatus {
+    /// Since when it has used something that is not on a bill yet; absent while it does not use it.
+    pub const fn unbilled_since(&self, dimension: Billed) -> Option<Timestamp> {
+        match dimension {
+            Billed::CpuCoreHours | Billed::MemoryGibHours => self.running_unbilled_since,
+            Billed::StorageGibHours => self.storage_unbilled_since,
+        }
+    }
+
     /// When what is not billed yet has to be: bills are of a month.
     fn billing_due(&self) -> Option<Timestamp> {
-        let since = [self.running_unbilled_since, self.storage_unbilled_since];
-        since.into_iter().flatten().map(Timestamp::next_month).min()
+        let since = Billed::ALL.into_iter().filter_map(|dimension| self.unbilled_since(dimension));
+        since.map(Timestamp::next_month).min()
     }
 }
 
