@@ -23,7 +23,7 @@ use super::write::answer;
 struct NoBody {}
 
 /// The layers, the widest first.
-const LAYERS: [Kind; 3] = [Kind::SystemConfig, Kind::TenantConfig, Kind::UserConfig];
+pub(crate) const LAYERS: [Kind; 3] = [Kind::SystemConfig, Kind::TenantConfig, Kind::UserConfig];
 
 /// Parameters of a list of a tenant's layers.
 pub(crate) const OF_TENANT: &[&str] = &["scope", "limit", "cursor", kinds::FIELDS];

@@ -2,10 +2,11 @@
 
 use axum::extract::Extension;
 use virtflow_logic::{self as logic, TargetRole};
-use virtflow_types::{Error, ErrorCode};
+use virtflow_types::Error;
 
 use super::envelope::Answer;
 use super::kinds::{Answered, TheCall};
+use crate::off_loop::work_out;
 
 const ROLE: &str = "role";
 /// Parameters of the targets.
@@ -17,14 +18,10 @@ pub(crate) async fn prometheus(Extension(call): TheCall) -> Answered {
     let role = call.query.get(ROLE).map(role_of).transpose()?;
     let (image, cx) = (call.image()?.clone(), call.cx()?);
     // Tens of milliseconds for ten thousand hosts: not on an async thread.
-    let told = crate::off_loop::off_loop(move || logic::monitoring_targets(&image, &cx, role));
-    let told = told.await.map_err(|error| {
-        Error::new(
-            ErrorCode::Internal,
-            format!("looking for targets was cut short: {error}"),
-        )
-    })?;
-    Ok(Answer::document(told?))
+    let told = work_out("looking for targets", move || {
+        logic::monitoring_targets(&image, &cx, role)
+    });
+    Ok(Answer::document(told.await?))
 }
 
 fn role_of(word: &str) -> Result<TargetRole, Error> {

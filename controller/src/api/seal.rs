@@ -3,11 +3,11 @@
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use virtflow_logic::{Cx, Request, Seal, SecretAt};
-use virtflow_model::Kind;
 use virtflow_pki::SealContext;
 use virtflow_types::{Error, ErrorCode};
 
 use super::Api;
+use super::configs::LAYERS;
 use crate::app::App;
 
 /// This controller, as one who has the key.
@@ -66,10 +66,7 @@ impl Api {
             Request::Update(update) => update.kind,
             _ => return cx,
         };
-        if !matches!(
-            kind,
-            Kind::SystemConfig | Kind::TenantConfig | Kind::UserConfig
-        ) {
+        if !LAYERS.contains(&kind) {
             return cx;
         }
         cx.seal = Some(std::sync::Arc::new(Sealer::of(self.app())));

@@ -7,7 +7,7 @@ use axum::extract::{Extension, State};
 use serde_json::{Map, Value, json};
 use virtflow_logic as logic;
 use virtflow_model::{Action, Kind, Permission};
-use virtflow_types::{Error, ErrorCode, ObjectId};
+use virtflow_types::ObjectId;
 
 use super::Api;
 use super::controllers::member;
@@ -16,6 +16,7 @@ use super::kinds::{Answered, TheCall};
 use super::write::add;
 use crate::app::HostLive;
 use crate::daemon::status::{metrics as metrics_of, report as status_of};
+use crate::off_loop::work_out;
 
 /// `GET /status`
 pub(crate) async fn status(State(api): State<Api>, Extension(call): TheCall) -> Answered {
@@ -67,20 +68,14 @@ pub(crate) async fn node(State(api): State<Api>, Extension(call): TheCall) -> An
     logic::authorize_only(image, &call.cx()?, permission, None, None)?;
     let app = api.app().clone();
     let index = image.index();
-    let told = crate::off_loop::off_loop(move || {
-        json!({
+    let data = work_out("looking at this controller", move || {
+        Ok(json!({
             "status": status_of(&app),
             "settings": app.config(),
             "metrics": metrics_of(&app).unwrap_or_default(),
-        })
+        }))
     });
-    let data = told.await.map_err(|error| {
-        Error::new(
-            ErrorCode::Internal,
-            format!("looking at this controller was cut short: {error}"),
-        )
-    })?;
-    Ok(Answer::ok(index, data))
+    Ok(Answer::ok(index, data.await?))
 }
 
 /// `GET /verify`: derives every ledger, index and footprint again from the rows and compares.
@@ -90,14 +85,8 @@ pub(crate) async fn verify(Extension(call): TheCall) -> Answered {
     let cx = call.cx()?;
     let index = image.index();
     // Seconds of a core for a large state: not on an async thread.
-    let report = crate::off_loop::off_loop(move || logic::verify_report(&image, &cx)).await;
-    let report = report.map_err(|error| {
-        Error::new(
-            ErrorCode::Internal,
-            format!("verifying was cut short: {error}"),
-        )
-    })?;
-    Ok(Answer::ok(index, report?))
+    let report = work_out("verifying", move || logic::verify_report(&image, &cx)).await?;
+    Ok(Answer::ok(index, report))
 }
 
 /// `GET /capacity`: what each group and host has and has given away, and how loaded it is just now.
@@ -108,7 +97,7 @@ pub(crate) async fn capacity(State(api): State<Api>, Extension(call): TheCall) -
     let index = image.index();
     let live = api.app().live().await;
     // Tens of milliseconds for ten thousand hosts: not on an async thread.
-    let data = crate::off_loop::off_loop(move || {
+    let data = work_out("adding up what there is", move || {
         let mut data = logic::capacity(&image, &cx)?;
         let groups = data["groups"].as_array_mut().into_iter().flatten();
         for host in groups
@@ -117,15 +106,9 @@ pub(crate) async fn capacity(State(api): State<Api>, Extension(call): TheCall) -
         {
             add_live(host, &live);
         }
-        Ok::<_, Error>(data)
+        Ok(data)
     });
-    let data = data.await.map_err(|error| {
-        Error::new(
-            ErrorCode::Internal,
-            format!("adding up what there is was cut short: {error}"),
-        )
-    })?;
-    Ok(Answer::ok(index, data?))
+    Ok(Answer::ok(index, data.await?))
 }
 
 /// What the host's last heartbeat said of it.
