@@ -147,17 +147,21 @@ pub(crate) fn footprint_of<R: Resource>(object: &Object, typed: &Typed<R>) -> Fo
     R::footprint(&meta, &typed.spec, &typed.status)
 }
 
-/// An object that comes from where footprints are not kept, with its own. One that cannot be read stays without.
-pub(crate) fn with_footprint(mut object: Object) -> Object {
-    struct Print<'o>(&'o Object);
-    impl PerKind for Print<'_> {
+/// The footprint that follows from an object's value; `None` if that cannot be read.
+pub(crate) fn derived_footprint(object: &Object) -> Option<Footprint> {
+    struct Derive<'o>(&'o Object);
+    impl PerKind for Derive<'_> {
         type Out = Option<Footprint>;
         fn run<R: Resource>(self) -> Option<Footprint> {
-            Some(footprint_of::<R>(self.0, &decode::<R>(self.0).ok()?))
+            Some(footprint_of::<R>(self.0, &*decoded::<R>(self.0).ok()?))
         }
     }
-    let print = kind_of(&object).and_then(|kind| kind.dispatch(Print(&object)));
-    object.footprint = print.unwrap_or_default();
+    kind_of(object).and_then(|kind| kind.dispatch(Derive(object)))
+}
+
+/// An object that comes from where footprints are not kept, with its own. One that cannot be read stays without.
+pub(crate) fn with_footprint(mut object: Object) -> Object {
+    object.footprint = derived_footprint(&object).unwrap_or_default();
     object
 }
 

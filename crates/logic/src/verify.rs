@@ -9,7 +9,7 @@ use virtflow_state::{Object, State};
 use virtflow_types::{AccountDef, AccountKey, Footprint, Limit, ObjectId};
 
 use crate::explain::call;
-use crate::typed::{decoded, footprint_of, kind_of};
+use crate::typed::{decoded, derived_footprint, footprint_of, kind_of};
 
 /// Rows that are told.
 const DIVERGENCES_MAX: usize = 100;
@@ -67,10 +67,11 @@ impl PerKind for Check<'_> {
             Err(error) => return Some(error.message),
         };
         let derived = footprint_of::<R>(self.object, &typed);
-        if self.object.footprint == formerly(&derived) {
+        let stored = &self.object.footprint;
+        if *stored == derived || *stored == formerly(&derived) {
             return None;
         }
-        first_difference(self.state, &derived, &self.object.footprint)
+        first_difference(self.state, &derived, stored)
     }
 }
 
@@ -97,16 +98,7 @@ fn formerly(print: &Footprint) -> Footprint {
 
 /// True for a row that is sound, and of a footprint as it was derived before.
 pub(crate) fn is_of_former_form(object: &Object) -> bool {
-    struct Derive<'o>(&'o Object);
-    impl PerKind for Derive<'_> {
-        type Out = Option<Footprint>;
-        fn run<R: Resource>(self) -> Self::Out {
-            let typed = decoded::<R>(self.0).ok()?;
-            Some(footprint_of::<R>(self.0, &typed))
-        }
-    }
-    let derived = kind_of(object).and_then(|kind| kind.dispatch(Derive(object)));
-    derived.is_some_and(|derived| {
+    derived_footprint(object).is_some_and(|derived| {
         derived != object.footprint && formerly(&derived) == object.footprint
     })
 }
