@@ -9,6 +9,8 @@ use virtflow_model::Kind;
 
 use crate::noun::{Column, Flag, Form, Noun, Show, Verb, column, flag};
 
+pub(crate) use tenancy::{GRACE, RESTART, TYPE};
+
 const ALL: &[Verb] = &[
     Verb::List,
     Verb::Get,

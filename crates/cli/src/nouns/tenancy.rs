@@ -38,6 +38,25 @@ const QUOTA_ADDRESSES: Flag = flag(
     Form::Count,
     "Limit of addresses",
 );
+/// What is said of a VM however it is made.
+pub(crate) const RESTART: Flag = flag(
+    "restart",
+    "restart_policy",
+    Form::Word(&["never", "on-failure", "always"]),
+    "What to do when it ends by itself",
+);
+pub(crate) const GRACE: Flag = flag(
+    "grace",
+    "grace_s",
+    Form::Seconds,
+    "Time for a graceful stop, 30s",
+);
+pub(crate) const TYPE: Flag = flag(
+    "type",
+    "type",
+    Form::Word(&["control-plane", "worker", "management", "other"]),
+    "What it is for",
+);
 
 pub(super) const NOUNS: &[Noun] = &[
     Noun {
@@ -77,24 +96,9 @@ pub(super) const NOUNS: &[Noun] = &[
             )
             .for_life(),
             flag("group", "group", Form::Text, "Group of hosts to run in").for_life(),
-            flag(
-                "restart",
-                "restart_policy",
-                Form::Word(&["never", "on-failure", "always"]),
-                "What to do when it ends by itself",
-            ),
-            flag(
-                "grace",
-                "grace_s",
-                Form::Seconds,
-                "Time for a graceful stop, 30s",
-            ),
-            flag(
-                "type",
-                "type",
-                Form::Word(&["control-plane", "worker", "management", "other"]),
-                "What it is for",
-            ),
+            RESTART,
+            GRACE,
+            TYPE,
             flag(
                 "power",
                 "power",

@@ -12,7 +12,7 @@ use crate::failure::{Failure, exit};
 use crate::generic::{is_set, report, target, text, trial, write};
 use crate::grammar::{option, switch, target as target_arg, trying, waiting, with_flags, writing};
 use crate::noun::{Flag, Form, Noun, flag};
-use crate::nouns::LABELS;
+use crate::nouns::{GRACE, LABELS, RESTART, TYPE};
 use crate::run::{Cluster, Run};
 use crate::safe;
 use crate::spec;
@@ -38,24 +38,9 @@ const ADOPTION: &[Flag] = &[
         Form::Text,
         "Group of hosts; refused unless it is the host's",
     ),
-    flag(
-        "restart",
-        "restart_policy",
-        Form::Word(&["never", "on-failure", "always"]),
-        "What to do when it ends by itself",
-    ),
-    flag(
-        "grace",
-        "grace_s",
-        Form::Seconds,
-        "Time for a graceful stop, 30s",
-    ),
-    flag(
-        "type",
-        "type",
-        Form::Word(&["control-plane", "worker", "management", "other"]),
-        "What it is for",
-    ),
+    RESTART,
+    GRACE,
+    TYPE,
     LABELS,
 ];
 
