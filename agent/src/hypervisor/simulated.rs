@@ -177,16 +177,7 @@ impl SimulatedMachine {
 
     /// Puts a small running domain there that isn't ours.
     pub fn add_foreign(&self, domain_id: ObjectId) {
-        self.put_foreign(ForeignDomain {
-            domain_id,
-            name: format!("foreign-{domain_id}"),
-            power: PowerState::Running,
-            autostart: false,
-            vcpus: 1,
-            memory_mib: 128,
-            disks: Vec::new(),
-            obstacles: Vec::new(),
-        });
+        self.put_foreign(small_foreign(domain_id));
     }
 
     /// Puts a domain there that isn't ours, in the place of what had its UUID.
@@ -513,6 +504,20 @@ impl Hypervisor for SimulatedMachine {
 
     fn events(&self) -> broadcast::Receiver<DomainEvent> {
         self.events.subscribe()
+    }
+}
+
+/// A running domain with nothing to it.
+pub(crate) fn small_foreign(domain_id: ObjectId) -> ForeignDomain {
+    ForeignDomain {
+        domain_id,
+        name: format!("foreign-{domain_id}"),
+        power: PowerState::Running,
+        autostart: false,
+        vcpus: 1,
+        memory_mib: 128,
+        disks: Vec::new(),
+        obstacles: Vec::new(),
     }
 }
 

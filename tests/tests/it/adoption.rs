@@ -193,14 +193,7 @@ fn a_domain_made_by_hand_is_adopted_and_its_guest_goes_on() -> Result<()> {
     ensure!(!again.message().is_empty());
 
     // An agent that forgets everything finds it by its mark.
-    cloud.place.stop(HOST)?;
-    for entry in fs::read_dir(node.directory().join("var/lib/virtflow/agent"))? {
-        let path = entry?.path();
-        if path.is_file() {
-            fs::remove_file(&path)?;
-        }
-    }
-    cloud.place.start(HOST)?;
+    support::restart_forgetful(&cloud, HOST)?;
     cloud.wait_liveness(HOST, "online")?;
     hand.wait_uptime(before + 2.0)?;
     ensure!(hand.boots() == 1, "its guest was started again");

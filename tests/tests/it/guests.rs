@@ -89,14 +89,7 @@ fn guests_do_not_notice_what_happens_around_them() -> Result<()> {
     wait_boots(&cloud, "a", 1)?;
 
     // The agent forgets everything but who it is.
-    cloud.place.stop(HOST)?;
-    for entry in fs::read_dir(node.directory().join("var/lib/virtflow/agent"))? {
-        let path = entry?.path();
-        if path.is_file() {
-            fs::remove_file(&path)?;
-        }
-    }
-    cloud.place.start(HOST)?;
+    support::restart_forgetful(&cloud, HOST)?;
     back_in_session(&cloud)?;
     let vm = wait_phase(&cloud, &id, "running")?;
     ensure!(number(status(&vm), "/restarts")? == 0, "{vm}");

@@ -1,5 +1,6 @@
 //! What the tests on a whole cluster share.
 
+use std::fs;
 use std::path::Path;
 
 use anyhow::Result;
@@ -18,6 +19,23 @@ pub(crate) fn start(plan: Plan) -> Result<(TempDir, Cloud)> {
     folder.disable_cleanup(true);
     let cloud = Cloud::start(folder.path(), Path::new(IMAGE_FOLDER), plan)?;
     Ok((folder, cloud))
+}
+
+/// The agent of a host is started again with nothing of what it kept but who it is.
+pub(crate) fn restart_forgetful(cloud: &Cloud, host: &str) -> Result<()> {
+    cloud.place.stop(host)?;
+    let kept = cloud
+        .place
+        .node(host)?
+        .directory()
+        .join("var/lib/virtflow/agent");
+    for entry in fs::read_dir(kept)? {
+        let path = entry?.path();
+        if path.is_file() {
+            fs::remove_file(&path)?;
+        }
+    }
+    cloud.place.start(host)
 }
 
 /// Ends a cluster whose test has passed, and removes its files.

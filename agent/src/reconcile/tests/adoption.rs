@@ -1,6 +1,7 @@
 //! Domains that were there before: taken over once, run, and never made.
 
 use super::*;
+use crate::hypervisor::simulated::small_foreign;
 use crate::hypervisor::{ForeignDomain, Obstacle};
 
 /// A domain that was there before.
@@ -18,14 +19,8 @@ fn to_adopt() -> DesiredVm {
 
 fn old(change: impl FnOnce(&mut ForeignDomain)) -> ForeignDomain {
     let mut domain = ForeignDomain {
-        domain_id: DOMAIN,
         name: "old".to_owned(),
-        power: PowerState::Running,
-        autostart: false,
-        vcpus: 1,
-        memory_mib: 128,
-        disks: Vec::new(),
-        obstacles: Vec::new(),
+        ..small_foreign(DOMAIN)
     };
     change(&mut domain);
     domain

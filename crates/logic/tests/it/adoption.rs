@@ -100,6 +100,11 @@ fn delete(kind: Kind, target: ObjectId, force: bool) -> Request {
     })
 }
 
+/// The VM that a domain has become.
+fn adopted(world: &mut World, host: &Host, domain: &str) -> ObjectId {
+    ask(world, adopt(host, domain)).unwrap().object_id.unwrap()
+}
+
 #[test]
 fn what_others_domains_take_is_not_there_for_vms() {
     let (mut world, host) = World::furnished();
@@ -278,10 +283,7 @@ fn one_that_is_off_becomes_a_vm_that_is_stopped() {
 fn a_vm_that_goes_before_its_host_took_the_domain_gives_it_back() {
     let (mut world, host) = World::furnished();
     tells(&mut world, &host, Some(of(vec![domain(OLD, "old")])));
-    let vm = ask(&mut world, adopt(&host, "old"))
-        .unwrap()
-        .object_id
-        .unwrap();
+    let vm = adopted(&mut world, &host, "old");
     let mut refused = seen(vm, 1, ObservedPhase::Error);
     refused.reason = "adoption_refused".into();
     refused.carried_out = false;
@@ -301,10 +303,7 @@ fn a_vm_that_goes_before_its_host_took_the_domain_gives_it_back() {
 fn an_adoption_ends_with_its_host() {
     let (mut world, host) = World::furnished();
     tells(&mut world, &host, Some(of(vec![domain(OLD, "old")])));
-    let vm = ask(&mut world, adopt(&host, "old"))
-        .unwrap()
-        .object_id
-        .unwrap();
+    let vm = adopted(&mut world, &host, "old");
     world.settle(&host);
     let kept = world.ask(world.admin, &delete(Kind::Baremetal, host.id, false));
     assert_eq!(kept.unwrap_err().code, ErrorCode::InUse);
@@ -450,10 +449,7 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
         act: HostVerb::Cordon,
     });
     world.ask(world.admin, &cordon).unwrap();
-    let vm = ask(&mut world, adopt(&host, "old"))
-        .unwrap()
-        .object_id
-        .unwrap();
+    let vm = adopted(&mut world, &host, "old");
     world.settle(&host);
     assert_eq!(world.phase(vm), VmPhase::Running);
 }

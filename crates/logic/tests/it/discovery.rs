@@ -2,11 +2,9 @@
 
 use serde_json::{Value, json};
 use virtflow_logic::{
-    Announce, HostInventory, Request, TargetRole, Update, controller_announce, inventory_changed,
-    monitoring_targets,
+    HostInventory, Request, TargetRole, Update, inventory_changed, monitoring_targets,
 };
 use virtflow_model::Kind;
-use virtflow_model::kinds::controller::ControllerSpec;
 use virtflow_types::{Error, ErrorCode, ObjectId, RequestId};
 
 use crate::world::World;
@@ -31,24 +29,9 @@ fn tells(world: &mut World, host: ObjectId, address: &str) {
 }
 
 fn announce(world: &mut World, n: u64, status_address: &str) -> Result<(), Error> {
-    let announced = Announce {
-        store_id: ObjectId::from_u128(0xc0 + u128::from(n)),
-        name: format!("c{n}"),
-        spec: ControllerSpec {
-            node_id: n,
-            key_fingerprint: format!("{n:064}"),
-            peer_address: format!("10.0.0.{n}:8445"),
-            api_address: format!("10.0.0.{n}:8443"),
-            agent_address: format!("10.0.0.{n}:8444"),
-        },
-        version: "0.1.0".into(),
-        supports: 1,
-        status_address: status_address.into(),
-    };
-    let (request_id, now) = (RequestId::generate(), world.now);
-    let changeset = controller_announce(&world.state, request_id, now, &announced)?;
-    world.commit(&changeset).unwrap();
-    Ok(())
+    world.announce_with(0xc0 + u128::from(n), n, |announce| {
+        announce.status_address = status_address.into();
+    })
 }
 
 #[test]

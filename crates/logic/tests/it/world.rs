@@ -386,19 +386,30 @@ impl World {
         n: u64,
         supports: u32,
     ) -> Result<(), Error> {
-        let changeset = controller_announce(
-            &self.state,
-            RequestId::generate(),
-            self.now,
-            &Announce {
-                store_id: ObjectId::from_u128(store),
-                name: format!("c{n}"),
-                spec: controller(n),
-                version: format!("0.{supports}.0"),
-                supports,
-                status_address: String::new(),
-            },
-        )?;
+        self.announce_with(store, n, |announce| {
+            announce.version = format!("0.{supports}.0");
+            announce.supports = supports;
+        })
+    }
+
+    /// A controller introduces itself, with something that is otherwise.
+    pub(crate) fn announce_with(
+        &mut self,
+        store: u128,
+        n: u64,
+        change: impl FnOnce(&mut Announce),
+    ) -> Result<(), Error> {
+        let mut announce = Announce {
+            store_id: ObjectId::from_u128(store),
+            name: format!("c{n}"),
+            spec: controller(n),
+            version: "0.1.0".into(),
+            supports: 1,
+            status_address: String::new(),
+        };
+        change(&mut announce);
+        let request_id = RequestId::generate();
+        let changeset = controller_announce(&self.state, request_id, self.now, &announce)?;
         if !changeset.ops.is_empty() {
             self.commit(&changeset).unwrap();
         }
