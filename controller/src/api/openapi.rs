@@ -48,7 +48,7 @@ pub(crate) fn whole() -> Value {
             .or_default()
             .insert(route.method.as_str().to_lowercase(), told);
     }
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "VirtFlow",
@@ -63,7 +63,49 @@ pub(crate) fn whole() -> Value {
             "responses": responses::refusals(),
             "schemas": schemas(),
         },
-    })
+    });
+    words_as_lists(&mut document);
+    document
+}
+
+/// A choice between words, each with its description, as a list of words: generators of clients make no sense of
+/// constants beside one another. What each word means is told of the whole.
+fn words_as_lists(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(words_as_lists);
+            let forms = fields.get("oneOf").and_then(Value::as_array);
+            let Some((words, meanings)) = forms.and_then(|forms| words_of(forms)) else {
+                return;
+            };
+            fields.remove("oneOf");
+            fields.insert("type".into(), "string".into());
+            fields.insert("enum".into(), words.into());
+            let about = fields.get("description").and_then(Value::as_str);
+            let lines = about.map(str::to_owned).into_iter().chain(meanings);
+            let told: Vec<String> = lines.collect();
+            fields.insert("description".into(), told.join("\n").into());
+        }
+        Value::Array(items) => items.iter_mut().for_each(words_as_lists),
+        _ => {}
+    }
+}
+
+/// The words of a choice that is between words only, and what is told of them.
+fn words_of(forms: &[Value]) -> Option<(Vec<Value>, Vec<String>)> {
+    let (mut words, mut meanings) = (Vec::new(), Vec::new());
+    for form in forms {
+        let listed = form["enum"].as_array().cloned();
+        let own = listed.unwrap_or_else(|| vec![form["const"].clone()]);
+        if own.iter().any(|word| !word.is_string()) {
+            return None;
+        }
+        if let (Some(about), [word]) = (form["description"].as_str(), own.as_slice()) {
+            meanings.push(format!("`{}`: {about}", word.as_str().unwrap_or_default()));
+        }
+        words.extend(own);
+    }
+    Some((words, meanings))
 }
 
 fn operation(route: &Route) -> Value {

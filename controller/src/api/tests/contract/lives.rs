@@ -68,11 +68,37 @@ impl Lives<'_> {
             let path = format!("{other}?dry_run=true");
             self.ask(("POST", other), &path, body.clone()).await;
         }
-        // Under a key of its own for each of a kind.
-        let path = all.clone();
-        let made = self.ask(("POST", &all), &path, body.clone()).await;
-        self.ask(("POST", &all), &path, body.clone()).await;
+        self.try_with_defaults(kind, &all, body).await;
+        let made = self.ask(("POST", &all), &all, body.clone()).await;
+        self.ask(("POST", &all), &all, body.clone()).await;
         made
+    }
+
+    /// What the document calls a default makes no difference when it is said.
+    async fn try_with_defaults(&mut self, kind: Kind, all: &str, body: &Value) {
+        if matches!(kind, Kind::ApiToken | Kind::JoinToken) {
+            // They are not tried: what is said makes one.
+            return;
+        }
+        let told = self.contract.creation(kind);
+        let mut said = body.clone();
+        for (field, told) in told.as_object().into_iter().flatten() {
+            let named = field.strip_suffix("_id").unwrap_or(field);
+            let is_given = !said["spec"][field].is_null() || !said["spec"][named].is_null();
+            if let Some(default) = told.get("default").filter(|_| !is_given) {
+                said["spec"][field] = default.clone();
+            }
+        }
+        let spec_of = async |this: &mut Self, path: &str, body: &Value| {
+            let told = this.ask(("POST", all), path, body.clone()).await;
+            told.get("object").unwrap_or(&told)["spec"].clone()
+        };
+        let without = spec_of(self, &format!("{all}?dry_run=true"), body).await;
+        let with = spec_of(self, &format!("{all}?dry_run=true&"), &said).await;
+        if with != without {
+            let wrong = format!("{all} with its defaults {said}: {with}, without {without}");
+            self.tally.wrong.push(wrong);
+        }
     }
 
     async fn remove(&mut self, kind: Kind, id: &str) {

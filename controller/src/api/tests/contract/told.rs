@@ -105,6 +105,15 @@ impl Contract {
         found
     }
 
+    /// The fields of a spec as it may be sent.
+    pub(super) fn creation(&self, kind: Kind) -> &'static Value {
+        let at = format!("/paths/~1api~1v1~1{}/post/requestBody", kind.plural());
+        let body = self.document.pointer(&at).unwrap();
+        let path = body["content"]["application/json"]["schema"]["$ref"].as_str();
+        let schema = path.and_then(|path| self.document.pointer(path.trim_start_matches('#')));
+        &schema.unwrap()["properties"]["spec"]["properties"]
+    }
+
     /// Where the response of a status stands in the document: by number, or not at all.
     pub(super) fn response(&self, operation: &Operation, status: u16) -> Option<String> {
         let at = format!("{}/responses/{status}", operation.at);
