@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use axum::Extension;
 use serde_json::{Map, Value, json};
 use virtflow_logic::TargetRole;
-use virtflow_model::{By, Kind, PerKind, Resource};
+use virtflow_model::{By, ByPeople, Kind, PerKind, Resource};
 use virtflow_types::{CONSOLE_BYTES_MAX, ErrorCode, PAGE_OBJECTS_MAX};
 
 use super::aliases;
@@ -300,12 +300,16 @@ fn schemas() -> Map<String, Value> {
     );
     schemas.insert("Problem".into(), problem());
     for kind in Kind::ALL {
-        let name = type_name(*kind);
-        let spec = asked_for(*kind);
+        let (name, rules) = (type_name(*kind), kind.rules());
         schemas.insert(name.clone(), shown(*kind));
-        schemas.insert(format!("{name}Create"), creation(*kind, &spec));
-        schemas.insert(format!("{name}Replace"), wrapped(spec.clone()));
-        schemas.insert(format!("{name}Merge"), wrapped(of_changes(spec)));
+        let spec = asked_for(*kind);
+        if !matches!(rules.create, ByPeople::Never(_)) {
+            schemas.insert(format!("{name}Create"), creation(*kind, &spec));
+        }
+        if !matches!(rules.update, ByPeople::Never(_)) {
+            schemas.insert(format!("{name}Replace"), wrapped(spec.clone()));
+            schemas.insert(format!("{name}Merge"), wrapped(of_changes(spec)));
+        }
     }
     schemas
 }
