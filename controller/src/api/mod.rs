@@ -9,6 +9,7 @@ mod access;
 mod access_token;
 mod addresses;
 mod aliases;
+mod answers;
 mod audit;
 mod auth;
 mod billing;

@@ -1,12 +1,15 @@
 //! The API's own description, OpenAPI 3.1, made from the list of routes and the schemas of the kinds.
 
+mod responses;
+
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 use axum::Extension;
 use serde_json::{Map, Value, json};
 use virtflow_logic::TargetRole;
-use virtflow_model::{By, Kind, PerKind, Resource};
+use virtflow_model::{By, ByPeople, Kind, PerKind, Resource};
+use virtflow_types::{CONSOLE_BYTES_MAX, ErrorCode, PAGE_OBJECTS_MAX};
 
 use super::aliases;
 use super::bulk;
@@ -45,7 +48,7 @@ pub(crate) fn whole() -> Value {
             .or_default()
             .insert(route.method.as_str().to_lowercase(), told);
     }
-    json!({
+    let mut document = json!({
         "openapi": "3.1.0",
         "info": {
             "title": "VirtFlow",
@@ -57,9 +60,52 @@ pub(crate) fn whole() -> Value {
         "paths": paths,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "responses": responses::refusals(),
             "schemas": schemas(),
         },
-    })
+    });
+    words_as_lists(&mut document);
+    document
+}
+
+/// A choice between words, each with its description, as a list of words: generators of clients make no sense of
+/// constants beside one another. What each word means is told of the whole.
+fn words_as_lists(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(words_as_lists);
+            let forms = fields.get("oneOf").and_then(Value::as_array);
+            let Some((words, meanings)) = forms.and_then(|forms| words_of(forms)) else {
+                return;
+            };
+            fields.remove("oneOf");
+            fields.insert("type".into(), "string".into());
+            fields.insert("enum".into(), words.into());
+            let about = fields.get("description").and_then(Value::as_str);
+            let lines = about.map(str::to_owned).into_iter().chain(meanings);
+            let told: Vec<String> = lines.collect();
+            fields.insert("description".into(), told.join("\n").into());
+        }
+        Value::Array(items) => items.iter_mut().for_each(words_as_lists),
+        _ => {}
+    }
+}
+
+/// The words of a choice that is between words only, and what is told of them.
+fn words_of(forms: &[Value]) -> Option<(Vec<Value>, Vec<String>)> {
+    let (mut words, mut meanings) = (Vec::new(), Vec::new());
+    for form in forms {
+        let listed = form["enum"].as_array().cloned();
+        let own = listed.unwrap_or_else(|| vec![form["const"].clone()]);
+        if own.iter().any(|word| !word.is_string()) {
+            return None;
+        }
+        if let (Some(about), [word]) = (form["description"].as_str(), own.as_slice()) {
+            meanings.push(format!("`{}`: {about}", word.as_str().unwrap_or_default()));
+        }
+        words.extend(own);
+    }
+    Some((words, meanings))
 }
 
 fn operation(route: &Route) -> Value {
@@ -75,16 +121,7 @@ fn operation(route: &Route) -> Value {
         "summary": route.summary,
         "tags": [tag],
         "parameters": parameters(route),
-        "responses": {
-            (success(route)): {
-                "description": "Done, or begun",
-                "content": {"application/json": {"schema": given(route.gives)}},
-            },
-            "default": {
-                "description": "Refused or failed: what was tried, why not, what to do now",
-                "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Failure"}}},
-            },
-        },
+        "responses": responses::of(route),
     });
     if let Some(schema) = body(&route.body) {
         told["requestBody"] = json!({
@@ -98,14 +135,6 @@ fn operation(route: &Route) -> Value {
     told
 }
 
-/// Lists of what comes and goes are `2XX`: whether something takes time is told by the answer.
-fn success(route: &Route) -> &'static str {
-    match route.gives {
-        Gives::Made(_) | Gives::Begun => "2XX",
-        Gives::One(_) | Gives::Page(_) | Gives::Data | Gives::Document => "200",
-    }
-}
-
 fn parameters(route: &Route) -> Vec<Value> {
     let mut told = Vec::new();
     if route.path.contains("{id}") {
@@ -116,12 +145,21 @@ fn parameters(route: &Route) -> Vec<Value> {
     }
     for name in &route.query {
         let schema = match *name {
-            "limit" | "bytes" | "confirm" => json!({"type": "integer", "minimum": 1}),
+            "limit" => json!({"type": "integer", "minimum": 1, "maximum": PAGE_OBJECTS_MAX}),
+            "bytes" if route.path == "/audit" => json!({"type": "boolean"}),
+            "bytes" => json!({"type": "integer", "minimum": 1, "maximum": CONSOLE_BYTES_MAX}),
+            "confirm" => json!({"type": "integer", "minimum": 0, "maximum": bulk::ITEMS_MAX}),
+            "from" | "to" if route.path == "/audit" => {
+                json!({"type": "string", "format": "date-time"})
+            }
             "from" => json!({"type": "integer", "minimum": 0}),
-            "force" | "watch" | "dry_run" | "deleted" => json!({"type": "boolean"}),
+            "force" | "watch" | "dry_run" | "deleted" | bulk::ATOMIC => json!({"type": "boolean"}),
             _ => json!({"type": "string"}),
         };
         let mut parameter = json!({"name": name, "in": "query", "schema": schema});
+        if route.needs.contains(name) {
+            parameter["required"] = true.into();
+        }
         if let Gives::Page(kind) = route.gives
             && let Some(filter) = kind.filters().iter().find(|filter| filter.name == *name)
         {
@@ -134,7 +172,7 @@ fn parameters(route: &Route) -> Vec<Value> {
                 By::Labels => "Those whose labels are such: requirements by commas, `env=prod,tier!=db,backup,!draft,zone in (a,b),zone notin (c)`".into(),
             };
         }
-        if let (Gives::Page(kind), "sort") = (route.gives, *name) {
+        if let (Gives::Page(kind), "sort") = (&route.gives, *name) {
             let known: Vec<&str> = kind.sorts().iter().map(|sort| sort.name.as_str()).collect();
             parameter["description"] = format!(
                 "Order: {}; with `-` before it the other way round",
@@ -143,7 +181,8 @@ fn parameters(route: &Route) -> Vec<Value> {
             .into();
         }
         let moment = match *name {
-            "at" | "to" => true,
+            "at" => true,
+            "to" => route.path == "/diff",
             "from" => route.path == "/diff",
             _ => false,
         };
@@ -160,7 +199,7 @@ fn parameters(route: &Route) -> Vec<Value> {
                 "Words that all have to be in the name or in a text of the spec".into();
         }
         if *name == "fields" {
-            parameter["description"] = "Parts of each object by commas, each where it stands in the whole: `name,spec.labels.env,status.phase`".into();
+            parameter["description"] = "Parts of each object by commas, each where it stands in the whole: `name,spec.labels.env,status.phase`. Objects then have these and no others, whatever their schema requires".into();
         }
         told.push(parameter);
     }
@@ -189,50 +228,45 @@ fn body(body: &Body) -> Option<Value> {
         Body::Create(kind) => Some(of(kind, "Create")),
         Body::Replace(kind) => Some(of(kind, "Replace")),
         Body::Merge(kind) => Some(of(kind, "Merge")),
-        Body::CreateMany(kind) => Some(many("items", of(kind, "Create"))),
+        Body::CreateMany(kind) => Some(many("items", of(kind, "Create"), &["items"])),
         Body::Ids => Some(many(
             "ids",
             json!({"type": "string", "description": "Id or name"}),
+            &[],
         )),
         Body::Other(schema) => Some(schema.clone()),
     }
 }
 
-fn many(field: &str, item: Value) -> Value {
+fn many(field: &str, item: Value, required: &[&str]) -> Value {
     json!({
         "type": "object",
         "additionalProperties": false,
-        "properties": {field: {"type": "array", "maxItems": bulk::ITEMS_MAX, "items": item}},
+        "required": required,
+        "properties": {field: {"type": "array", "minItems": 1, "maxItems": bulk::ITEMS_MAX, "items": item}},
     })
 }
 
-/// What comes back whole.
-fn given(gives: Gives) -> Value {
-    match gives {
-        Gives::Document => data(gives),
-        _ => answer(data(gives)),
-    }
+/// The objects of a kind, as they are shown.
+pub(crate) fn shown_as(kind: Kind) -> Value {
+    json!({"$ref": format!("#/components/schemas/{}", type_name(kind))})
 }
 
-fn data(gives: Gives) -> Value {
-    let of = |kind: Kind| json!({"$ref": format!("#/components/schemas/{}", type_name(kind))});
-    match gives {
-        Gives::One(kind) => of(kind),
-        Gives::Made(_) | Gives::Begun | Gives::Data | Gives::Document => json!({}),
-        Gives::Page(kind) => json!({"type": "array", "items": of(kind)}),
-    }
+/// What makes an object of one of these kinds.
+pub(crate) fn any_creation(kinds: &[Kind]) -> Value {
+    any_form(kinds, "Create")
 }
 
-fn answer(data: Value) -> Value {
-    json!({
-        "type": "object",
-        "required": ["meta", "status", "data"],
-        "properties": {
-            "meta": {"$ref": "#/components/schemas/Meta"},
-            "status": {"type": "string"},
-            "data": data,
-        },
-    })
+/// What replaces the spec of an object of one of these kinds.
+pub(crate) fn any_replacement(kinds: &[Kind]) -> Value {
+    any_form(kinds, "Replace")
+}
+
+fn any_form(kinds: &[Kind], form: &str) -> Value {
+    let forms = kinds.iter();
+    let forms = forms
+        .map(|kind| json!({"$ref": format!("#/components/schemas/{}{form}", type_name(*kind))}));
+    json!({"anyOf": forms.collect::<Vec<_>>()})
 }
 
 fn schemas() -> Map<String, Value> {
@@ -260,39 +294,49 @@ fn schemas() -> Map<String, Value> {
             "properties": {
                 "meta": {"$ref": "#/components/schemas/Meta"},
                 "status": {"const": "error"},
-                "error": {
-                    "type": "object",
-                    "required": ["code", "message", "fields"],
-                    "properties": {
-                        "code": {"type": "string", "description": "One word for programs"},
-                        "message": {"type": "string", "description": "What was tried, on what, and why it was refused"},
-                        "advice": {"type": "string", "description": "What to do now"},
-                        "fields": {
-                            "type": "array",
-                            "items": {
-                                "type": "object",
-                                "required": ["field", "problem"],
-                                "properties": {
-                                    "field": {"type": "string"},
-                                    "problem": {"type": "string"},
-                                },
-                            },
-                        },
-                        "details": {"description": "Figures that belong to the code"},
-                    },
-                },
+                "error": {"$ref": "#/components/schemas/Problem"},
             },
         }),
     );
+    schemas.insert("Problem".into(), problem());
     for kind in Kind::ALL {
-        let name = type_name(*kind);
-        let spec = asked_for(*kind);
+        let (name, rules) = (type_name(*kind), kind.rules());
         schemas.insert(name.clone(), shown(*kind));
-        schemas.insert(format!("{name}Create"), creation(*kind, &spec));
-        schemas.insert(format!("{name}Replace"), wrapped(spec.clone()));
-        schemas.insert(format!("{name}Merge"), wrapped(of_changes(spec)));
+        let spec = asked_for(*kind);
+        if !matches!(rules.create, ByPeople::Never(_)) {
+            schemas.insert(format!("{name}Create"), creation(*kind, &spec));
+        }
+        if !matches!(rules.update, ByPeople::Never(_)) {
+            schemas.insert(format!("{name}Replace"), wrapped(spec.clone()));
+            schemas.insert(format!("{name}Merge"), wrapped(of_changes(spec)));
+        }
     }
     schemas
+}
+
+/// What is told of an error.
+fn problem() -> Value {
+    json!({
+        "type": "object",
+        "required": ["code", "message", "fields"],
+        "properties": {
+            "code": {"enum": ErrorCode::ALL, "type": "string", "description": "One word for programs"},
+            "message": {"type": "string", "description": "What was tried, on what, and why it was refused"},
+            "advice": {"type": "string", "description": "What to do now"},
+            "fields": {
+                "type": "array",
+                "items": {
+                    "type": "object",
+                    "required": ["field", "problem"],
+                    "properties": {
+                        "field": {"type": "string"},
+                        "problem": {"type": "string"},
+                    },
+                },
+            },
+            "details": {"description": "Figures that belong to the code"},
+        },
+    })
 }
 
 /// A kind's name as a type: `VirtualMachine`.
@@ -313,24 +357,97 @@ fn type_name(kind: Kind) -> String {
 fn asked_for(kind: Kind) -> Value {
     let mut schema = kind.spec_schema();
     for reference in kind.rules().references {
-        let id_field = format!("{}_id", reference.field);
-        schema["properties"][reference.field] = json!({
-            "type": ["string", "null"],
-            "description": format!("Name or id of a {}; instead of `{id_field}`", reference.kind.name()),
-        });
-        if let Some(Value::Array(required)) = schema.get_mut("required") {
-            required.retain(|field| *field != *id_field);
+        let named = format!("Name or id of a {}", reference.kind.name());
+        name_or_id(&mut schema, reference.field, &named);
+    }
+    if let Some(anything) = kind.rules().anything {
+        let system = if anything.or_system {
+            ", or `system`"
+        } else {
+            ""
+        };
+        name_or_id(
+            &mut schema,
+            anything.field,
+            &format!("`kind/name`, or an id{system}"),
+        );
+    }
+    if let Some(schema) = schema.as_object_mut()
+        && schema
+            .get("required")
+            .is_some_and(|required| *required == json!([]))
+    {
+        schema.remove("required");
+    }
+    schema
+}
+
+/// Lets a spec name something as `field` instead of by id as `field_id`.
+fn name_or_id(schema: &mut Value, field: &str, named: &str) {
+    let id_field = format!("{field}_id");
+    let mut instead = format!("{named}; instead of `{id_field}`");
+    if let Some(Value::Array(required)) = schema.get_mut("required")
+        && let Some(at) = required.iter().position(|field| *field == *id_field)
+    {
+        required.remove(at);
+        instead.push_str(", and one of the two is needed");
+    }
+    schema["properties"][field] = json!({"type": ["string", "null"], "description": instead});
+}
+
+/// A merge patch of it: anything may be left out, and null removes. What is no object is replaced whole.
+fn of_changes(mut schema: Value) -> Value {
+    if let Some(schema) = schema.as_object_mut() {
+        schema.remove("required");
+        schema.remove("default");
+        for field in schema
+            .get_mut("properties")
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flatten()
+        {
+            let changed = of_changes(field.1.take());
+            *field.1 = or_null(changed);
+        }
+        if let Some(values) = schema
+            .get_mut("additionalProperties")
+            .filter(|values| values.is_object())
+        {
+            *values = or_null(of_changes(values.take()));
         }
     }
     schema
 }
 
-/// A merge patch of it: anything may be left out, and null removes.
-fn of_changes(mut spec: Value) -> Value {
-    if let Some(schema) = spec.as_object_mut() {
-        schema.remove("required");
+/// The same, or null.
+fn or_null(mut schema: Value) -> Value {
+    let is_of_words = ["enum", "const"]
+        .iter()
+        .any(|word| schema.get(word).is_some());
+    match schema.get_mut("type") {
+        Some(Value::Array(types)) if !is_of_words => {
+            if !types.contains(&"null".into()) {
+                types.push("null".into());
+            }
+        }
+        Some(one @ Value::String(_)) if !is_of_words => *one = json!([one.take(), "null"]),
+        _ => {
+            for of in ["oneOf", "anyOf"] {
+                if let Some(Value::Array(forms)) = schema.get_mut(of) {
+                    let null = json!({"type": "null"});
+                    if !forms.contains(&null) {
+                        forms.push(null);
+                    }
+                    return schema;
+                }
+            }
+            // What may be anything may be null.
+            if is_of_words || schema.get("type").is_some() {
+                return json!({"anyOf": [schema, {"type": "null"}]});
+            }
+        }
     }
-    spec
+    schema
 }
 
 fn wrapped(spec: Value) -> Value {
@@ -352,7 +469,9 @@ fn creation(kind: Kind, spec: &Value) -> Value {
     }
     let mut properties = json!({"spec": spec});
     let mut required = vec!["spec"];
+    let mut example = json!({"spec": kind.example()});
     if kind.dispatch(IsNamed) {
+        example["name"] = "example".into();
         properties["name"] = json!({"type": "string", "description": "Unique within its parent"});
         required.push("name");
     }
@@ -371,7 +490,7 @@ fn creation(kind: Kind, spec: &Value) -> Value {
         "required": required,
         "additionalProperties": false,
         "properties": properties,
-        "examples": [{"name": "example", "spec": kind.example()}],
+        "examples": [example],
     })
 }
 
@@ -383,6 +502,10 @@ fn shown(kind: Kind) -> Value {
     json!({
         "type": "object",
         "description": kind.rules().about,
+        "required": [
+            "id", "kind", "name", "tenant_id", "parent_id", "generation", "version", "created_at",
+            "created_by", "updated_at", "updated_by", "names", "spec", "status",
+        ],
         "properties": {
             "id": {"type": "string", "format": "uuid"},
             "kind": {"const": kind.name()},

@@ -44,7 +44,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(100);
 /// Stands for the route where there is none.
 const UNMATCHED: &str = "unmatched";
 /// Paths that need no credentials.
-const PUBLIC: &[&str] = &["/api/v1/auth/login", "/api/v1/auth/refresh"];
+pub(crate) const PUBLIC: &[&str] = &["/api/v1/auth/login", "/api/v1/auth/refresh"];
 /// Reads that rest on what only the leader knows: loads, and how far each member has come.
 const LEADER_READS: &[&str] = &[
     "/api/v1/status",

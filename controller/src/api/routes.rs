@@ -10,8 +10,9 @@ use virtflow_pki::TokenPrefix;
 
 use super::write::DRY_RUN;
 use super::{
-    Api, access, addresses, audit, auth, billing, bulk, configs, controllers, discovery, hosts,
-    kinds, moment, ontologies, openapi, operations, past, secrets, status, tenants, upgrade, vms,
+    Api, access, addresses, answers, audit, auth, billing, bulk, configs, controllers, discovery,
+    hosts, kinds, moment, ontologies, openapi, operations, past, secrets, status, tenants, upgrade,
+    vms,
 };
 
 /// A route below `/api/v1`.
@@ -26,6 +27,8 @@ pub(crate) struct Route {
     pub(crate) kind: Option<Kind>,
     /// Parameters it knows.
     pub(crate) query: Vec<&'static str>,
+    /// Those of them that it cannot do without.
+    pub(crate) needs: Vec<&'static str>,
     /// The form of its body.
     pub(crate) body: Body,
     pub(crate) gives: Gives,
@@ -53,20 +56,30 @@ pub(crate) enum Body {
 }
 
 /// What comes back as `data`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Gives {
     /// An object.
     One(Kind),
+    /// An object of one of these kinds.
+    OneOf(&'static [Kind]),
     /// A new object.
     Made(Kind),
+    /// An object, and beside what it has members of this schema.
+    OneAnd(Kind, Value),
+    /// A new object, and the same.
+    MadeAnd(Kind, Value),
+    /// A new object of one of these kinds.
+    MadeOne(&'static [Kind]),
     /// A page of objects.
     Page(Kind),
-    /// An object and the operation that was begun, if it takes time.
-    Begun,
-    /// Something of its own.
-    Data,
+    /// An object of the kind, and the operation that was begun if it takes time.
+    Begun(Kind),
+    /// That it is gone, or the operation that was begun if that takes time.
+    Gone(Kind),
+    /// Something of its own, of this schema.
+    Data(Value),
     /// The same without an envelope.
-    Document,
+    Document(Value),
 }
 
 impl Route {
@@ -78,8 +91,9 @@ impl Route {
             summary: summary.to_owned(),
             kind: None,
             query: Vec::new(),
+            needs: Vec::new(),
             body: Body::Empty,
-            gives: Gives::Data,
+            gives: Gives::Data(Value::Null),
             is_told: true,
         }
     }
@@ -93,12 +107,19 @@ impl Route {
         self.query = query.to_vec();
         self
     }
+    fn needs(mut self, needs: &[&'static str]) -> Self {
+        self.needs = needs.to_vec();
+        self
+    }
     fn takes(mut self, body: Body) -> Self {
         self.body = body;
         self
     }
     fn takes_a<T: JsonSchema>(self) -> Self {
         self.takes(Body::Other(schema_of::<T>()))
+    }
+    fn gives_data(self, schema: Value) -> Self {
+        self.gives(Gives::Data(schema))
     }
     fn gives(mut self, gives: Gives) -> Self {
         self.gives = gives;
@@ -114,76 +135,76 @@ impl Route {
 /// Routes that are about no kind.
 pub(crate) fn fixed() -> Vec<Route> {
     vec![
-        Route::get("", routing::get(kinds::index), "What there is"),
+        Route::get("", routing::get(kinds::index), "What there is").gives_data(answers::index()),
         Route::get(
             "/openapi.json",
             routing::get(openapi::document),
             "This document",
         )
-        .gives(Gives::Document),
+        .gives(Gives::Document(serde_json::json!({"type": "object"}))),
         Route::get(
             "/permissions",
             routing::get(kinds::permissions),
             "The catalogue that roles are made from",
-        ),
+        ).gives_data(answers::permissions()),
         Route::post(
             "/auth/login",
             routing::post(auth::login),
             "Open a session: an access token of some minutes, and a refresh token",
-        )
+        ).gives_data(answers::tokens())
         .takes_a::<auth::LoginBody>(),
         Route::post(
             "/auth/refresh",
             routing::post(auth::refresh),
             "A new access token; the refresh token is used up and comes anew",
-        )
+        ).gives_data(answers::tokens())
         .takes_a::<auth::RefreshBody>(),
         Route::post(
             "/auth/logout",
             routing::post(auth::logout),
             "End this session",
-        ),
+        ).gives(Gives::Gone(Kind::Session)),
         Route::get(
             "/auth/whoami",
             routing::get(auth::whoami),
             "Who you are, and what you may",
-        ),
+        ).gives_data(answers::whoami()),
         Route::post(
             "/auth/can-i",
             routing::post(auth::can_i),
             "Whether you may do something",
-        )
+        ).gives_data(answers::can_i())
         .takes_a::<auth::CanBody>(),
         Route::get(
             "/auth/who-can",
             routing::get(access::who_can),
             "Who may do something, and the role bindings that allow it",
-        )
-        .query(access::WHO_CAN),
+        ).gives_data(answers::who_can())
+        .query(access::WHO_CAN).needs(&["action", "kind"]),
         Route::get(
             "/auth/explain",
             routing::get(access::explain),
             "Why you, or another user, may do something, or what is missing",
-        )
-        .query(access::EXPLAIN),
+        ).gives_data(answers::explain())
+        .query(access::EXPLAIN).needs(&["action", "kind"]),
         Route::get(
             "/audit",
             routing::get(audit::list),
             "Who did what, newest first",
-        )
+        ).gives_data(answers::audit())
         .query(audit::PARAMETERS),
         Route::get(
             "/diff",
             routing::get(moment::diff),
             "What was made, changed and deleted between two moments",
-        )
-        .query(moment::DIFF),
+        ).gives_data(answers::diff())
+        .query(moment::DIFF).needs(&["from"]),
         Route::get(
             "/configs/effective",
             routing::get(configs::effective),
             "What holds of a scope of configuration for a tenant or a user, and which layer each field came from",
-        )
-        .query(configs::EFFECTIVE),
+        ).gives_data(answers::effective())
+        .query(configs::EFFECTIVE).needs(&["scope"]),
         Route::get(
             "/configs/tenant/{id}",
             routing::get(configs::of_tenant),
@@ -196,12 +217,15 @@ pub(crate) fn fixed() -> Vec<Route> {
             routing::post(configs::create),
             "Make a layer of configuration: of a user, a tenant or the cloud",
         )
+        .takes(Body::Other(openapi::any_creation(&configs::LAYERS)))
+        .gives(Gives::MadeOne(&configs::LAYERS))
         .query(&[DRY_RUN]),
         Route::get(
             "/configs/{id}",
             routing::get(configs::get),
             "Get a layer of configuration",
         )
+        .gives(Gives::OneOf(&configs::LAYERS))
         .query(&["tenant", "at", kinds::FIELDS]),
         Route::new(
             Method::PUT,
@@ -209,6 +233,8 @@ pub(crate) fn fixed() -> Vec<Route> {
             routing::put(configs::replace),
             "Replace the spec of a layer of configuration",
         )
+        .takes(Body::Other(openapi::any_replacement(&configs::LAYERS)))
+        .gives(Gives::OneOf(&configs::LAYERS))
         .query(&["tenant", DRY_RUN]),
         Route::new(
             Method::DELETE,
@@ -216,45 +242,46 @@ pub(crate) fn fixed() -> Vec<Route> {
             routing::delete(configs::delete),
             "Delete a layer of configuration",
         )
+        .gives(Gives::Gone(Kind::TenantConfig))
         .query(&["tenant", "force", DRY_RUN]),
         Route::get(
             "/status",
             routing::get(status::status),
             "Who leads, which hosts live, what is late",
-        ),
+        ).gives_data(answers::status()),
         Route::get(
             "/upgrade",
             routing::get(upgrade::status),
             "Which releases run, what the cluster version can be raised to, and what stands in the way",
-        ),
+        ).gives_data(answers::upgrade()),
         Route::post(
             "/upgrade/finish",
             routing::post(upgrade::finish),
             "Raise the cluster version to what all controllers support; none can go back to an older release then",
-        )
+        ).gives_data(answers::finish())
         .query(&[DRY_RUN]),
         Route::get(
             "/node",
             routing::get(status::node),
             "What the controller that is asked knows of itself: its status, settings and numbers",
-        ),
+        ).gives_data(answers::node()),
         Route::get(
             "/discovery/prometheus",
             routing::get(discovery::prometheus),
             "Which controllers and hosts monitoring can ask, for Prometheus' HTTP service discovery",
         )
         .query(discovery::PARAMETERS)
-        .gives(Gives::Document),
+        .gives(Gives::Document(answers::targets())),
         Route::get(
             "/verify",
             routing::get(status::verify),
             "Every ledger and index derived again from the rows, and compared",
-        ),
+        ).gives_data(answers::verify()),
         Route::get(
             "/capacity",
             routing::get(status::capacity),
             "What groups and hosts have, and what is taken",
-        ),
+        ).gives_data(answers::capacity()),
     ]
 }
 
@@ -304,7 +331,10 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
                 _ => &[DRY_RUN],
             })
             .takes(Body::Create(kind))
-            .gives(Gives::Made(kind))
+            .gives(match kind {
+                Kind::ApiToken | Kind::JoinToken => Gives::MadeAnd(kind, answers::token()),
+                _ => Gives::Made(kind),
+            })
             .if_done(rules.create),
         Route::get(&one, get, &say("Get a"))
             .query(get_query)
@@ -331,7 +361,11 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
         .if_done(rules.update),
         Route::new(Method::DELETE, one.clone(), delete, &say("Delete a"))
             .query(delete_query)
-            .gives(Gives::Begun)
+            .gives(match kind {
+                // What is left of it says so.
+                Kind::Controller => Gives::One(kind),
+                _ => Gives::Gone(kind),
+            })
             .if_done(rules.delete),
     ];
     routes.push(
@@ -340,6 +374,7 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
             past::history(kind),
             &say("Every version that is kept of a"),
         )
+        .gives_data(answers::history(&openapi::shown_as(kind)))
         .query(past::PARAMETERS),
     );
     routes.push(
@@ -348,6 +383,7 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
             past::blame(kind),
             &say("Who set each field of a"),
         )
+        .gives_data(answers::blame())
         .query(&["tenant"]),
     );
     routes.extend(of_many(kind, word));
@@ -374,6 +410,7 @@ fn of_many(kind: Kind, word: &str) -> Vec<Route> {
     };
     vec![
         Route::post(&path, bulk::create(kind), &say("Make"))
+            .gives_data(answers::many())
             .query(&[bulk::ATOMIC, DRY_RUN])
             .takes(Body::CreateMany(kind))
             .if_done(rules.create),
@@ -383,6 +420,7 @@ fn of_many(kind: Kind, word: &str) -> Vec<Route> {
             bulk::delete(kind),
             &say("Delete"),
         )
+        .gives_data(answers::many())
         .query(&bulk::deletion_parameters(kind))
         .takes(Body::Ids)
         .if_done(rules.delete),
@@ -395,7 +433,7 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
     let power = |verb: &str, handler, summary| {
         Route::post(&of_one(verb), handler, summary)
             .query(&["tenant", DRY_RUN])
-            .gives(Gives::Begun)
+            .gives(Gives::Begun(Kind::VirtualMachine))
     };
     let host = |verb: &str, handler, summary| {
         Route::post(&of_one(verb), handler, summary)
@@ -426,13 +464,13 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 &of_one("console"),
                 routing::get(vms::console),
                 "The end of its serial console",
-            )
+            ).gives_data(answers::console())
             .query(&["tenant", "bytes"]),
             Route::get(
                 &of_one("placement"),
                 routing::get(vms::placement),
                 "Where it is, or which host refused it and why",
-            )
+            ).gives_data(answers::placement())
             .query(&["tenant"]),
         ],
         Kind::Baremetal => vec![
@@ -455,7 +493,7 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 &of_one("domains"),
                 routing::get(hosts::domains),
                 "The domains of a host that are not VirtFlow's, and what they take of it",
-            ),
+            ).gives_data(answers::domains()),
             Route::post(
                 &of_one("adopt"),
                 routing::post(hosts::adopt),
@@ -463,7 +501,7 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
             )
             .query(&[DRY_RUN])
             .takes_a::<hosts::AdoptBody>()
-            .gives(Gives::Begun),
+            .gives(Gives::Begun(Kind::VirtualMachine)),
         ],
         Kind::IpPool => vec![
             Route::post(
@@ -513,7 +551,7 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 "What its secret fields hold; who asked is recorded",
             )
             .query(&["tenant"])
-            .gives(Gives::One(kind)),
+            .gives(Gives::OneAnd(kind, answers::secrets())),
         ],
         Kind::Ontology => vec![
             Route::get(
@@ -521,39 +559,39 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 routing::get(ontologies::look_up),
                 "An ontology by type, name and version or the default: the tenant's own, else the one for all",
             )
-            .query(ontologies::LOOK_UP)
+            .query(ontologies::LOOK_UP).needs(&["type", "name"])
             .gives(Gives::One(kind)),
             Route::get(
                 &format!("{all}/merge"),
                 routing::get(ontologies::merge),
                 "What a base, domains and a major ontology are together",
-            )
+            ).gives_data(answers::merged())
             .query(ontologies::MERGE),
         ],
         Kind::Tenant => vec![Route::get(
             &of_one("usage"),
             routing::get(tenants::usage),
             "What it uses of its quotas",
-        )],
+        ).gives_data(answers::usage())],
         Kind::BillingPeriod => vec![Route::get(
             &of_one("bill"),
             routing::get(billing::bill),
             "What it comes to, and what was used since and is not on it yet",
-        )],
+        ).gives_data(answers::bill())],
         Kind::Operation => vec![
             Route::post(
                 &of_one("cancel"),
                 routing::post(operations::cancel),
                 "Give an operation up",
             )
-            .gives(Gives::One(Kind::Operation)),
+            .gives_data(answers::begun()),
         ],
         Kind::Controller => vec![
             Route::post(
                 &format!("{all}/hand-over"),
                 routing::post(controllers::hand_over),
                 "The leader makes another one lead",
-            ),
+            ).gives_data(answers::leader()),
             Route::post(
                 &of_one("promote"),
                 routing::post(controllers::promote),

@@ -41,6 +41,9 @@ use crate::app::{App, Caller};
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests under way on one HTTP/2 connection.
 const STREAMS_MAX: u32 = 256;
+/// Path and headers of a request over HTTP/2, beyond which the connection refuses it without a word: far above
+/// what the API refuses with one.
+const HEAD_BYTES_MAX: u32 = 128 * 1024;
 /// A connection that is silent for so long is asked whether it lives …
 const PING_EVERY: Duration = Duration::from_secs(15);
 /// … and closed if it doesn't say so.
@@ -349,6 +352,7 @@ async fn serve_connection(
         .http2()
         .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEAD_BYTES_MAX)
         .keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_TIMEOUT);
     let connection = builder.serve_connection(TokioIo::new(stream), service);

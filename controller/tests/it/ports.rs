@@ -129,6 +129,53 @@ fn every_number_is_explained(scraped: &str) {
     }
 }
 
+/// What the limit on headers refuses is told why, and what is below it is answered, whichever protocol it comes by.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn large_headers_are_refused_in_words_over_both_protocols() {
+    let first = Controller::first(|_| {}).await;
+    let expected = || ServerExpectation::controller(first.app.authority().trust());
+    for (bytes, status) in [(20_000, 401), (30_000, 401), (33_000, 431), (60_000, 431)] {
+        let tls = client_config(None, expected(), Alpn::H2).unwrap();
+        let port = first.config.listen.api.port();
+        let stream = TlsConnector::new(tls).connect("127.0.0.1", port).await;
+        let io = hyper_util::rt::TokioIo::new(stream.unwrap());
+        let executor = hyper_util::rt::TokioExecutor::new();
+        let (mut sender, connection) = hyper::client::conn::http2::handshake(executor, io)
+            .await
+            .unwrap();
+        tokio::spawn(connection);
+        let request =
+            http::Request::get("https://c1/api/v1/racks").header("x-large", "x".repeat(bytes));
+        let request = request
+            .body(http_body_util::Empty::<bytes::Bytes>::new())
+            .unwrap();
+        let answer = sender.send_request(request).await.unwrap();
+        assert_eq!(answer.status(), status, "{bytes} over HTTP/2");
+        let body = http_body_util::BodyExt::collect(answer.into_body())
+            .await
+            .unwrap();
+        let body: serde_json::Value = serde_json::from_slice(&body.to_bytes()).unwrap();
+        assert_eq!(body["status"], "error", "{body}");
+
+        let tls = client_config(None, expected(), Alpn::None).unwrap();
+        let stream = TlsConnector::new(tls).connect("127.0.0.1", port).await;
+        let mut stream = stream.unwrap();
+        let large = "x".repeat(bytes);
+        let request = format!(
+            "GET /api/v1/racks HTTP/1.1\r\nHost: c1\r\nX-Large: {large}\r\nConnection: close\r\n\r\n"
+        );
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer).await;
+        let answer = String::from_utf8_lossy(&answer).into_owned();
+        assert!(
+            answer.starts_with(&format!("HTTP/1.1 {status} ")),
+            "{bytes}: {answer}"
+        );
+        assert!(answer.contains(r#""status":"error""#), "{answer}");
+    }
+}
+
 /// One request over TLS, without a client certificate.
 async fn get(controller: &Controller, path: &str, token: &str) -> String {
     let expected = ServerExpectation::controller(controller.app.authority().trust());

@@ -310,7 +310,7 @@ impl Draft {
 
     fn read(&self) -> Result<String, Failure> {
         let path = self.path.to_str().unwrap_or_default();
-        crate::secret::read_text(path, FILE_BYTES_MAX)
+        crate::secret::read_document(path, FILE_BYTES_MAX)
     }
 
     /// Writes why a text was refused on top of it, in the place of what stood there before.

@@ -29,6 +29,15 @@ pub(crate) fn read_text(path: &str, bytes_max: u64) -> Result<String, Failure> {
     Ok(text)
 }
 
+/// The same of what people edit: the mark that some editors begin a file with is no part of it.
+pub(crate) fn read_document(path: &str, bytes_max: u64) -> Result<String, Failure> {
+    let mut text = read_text(path, bytes_max)?;
+    if text.starts_with('\u{feff}') {
+        text.drain(..'\u{feff}'.len_utf8());
+    }
+    Ok(text)
+}
+
 /// A password: from the file if one is named, from the terminal if there is one, else from standard
 /// input. One line break at the end does not count.
 pub(crate) fn password(file: Option<&str>, prompt: &str, twice: bool) -> Result<String, Failure> {

@@ -66,7 +66,7 @@ fn text_of<'a>(matches: &'a ArgMatches, name: &str) -> Option<&'a str> {
 /// A spec in a file, as JSON or YAML; `-` is standard input. A whole object, as `get -o yaml` prints
 /// it, counts by its spec.
 fn of_file(path: &str) -> Result<Value, Failure> {
-    let text = crate::secret::read_text(path, FILE_BYTES_MAX)?;
+    let text = crate::secret::read_document(path, FILE_BYTES_MAX)?;
     let value: Value = serde_yaml_ng::from_str(&text)
         .map_err(|error| Failure::usage(format!("{path} is neither JSON nor YAML: {error}")))?;
     let spec = match value {

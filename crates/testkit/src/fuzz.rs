@@ -30,10 +30,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::{Duration, Instant};
 
-use chance::Chance;
 use coverage::Coverage;
 use mutate::Mutator;
 
+pub use chance::Chance;
 pub use listed::{Listed, TARGETS};
 
 /// The seed where none is given.

@@ -30,7 +30,7 @@ pub(crate) fn all(named: &[&str]) -> Result<Vec<Document>, Failure> {
     }
     let mut documents = Vec::new();
     for path in files(named)? {
-        let text = crate::secret::read_text(&path, FILE_BYTES_MAX)?;
+        let text = crate::secret::read_document(&path, FILE_BYTES_MAX)?;
         let source = match path.as_str() {
             "-" => "standard input",
             path => path,

@@ -3,6 +3,7 @@
 
 mod apply;
 mod apply_kinds;
+mod bad_input;
 mod binary;
 mod bulk;
 mod cloud;

@@ -89,7 +89,9 @@ fn fill_size(door: &Door<'_>, spec: &mut Value) -> Result<(), Error> {
         ("storage_gib", json!(size.storage_gib)),
     ];
     for (field, value) in sizes {
-        let given = spec.get(field).filter(|given| !given.is_null());
+        // Nothing is asked for by nothing, said or not.
+        let given = spec.get(field);
+        let given = given.filter(|given| !given.is_null() && **given != json!(0));
         if given.is_some_and(|given| *given != value) {
             return Err(Error::invalid(
                 format!("spec.{field}"),

@@ -2,14 +2,20 @@
 
 /// SplitMix64.
 #[derive(Debug, Clone)]
-pub(super) struct Chance(u64);
+pub struct Chance(u64);
 
 impl Chance {
-    pub(super) fn new(seed: u64) -> Self {
+    /// Chance from this seed.
+    pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    pub(super) fn next(&mut self) -> u64 {
+    /// The next number.
+    #[expect(
+        clippy::should_implement_trait,
+        reason = "it never ends, and is no iterator"
+    )]
+    pub fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -18,26 +24,28 @@ impl Chance {
     }
 
     /// A number below `end`; 0 if that is 0.
-    pub(super) fn below(&mut self, end: usize) -> usize {
+    pub fn below(&mut self, end: usize) -> usize {
         let end = end.max(1) as u64;
         usize::try_from(self.next() % end).unwrap_or(0)
     }
 
-    pub(super) fn byte(&mut self) -> u8 {
+    /// A byte.
+    pub fn byte(&mut self) -> u8 {
         self.next().to_le_bytes()[0]
     }
 
     /// True once in `n` times.
-    pub(super) fn one_in(&mut self, n: usize) -> bool {
+    pub fn one_in(&mut self, n: usize) -> bool {
         self.below(n) == 0
     }
 
-    pub(super) fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
+    /// One of them, if there is any.
+    pub fn pick<'a, T>(&mut self, of: &'a [T]) -> Option<&'a T> {
         of.get(self.below(of.len()))
     }
 
     /// Small as a rule, now and then up to `max`.
-    pub(super) fn length(&mut self, max: usize) -> usize {
+    pub fn length(&mut self, max: usize) -> usize {
         let cap = match self.below(8) {
             0..5 => 8,
             5 | 6 => 64,
@@ -47,7 +55,7 @@ impl Chance {
     }
 
     /// A number at which something may go wrong.
-    pub(super) fn odd_number(&mut self) -> u64 {
+    pub fn odd_number(&mut self) -> u64 {
         let bits = match self.below(2) {
             0 => [0, 7, 8, 15, 16, 31, 32, 63, 64][self.below(9)],
             _ => u32::try_from(self.below(65)).unwrap_or(0),
