@@ -37,9 +37,20 @@ pub(crate) struct Options {
     dev: bool,
 }
 
+/// What packages of programs without optimization are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trial {
+    /// Debian's alone, which take half as long.
+    Debian,
+    /// Debian's and RPMs.
+    All,
+}
+
 /// What the packages are made of.
 struct Build {
     profile: &'static str,
+    /// How Debian packages are compressed.
+    compression: &'static [&'static str],
     /// The folder that holds the programs.
     programs: PathBuf,
     /// What comes after the release's version: the time of the last commit, in UTC.
@@ -48,7 +59,7 @@ struct Build {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = workspace().join(&options.out);
-    all(&out, options.dev)?;
+    all(&out, options.dev.then_some(Trial::All))?;
     for entry in fs::read_dir(&out)? {
         let path = entry?.path();
         println!(
@@ -61,8 +72,8 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 }
 
 /// Builds packages of the programs without optimization: for trying out what packages do to a machine.
-pub(crate) fn for_trial(out: &Path) -> Result<()> {
-    all(out, true)
+pub(crate) fn for_trial(out: &Path, trial: Trial) -> Result<()> {
+    all(out, Some(trial))
 }
 
 /// Builds the Debian packages of another revision of the sources, in a copy of them that stays for the next time.
@@ -101,19 +112,21 @@ pub(crate) fn of_revision(revision: &str, out: &Path) -> Result<()> {
     )
 }
 
-/// Builds the programs and packages of them into the folder `out`, which then holds nothing else.
-fn all(out: &Path, dev: bool) -> Result<()> {
+/// Builds the programs and packages of them into the folder `out`, which then holds nothing else; optimized, unless it
+/// is for a trial.
+fn all(out: &Path, trial: Option<Trial>) -> Result<()> {
     if out.exists() {
         fs::remove_dir_all(out).with_context(|| format!("emptying {}", out.display()))?;
     }
     fs::create_dir_all(out)?;
-    let (profile, folder) = if dev {
-        ("dev", "debug")
+    let (profile, folder, compression): (_, _, &[&str]) = if trial.is_some() {
+        ("dev", "debug", &["--fast", "-Z", "gz"])
     } else {
-        ("release", "release")
+        ("release", "release", &["-Z", "xz"])
     };
     let build = Build {
         profile,
+        compression,
         programs: workspace().join("target").join(folder),
         revision: last_commit("%cd")?,
     };
@@ -130,7 +143,9 @@ fn all(out: &Path, dev: bool) -> Result<()> {
     fs::write(parts.join("changelog"), changelog(&build.revision)?)?;
     for (package, folder) in PACKAGED {
         debian(package, &build, out)?;
-        rpm::build(&workspace().join(folder), &build, out)?;
+        if trial != Some(Trial::Debian) {
+            rpm::build(&workspace().join(folder), &build, out)?;
+        }
     }
     Ok(())
 }
@@ -142,17 +157,22 @@ fn debian(package: &str, build: &Build, out: &Path) -> Result<()> {
             .args(["--no-build", "--package", package])
             .args(["--profile", build.profile])
             .args(["--deb-revision", &build.revision])
+            // By gzip and xz of this machine: the tool itself is built without optimization.
+            .arg("--compress-system")
+            .args(build.compression)
             .arg("--output")
             .arg(out),
     )
 }
 
-/// A program of another crate, installed into the target folder when it is not there.
+/// A program of another crate, installed into the target folder when it is not there. Without optimization: building it
+/// takes longer than all that it is asked to do.
 fn tool((name, version): (&str, &str)) -> Result<PathBuf> {
     let root = workspace().join("target/tools");
     let program = root.join("bin").join(name);
     if !program.exists() {
-        let mut install = cargo(&["install", "--locked", "--version", version, name, "--root"]);
+        let mut install = cargo(&["install", "--locked", "--debug", "--version", version]);
+        install.args([name, "--root"]);
         show(install.arg(&root))?;
     }
     Ok(program)
