@@ -84,7 +84,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let installed = if options.without_rig {
         0
     } else {
-        install::short(install::folder())?
+        install::in_ci()?
     };
 
     let passed = plain.passed + examples.passed + simulated + rig.passed + installed;

@@ -1,5 +1,6 @@
 //! `cargo xtask install-test`: the packages on machines with systemd, as an operator would install them.
 
+mod drills;
 mod guide;
 mod steps;
 mod upgrade;
@@ -27,7 +28,10 @@ const NETWORK: [u8; 3] = [10, 97, 0];
 const CONTROLLERS_MAX: u8 = 9;
 const HOSTS_MAX: u8 = 9;
 
-/// The Debian that the guide is for.
+/// The controllers and hosts that drills need at least.
+const DRILLED: (usize, usize) = (3, 2);
+
+/// The Debian that packages are built on, and that machines have unless another is asked for.
 const SUITE: &str = "bookworm";
 /// Where trees and machines are.
 const FOLDER: &str = "/var/tmp/virtflow-install";
@@ -56,6 +60,9 @@ pub(crate) struct Options {
     /// client works. (With --packages: those in its folder `older`, if there is one.)
     #[arg(long, value_name = "REVISION")]
     upgrade_from: Option<String>,
+    /// The Debian of the machines: bookworm (12) or trixie (13). Packages are those of the Debian that they are built on.
+    #[arg(long, default_value = SUITE)]
+    suite: String,
     /// Where trees and machines are.
     #[arg(long, default_value = FOLDER)]
     dir: PathBuf,
@@ -68,6 +75,8 @@ struct Site {
     names: Vec<(String, Ipv4Addr)>,
     controllers: Vec<Machine>,
     hosts: Vec<Machine>,
+    /// Where an operator keeps what must outlive all machines.
+    kept: PathBuf,
     /// The fingerprint of the cluster's CA, once there is one.
     ca_fingerprint: String,
 }
@@ -113,7 +122,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     prepare()?;
     setup::packages()?;
     if options.short {
-        return short(&options.dir).map(drop);
+        return short(&options.dir, &options.suite).map(drop);
     }
     let packages = match &options.packages {
         Some(folder) => std::path::absolute(folder)?,
@@ -130,6 +139,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
     let (controllers, hosts) = (options.controllers, options.hosts);
     on_machines(
         &options.dir,
+        &options.suite,
         &packages,
         controllers,
         hosts,
@@ -140,16 +150,16 @@ pub(crate) fn run(options: &Options) -> Result<()> {
 
 /// What `ci` runs of it: a controller and a host live through a day, with packages of the programs that are built
 /// already; how many steps were passed.
-pub(crate) fn short(folder: &Path) -> Result<usize> {
+fn short(folder: &Path, suite: &str) -> Result<usize> {
     prepare()?;
     let packages = workspace().join("target/packages-ci");
     package::for_trial(&packages, Trial::Debian)?;
-    on_machines(folder, &packages, 1, 1, live_shortly)
+    on_machines(folder, suite, &packages, 1, 1, live_shortly)
 }
 
-/// The folder of a run that was not told another.
-pub(crate) fn folder() -> &'static Path {
-    Path::new(FOLDER)
+/// The same where `ci` has it: in the folder and with the Debian of a run that was not told others.
+pub(crate) fn in_ci() -> Result<usize> {
+    short(Path::new(FOLDER), SUITE)
 }
 
 fn prepare() -> Result<()> {
@@ -163,6 +173,7 @@ fn prepare() -> Result<()> {
 /// Boots the machines, has `life` lived on them, and ends them; how many steps were passed.
 fn on_machines(
     folder: &Path,
+    suite: &str,
     packages: &Path,
     controllers: u8,
     hosts: u8,
@@ -170,12 +181,13 @@ fn on_machines(
 ) -> Result<usize> {
     let start = Instant::now();
     let mut steps = Steps::default();
-    let base = steps.take("a Debian tree", || machine::base(folder, SUITE))?;
+    let base = steps.take("a Debian tree", || machine::base(folder, suite))?;
     let image = guest::build(Path::new(ci::IMAGE_FOLDER))?;
     let yard = Yard::new(&folder.join("machines"), base, BRIDGE, packages)?;
     let mut site = Site {
         yard,
         names: names(),
+        kept: folder.join("kept"),
         controllers: Vec::new(),
         hosts: Vec::new(),
         ca_fingerprint: String::new(),
@@ -275,6 +287,11 @@ fn live(site: &mut Site, image: &guest::Image, is_upgraded: bool, steps: &mut St
     steps.take("everything is restarted in turn", || steps::restarts(site))?;
     steps.take("a controller and a host reboot", || steps::reboots(site))?;
     steps.take("every machine loses its power", || steps::plugs(site))?;
+    if site.controllers.len() >= DRILLED.0 && site.hosts.len() >= DRILLED.1 {
+        drill(site, image, steps)?;
+    } else {
+        println!("the drills are left out: they need three controllers and two hosts");
+    }
     steps.take(
         "the packages go, and what they leave goes with a purge",
         || steps::removal(site),
@@ -282,6 +299,53 @@ fn live(site: &mut Site, image: &guest::Image, is_upgraded: bool, steps: &mut St
     steps.take("an RPM is installed, replaced and removed", || {
         steps::rpm(site)
     })
+}
+
+/// The guide's drills, while a guest counts.
+fn drill(site: &mut Site, image: &guest::Image, steps: &mut Steps) -> Result<()> {
+    drills::full_quota(site)?;
+    let mut counter = drills::Counter::of(site, "web-1")?;
+    let mut watched =
+        |site: &mut Site, what: &str, drill: &mut dyn FnMut(&mut Site) -> Result<()>| {
+            steps.take(what, || {
+                drill(site)?;
+                counter.goes_on(site)
+            })
+        };
+    watched(site, "a controller is lost and replaced", &mut |site| {
+        drills::lifetimes(site, true)?;
+        drills::replacement(site)
+    })?;
+    watched(
+        site,
+        "a host is added by the line that was printed",
+        &mut |site| drills::capacity(site, image),
+    )?;
+    watched(
+        site,
+        "certificates are renewed, also after they expired",
+        &mut |site| {
+            drills::renewal(site)?;
+            drills::lifetimes(site, false)
+        },
+    )?;
+    watched(site, "a controller's disk is full", &mut |site| {
+        drills::full_controller(site)
+    })?;
+    watched(site, "a host's disk is full", &mut |site| {
+        drills::full_host(site)
+    })?;
+    watched(site, "a host is taken out", &mut drills::departure)?;
+    watched(
+        site,
+        "the majority is lost for good",
+        &mut drills::sole_survivor,
+    )?;
+    watched(
+        site,
+        "a backup is restored on fresh machines",
+        &mut drills::restore,
+    )
 }
 
 /// The path of the file in the machine that a file of this machine was copied to.

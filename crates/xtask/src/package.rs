@@ -19,8 +19,20 @@ const PACKAGED: [(&str, &str); 3] = [
     ("virtflow-cli", "crates/cli"),
 ];
 
-/// The program that builds them, in exactly this version.
-const CARGO_DEB: (&str, &str) = ("cargo-deb", "3.8.0");
+/// A program of another crate, in exactly one version.
+struct Tool {
+    name: &'static str,
+    version: &'static str,
+    is_optimized: bool,
+}
+
+/// The program that builds them. Without optimization: what takes time it leaves to gzip and xz, and building it takes
+/// longer than all that it is asked to do.
+const CARGO_DEB: Tool = Tool {
+    name: "cargo-deb",
+    version: "3.8.0",
+    is_optimized: false,
+};
 
 /// Builds packages of controller, agent and command line tool, for Debian and as RPMs.
 ///
@@ -152,12 +164,11 @@ fn all(out: &Path, trial: Option<Trial>) -> Result<()> {
 
 fn debian(package: &str, build: &Build, out: &Path) -> Result<()> {
     show(
-        Command::new(tool(CARGO_DEB)?)
+        Command::new(tool(&CARGO_DEB)?)
             .current_dir(workspace())
             .args(["--no-build", "--package", package])
             .args(["--profile", build.profile])
             .args(["--deb-revision", &build.revision])
-            // By gzip and xz of this machine: the tool itself is built without optimization.
             .arg("--compress-system")
             .args(build.compression)
             .arg("--output")
@@ -165,15 +176,16 @@ fn debian(package: &str, build: &Build, out: &Path) -> Result<()> {
     )
 }
 
-/// A program of another crate, installed into the target folder when it is not there. Without optimization: building it
-/// takes longer than all that it is asked to do.
-fn tool((name, version): (&str, &str)) -> Result<PathBuf> {
+/// Where a tool is, after it was installed into the target folder when it was not there.
+fn tool(tool: &Tool) -> Result<PathBuf> {
     let root = workspace().join("target/tools");
-    let program = root.join("bin").join(name);
+    let program = root.join("bin").join(tool.name);
     if !program.exists() {
-        let mut install = cargo(&["install", "--locked", "--debug", "--version", version]);
-        install.args([name, "--root"]);
-        show(install.arg(&root))?;
+        let mut install = cargo(&["install", "--locked", "--version", tool.version, tool.name]);
+        if !tool.is_optimized {
+            install.arg("--debug");
+        }
+        show(install.arg("--root").arg(&root))?;
     }
     Ok(program)
 }

@@ -59,6 +59,13 @@ pub(super) fn follow_in(machine: &Machine, folder: &str, command: &str) -> Resul
     machine.shell(&format!("cd {folder}; {APT}; {{ {command}; }} 2>&1"))
 }
 
+/// The same of a command that asks whoever sits at the terminal to confirm it.
+pub(super) fn confirm(machine: &Machine, command: &str) -> Result<String> {
+    machine.shell(&format!(
+        "echo yes | script --quiet --return --command '{command}' /dev/null"
+    ))
+}
+
 fn page_text(page: &str) -> Result<String> {
     let path = workspace().join("docs").join(page);
     fs::read_to_string(&path).with_context(|| path.display().to_string())

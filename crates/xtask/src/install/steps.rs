@@ -12,12 +12,12 @@ use virtflow_testkit::poll;
 use super::guide::{commands, configuration, fill, follow, follow_in};
 use super::{AGENT, CONTROLLER, Site, copy};
 
-const FIRST_HOUR: &str = "first-hour.md";
+pub(super) const FIRST_HOUR: &str = "first-hour.md";
 /// What stands for the CA's fingerprint and for a token in the guide.
-const FINGERPRINT: &str = "FINGERPRINT";
+pub(super) const FINGERPRINT: &str = "FINGERPRINT";
 const TOKEN: &str = "…";
 
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// Exposure levels that `systemd-analyze security` may find at most; less is better.
 const CONTROLLER_EXPOSURE_MAX: f32 = 2.5;
 const AGENT_EXPOSURE_MAX: f32 = 4.0;
@@ -42,7 +42,7 @@ pub(super) fn install(site: &Site, folder: &str) -> Result<()> {
 }
 
 /// Installs the packages of a controller or host by the guide's command, in `folder`.
-fn install_on(machine: &Machine, unit: &str, folder: &str) -> Result<()> {
+pub(super) fn install_on(machine: &Machine, unit: &str, folder: &str) -> Result<()> {
     let apt = match unit {
         CONTROLLER => {
             let [apt, ..] = commands::<6>(FIRST_HOUR, "1. The first controller")?;
@@ -76,7 +76,7 @@ fn install_on(machine: &Machine, unit: &str, folder: &str) -> Result<()> {
 }
 
 /// Gives a controller its name and addresses, as the guide writes them for the first one.
-fn configure(machine: &Machine) -> Result<()> {
+pub(super) fn configure(machine: &Machine) -> Result<()> {
     let guide = configuration(FIRST_HOUR, "1. The first controller")?;
     let mut text = fs::read_to_string(machine.file("etc/virtflow/controller.toml"))?;
     text.push_str(&fill(&guide, &[("c1", machine.name())])?);
@@ -109,20 +109,20 @@ pub(super) fn cluster(site: &mut Site) -> Result<()> {
     site.ca_fingerprint = fingerprint;
 
     for machine in &site.controllers[1..] {
+        configure(machine)?;
         another_controller(site, machine)?;
     }
     Ok(())
 }
 
-/// Lets a machine that has the packages join as a controller, after the guide, until it votes.
-fn another_controller(site: &Site, machine: &Machine) -> Result<()> {
+/// Lets a machine that has packages and configuration join as a controller, after the guide, until it votes.
+pub(super) fn another_controller(site: &Site, machine: &Machine) -> Result<()> {
     let [invite, join, start, list] = commands(FIRST_HOUR, "2. The second and the third")?;
-    configure(machine)?;
-    let invitation = follow(site.desk(), &invite)?;
+    let invitation = Invitation::of(&follow(site.desk(), &invite)?)?;
     let join = fill(
         &join,
         &[
-            (TOKEN, token(&invitation)?),
+            (TOKEN, &invitation.token),
             (FINGERPRINT, &site.ca_fingerprint),
         ],
     )?;
@@ -143,16 +143,32 @@ fn votes(site: &Site, name: &str, list: &str) -> Result<()> {
     })
 }
 
-/// The token in what `virtflow invite create` prints.
-fn token(printed: &str) -> Result<&str> {
-    printed
-        .lines()
-        .find_map(|line| line.strip_prefix("token: "))
-        .with_context(|| format!("no token in {printed}"))
+/// What `virtflow invite create` prints.
+pub(super) struct Invitation {
+    token: String,
+    /// The command to paste on the new machine.
+    pub(super) line: String,
+}
+
+impl Invitation {
+    pub(super) fn of(printed: &str) -> Result<Self> {
+        let token = printed
+            .lines()
+            .find_map(|line| line.strip_prefix("token: "))
+            .with_context(|| format!("no token in {printed}"))?;
+        let line = printed
+            .lines()
+            .find(|line| line.contains(" join --controller "))
+            .with_context(|| format!("no command to paste in {printed}"))?;
+        Ok(Self {
+            token: token.to_owned(),
+            line: line.trim().to_owned(),
+        })
+    }
 }
 
 /// What a host is told of itself, and what its guests boot.
-fn configure_host(machine: &Machine, image: &Image) -> Result<()> {
+pub(super) fn configure_host(machine: &Machine, image: &Image) -> Result<()> {
     copy(machine, &image.kernel, "var/lib/virtflow-boot/vmlinuz")?;
     copy(
         machine,
@@ -163,7 +179,7 @@ fn configure_host(machine: &Machine, image: &Image) -> Result<()> {
         machine.file("etc/virtflow/agent.toml"),
         format!(
             "hypervisor = \"qemu\"\nserial = \"install-{}\"\n\
-             [capacity]\ncpu_milli = 4000\nmemory_mib = 1024\nstorage_gib = 10\n\
+             [capacity]\ncpu_milli = 4000\nmemory_mib = 1024\nstorage_gib = 10\n[reserve]\nmemory_mib = 0\nstorage_gib = 0\n\
              [boot]\nkernel = \"/var/lib/virtflow-boot/vmlinuz\"\ninitrd = \"/var/lib/virtflow-boot/initrd.img\"\n\
              cmdline = \"{}\"\n",
             machine.name(),
@@ -192,11 +208,11 @@ pub(super) fn guest(site: &Site, image: &Image) -> Result<()> {
             failing.len() == 1 && failing[0].contains("not joined"),
             "{found}"
         );
-        let invitation = follow(site.desk(), &invite)?;
+        let invitation = Invitation::of(&follow(site.desk(), &invite)?)?;
         let join = fill(
             &join,
             &[
-                (TOKEN, token(&invitation)?),
+                (TOKEN, &invitation.token),
                 (FINGERPRINT, &site.ca_fingerprint),
             ],
         )?;
@@ -220,7 +236,7 @@ pub(super) fn guest(site: &Site, image: &Image) -> Result<()> {
 }
 
 /// Waits until the guide's list of hosts shows one as online.
-fn online(site: &Site, name: &str, list: &str) -> Result<()> {
+pub(super) fn online(site: &Site, name: &str, list: &str) -> Result<()> {
     poll::until(format_args!("{name} to be online"), PATIENCE, || {
         let listed = follow(site.desk(), list)?;
         let online = listed
@@ -360,7 +376,7 @@ pub(super) fn reboots(site: &mut Site) -> Result<()> {
 }
 
 /// A host's agent is with the cluster again.
-fn is_back(site: &Site, host: &Machine) -> Result<()> {
+pub(super) fn is_back(site: &Site, host: &Machine) -> Result<()> {
     host.wait_unit(AGENT, "active")?;
     let what = format!("{} to be online again", host.name());
     poll::until(&what, PATIENCE, || {

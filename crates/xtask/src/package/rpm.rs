@@ -10,11 +10,15 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Build, tool};
+use super::{Build, Tool, tool};
 use crate::stages::{show, workspace};
 
-/// The program that builds them, in exactly this version.
-const CARGO_GENERATE_RPM: (&str, &str) = ("cargo-generate-rpm", "0.21.1");
+/// The program that builds them, and compresses and hashes what goes into them itself.
+const CARGO_GENERATE_RPM: Tool = Tool {
+    name: "cargo-generate-rpm",
+    version: "0.21.1",
+    is_optimized: true,
+};
 
 /// Folders that are elsewhere in the distributions that use RPM.
 const MOVED: [(&str, &str); 1] = [(
@@ -109,7 +113,7 @@ pub(super) fn build(member: &Path, build: &Build, out: &Path) -> Result<()> {
     let file = parts.join(name).with_extension("toml");
     fs::write(&file, toml::to_string(&overwrite)?)?;
     show(
-        Command::new(tool(CARGO_GENERATE_RPM)?)
+        Command::new(tool(&CARGO_GENERATE_RPM)?)
             .current_dir(workspace())
             .arg("--package")
             .arg(member)
