@@ -135,6 +135,7 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             folder
         }
     };
+    package::check(&packages)?;
     let is_upgraded = packages.join("older").exists();
     let (controllers, hosts) = (options.controllers, options.hosts);
     on_machines(

@@ -6,10 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use virtflow_testkit::command::output_of;
+use virtflow_testkit::packages;
 
+use crate::setup;
 use crate::stages::{cargo, show, workspace};
 
 /// The workspace's packages that become packages for machines, and their folders.
@@ -44,6 +46,10 @@ pub(crate) struct Options {
     /// The folder for the packages.
     #[arg(long, default_value = "target/packages")]
     out: PathBuf,
+    /// Also look at the Debian packages with lintian, which is installed when it is missing: nothing may be wrong, or
+    /// `packaging/debian/overrides` says why it is not.
+    #[arg(long)]
+    check: bool,
     /// Programs without optimization, which build much sooner: for trying out what packages do to a machine.
     #[arg(long)]
     dev: bool,
@@ -80,7 +86,27 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             fs::metadata(&path)?.len() / 1024
         );
     }
+    if options.check {
+        check(&out)?;
+    }
     Ok(())
+}
+
+/// Has lintian look at the Debian packages in a folder.
+pub(crate) fn check(folder: &Path) -> Result<()> {
+    setup::install(&packages::missing_of(&["lintian"])?)?;
+    let mut lintian = Command::new("lintian");
+    lintian.args(["--allow-root", "--fail-on", "error,warning"]);
+    let mut found = 0;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            lintian.arg(path);
+            found += 1;
+        }
+    }
+    ensure!(found > 0, "no Debian packages in {}", folder.display());
+    show(&mut lintian)
 }
 
 /// Builds packages of the programs without optimization: for trying out what packages do to a machine.

@@ -20,6 +20,9 @@ const CARGO_GENERATE_RPM: Tool = Tool {
     is_optimized: true,
 };
 
+/// What only Debian's own checker reads.
+const DEBIAN_ONLY: &str = "usr/share/lintian/";
+
 /// Folders that are elsewhere in the distributions that use RPM.
 const MOVED: [(&str, &str); 1] = [(
     "usr/share/zsh/vendor-completions/",
@@ -129,6 +132,7 @@ fn overwrite(debian: &Debian, member: &Path, revision: &str) -> Overwrite {
     let mut assets: Vec<Asset> = debian
         .assets
         .iter()
+        .filter(|(_, dest, _)| !dest.starts_with(DEBIAN_ONLY))
         .map(|(source, dest, mode)| {
             let dest = moved(dest);
             let config = debian.conf_files.contains(&dest).then_some("noreplace");
@@ -235,6 +239,7 @@ mod tests {
                 ["target/release/virtflow-agent", "usr/bin/", "755"],
                 ["../systemd/agent.toml", "etc/virtflow/agent.toml", "644"],
                 ["../docs/metrics.md", "usr/share/doc/virtflow-agent/", "644"],
+                ["../packaging/debian/overrides/virtflow-agent", "usr/share/lintian/overrides/virtflow-agent", "644"],
                 ["../target/packaging/zsh/_virtflow-agent", "usr/share/zsh/vendor-completions/", "644"],
             ]
             "#,
