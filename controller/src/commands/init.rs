@@ -100,7 +100,7 @@ pub(super) async fn command(init: Init) -> anyhow::Result<ExitCode> {
         })),
         Output::Text => {
             println!(
-                "cluster {} is made; start it with `virtflow-controller run`",
+                "cluster {} is made; start it with `systemctl start virtflow-controller`",
                 made.cluster_id
             );
             println!("CA fingerprint: {}", made.ca_fingerprint);

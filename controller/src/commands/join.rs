@@ -79,7 +79,7 @@ pub(super) async fn command(join: Join) -> anyhow::Result<ExitCode> {
             "node_id": store.node_id,
         })),
         Output::Text => println!(
-            "joined cluster {} as node {}; start it with `virtflow-controller run`",
+            "joined cluster {} as node {}; start it with `systemctl start virtflow-controller`",
             store.cluster_id, store.node_id
         ),
     }
@@ -104,7 +104,7 @@ fn read_token(file: Option<&Path>) -> anyhow::Result<Zeroizing<String>> {
     let token = Zeroizing::new(text.trim().to_owned());
     if token.is_empty() {
         bail!(
-            "no join token: make one with `virtflow controller add` and give it by --token-file, {TOKEN_VARIABLE} or standard input"
+            "no join token: make one with `virtflow invite create --role controller` and give it by --token-file, {TOKEN_VARIABLE} or standard input"
         );
     }
     Ok(token)
@@ -167,7 +167,7 @@ pub async fn admitted(
     let store_id: ObjectId = reply.host_id.parse().map_err(|_| malformed("store id"))?;
     if reply.sealed_ca.is_empty() || reply.wrapped_seal_key.is_empty() {
         bail!(
-            "the token is for a host, not for a controller; make one with `virtflow controller add`"
+            "the token is for a host, not for a controller; make one with `virtflow invite create --role controller`"
         );
     }
     let seal_key =

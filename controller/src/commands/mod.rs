@@ -110,6 +110,10 @@ async fn serve(file: ConfigFile) -> anyhow::Result<ExitCode> {
             eprintln!("virtflow-controller: {reason}");
             Ok(ExitCode::from(EXIT_FATAL))
         }
+        Ended::NoRoom(reason) => {
+            eprintln!("virtflow-controller: {reason}");
+            Ok(ExitCode::FAILURE)
+        }
     }
 }
 

@@ -48,7 +48,7 @@ pub(super) async fn command(recover: Recover) -> anyhow::Result<ExitCode> {
             "node_id": store.node_id,
         })),
         Output::Text => println!(
-            "cluster {} begins a new life ({incarnation}) with this controller alone; start it, then add others with empty data folders",
+            "cluster {} begins a new life ({incarnation}) with this controller alone; start it with `systemctl start virtflow-controller`, then add others with empty data folders",
             store.cluster_id
         ),
     }

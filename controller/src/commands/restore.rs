@@ -45,7 +45,7 @@ pub(super) async fn command(restore: Restore) -> anyhow::Result<ExitCode> {
             "node_id": store.node_id,
         })),
         Output::Text => println!(
-            "cluster {} begins a new life ({incarnation}) with this controller; start it with `virtflow-controller run`, then add the others anew",
+            "cluster {} begins a new life ({incarnation}) with this controller; start it with `systemctl start virtflow-controller`, then add the others anew",
             store.cluster_id
         ),
     }

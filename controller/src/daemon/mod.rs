@@ -15,7 +15,7 @@ mod records;
 mod room;
 pub mod status;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -214,14 +214,17 @@ pub enum Ended {
     Stopped,
     /// It must not go on, and says why.
     Fatal(String),
+    /// Its disk is full. Once there is room it may be started again.
+    NoRoom(String),
 }
 
 /// Runs until a signal or until it must stop.
 pub async fn run(config: Config, path: PathBuf, log: Arc<LogControl>) -> anyhow::Result<Ended> {
-    make_folder(&config.folders().shadow())?;
+    let folder = config.folders().shadow();
+    make_folder(&folder)?;
     let app = match open(config, Some(log.clone())).await {
         Ok(app) => app,
-        Err(error) if is_final(&error) => return Ok(Ended::Fatal(format!("{error:#}"))),
+        Err(error) if is_final(&error) => return Ok(fatal(&folder, format!("{error:#}"))),
         Err(error) => return Err(error),
     };
     let bound = listeners::bind(&app).await?;
@@ -245,10 +248,7 @@ pub async fn run(config: Config, path: PathBuf, log: Arc<LogControl>) -> anyhow:
     tokio::spawn(reload(path, log));
     let ended = tokio::select! {
         () = told_to_stop()? => Ended::Stopped,
-        reason = app.node().fatal() => Ended::Fatal(match room::advice(&app.config().folders().shadow()) {
-            Some(advice) => format!("{reason}; {advice}"),
-            None => reason,
-        }),
+        reason = app.node().fatal() => fatal(&folder, reason),
     };
     tell_supervisor(&[NotifyState::Stopping]);
     match &ended {
@@ -261,7 +261,7 @@ pub async fn run(config: Config, path: PathBuf, log: Arc<LogControl>) -> anyhow:
                 tracing::warn!(%error, "the lead could not be handed over; the others will notice");
             }
         }
-        Ended::Fatal(reason) => {
+        Ended::Fatal(reason) | Ended::NoRoom(reason) => {
             tracing::error!(reason, "this controller must not go on; it stops");
         }
     }
@@ -274,6 +274,15 @@ pub async fn run(config: Config, path: PathBuf, log: Arc<LogControl>) -> anyhow:
         tracing::warn!("closing the store took too long; it recovers at the next start");
     }
     Ok(ended)
+}
+
+/// Why it must not go on, with what is to be done if that is no more than its disk.
+fn fatal(folder: &Path, reason: String) -> Ended {
+    match room::advice(folder) {
+        Some(advice) => Ended::NoRoom(format!("{reason}; {advice}")),
+        None if room::is_wanting(&reason) => Ended::NoRoom(reason),
+        None => Ended::Fatal(reason),
+    }
 }
 
 /// True for what starting again would not mend: an operator has to do something.

@@ -90,7 +90,7 @@ fn publish(from: &Path, to: &Path, replace: Replace) -> Result<(), PkiError> {
 /// Whom a secret file may be readable by.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Privacy {
-    /// Only its owner, who is root or this process.
+    /// Only its owner, who is root or this process; for root also the one whose folder it is in.
     OwnerOnly,
     /// systemd guards the folder of credentials itself, and gives the service's user access by an
     /// ACL, whose mask shows up as group bits: the mode says nothing there.
@@ -122,7 +122,10 @@ pub(crate) fn read_secret(
             });
         }
         let owner = metadata.uid();
-        if owner != 0 && owner != rustix::process::geteuid().as_raw() {
+        let me = rustix::process::geteuid();
+        // Root looks after the service's own folder: who owns that could put any other file there.
+        let is_service = || me.is_root() && folder_owner(path) == Some(owner);
+        if owner != 0 && owner != me.as_raw() && !is_service() {
             return Err(PkiError::FileOwner {
                 path: path.to_path_buf(),
                 owner,
@@ -130,6 +133,11 @@ pub(crate) fn read_secret(
         }
     }
     read_bounded(file, path).map(Some)
+}
+
+fn folder_owner(path: &Path) -> Option<u32> {
+    let metadata = path.parent()?.metadata().ok()?;
+    Some(metadata.uid())
 }
 
 /// `None` when there is no such file.

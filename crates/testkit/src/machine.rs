@@ -1,6 +1,6 @@
 //! Machines with a whole Debian and systemd as their first process, for what packages and units do to a machine.
 //!
-//! A base tree is made once by debootstrap; each machine is a layer over it, booted by systemd-nspawn, with one
+//! A base tree is made once by mmdebstrap; each machine is a layer over it, booted by systemd-nspawn, with one
 //! network card on a bridge that nothing outside can reach.
 
 use std::fs;
@@ -16,22 +16,25 @@ use crate::poll;
 use crate::rig::kill;
 
 /// The Debian packages that making and booting such machines needs.
-pub const REQUIRED: &[&str] = &["debootstrap", "systemd-container"];
+pub const REQUIRED: &[&str] = &["mmdebstrap", "systemd-container"];
 
-const SUITE: &str = "bookworm";
 const MIRROR: &str = "http://deb.debian.org/debian";
-/// What debootstrap resolves by itself; the rest is apt's.
-const FIRST: &str = "systemd,systemd-sysv,dbus,iproute2,ca-certificates,procps";
 /// What the packages need, so that machines without a way out can install them, and what operators have.
-const LATER: &[&str] = &[
+const INCLUDED: &[&str] = &[
+    "ca-certificates",
     "curl",
+    "dbus",
+    "iproute2",
     "libpam-systemd",
     "libvirt-clients",
     "libvirt-daemon-driver-qemu",
     "libvirt-daemon-system",
+    "procps",
     "qemu-system-x86",
     // For trying RPMs where there is no other system with systemd.
     "rpm",
+    "systemd",
+    "systemd-sysv",
 ];
 /// A container may not make the control groups that libvirt makes on a host.
 const QEMU_CONF: &str = "cgroup_controllers = [ ]";
@@ -92,14 +95,14 @@ impl Place {
     }
 }
 
-/// Makes the base tree in `folder`, unless it is there with the same packages.
+/// Makes the tree of Debian's `suite` in `folder`, unless it is there with the same packages.
 ///
 /// # Errors
-/// When debootstrap or apt fail; what they had made is removed at the next attempt.
-pub fn base(folder: &Path) -> Result<PathBuf> {
-    let done = folder.join("base.done");
-    let base = folder.join("base");
-    let packages = LATER.join(" ");
+/// When mmdebstrap fails; what it had made is removed at the next attempt.
+pub fn base(folder: &Path, suite: &str) -> Result<PathBuf> {
+    let done = folder.join(format!("{suite}.done"));
+    let base = folder.join(suite);
+    let packages = INCLUDED.join(",");
     if fs::read_to_string(&done).is_ok_and(|made_with| made_with == packages) {
         return Ok(base);
     }
@@ -108,23 +111,20 @@ pub fn base(folder: &Path) -> Result<PathBuf> {
     }
     fs::create_dir_all(folder)?;
     output_of(
-        system("debootstrap")
-            .args(["--variant=minbase", &format!("--include={FIRST}"), SUITE])
+        system("mmdebstrap")
+            .args(["--quiet", "--mode=root", "--variant=minbase"])
+            // What is made anew when it was torn need not be flushed file by file.
+            .arg("--dpkgopt=force-unsafe-io")
+            .arg(format!("--include={packages}"))
+            .arg("--customize-hook=chroot \"$1\" systemctl enable systemd-networkd")
+            .arg(suite)
             .arg(&base)
             .arg(MIRROR),
     )?;
-    // Not booted: with the network of this machine.
-    let install = format!(
-        "apt-get --quiet update && DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes \
-         --no-install-recommends install {packages} && apt-get clean && systemctl enable systemd-networkd && \
-         echo '{QEMU_CONF}' >> /etc/libvirt/qemu.conf"
-    );
-    output_of(
-        system("systemd-nspawn")
-            .args(["--quiet", "--register=no", "--keep-unit", "--pipe"])
-            .arg(format!("--directory={}", base.display()))
-            .args(["sh", "-c", &install]),
-    )?;
+    let conf = base.join("etc/libvirt/qemu.conf");
+    let mut text = fs::read_to_string(&conf)?;
+    text.push_str(&format!("\n{QEMU_CONF}\n"));
+    fs::write(&conf, text)?;
     fs::write(&done, packages)?;
     Ok(base)
 }
@@ -156,11 +156,19 @@ impl Yard {
             return Ok(());
         }
         for entry in fs::read_dir(&self.folder)? {
-            let layer = entry?.path();
-            let _ = run(system("umount").arg("--lazy").arg(layer.join("root")))?;
-            fs::remove_dir_all(&layer).with_context(|| format!("removing {}", layer.display()))?;
+            remove(&entry?.path())?;
         }
         Ok(())
+    }
+
+    /// Ends a machine for good: its power, and its disk with all that was on it.
+    ///
+    /// # Errors
+    /// When its disk cannot be removed.
+    pub fn scrap(&self, machine: Machine) -> Result<()> {
+        let layer = machine.place.layer.clone();
+        drop(machine);
+        remove(&layer)
     }
 
     /// Boots a machine and waits until its services are up.
@@ -171,7 +179,7 @@ impl Yard {
         &self,
         name: &str,
         address: Ipv4Addr,
-        names: &[(&str, Ipv4Addr)],
+        names: &[(String, Ipv4Addr)],
     ) -> Result<Machine> {
         let layer = self.folder.join(name);
         let [root, upper, work] = ["root", "upper", "work"].map(|part| layer.join(part));
@@ -373,6 +381,12 @@ impl Drop for Machine {
         let _ = self.nspawn.kill();
         let _ = self.nspawn.wait();
     }
+}
+
+fn remove(layer: &Path) -> Result<()> {
+    // Mounted, or not any more.
+    let _ = run(system("umount").arg("--lazy").arg(layer.join("root")))?;
+    fs::remove_dir_all(layer).with_context(|| format!("removing {}", layer.display()))
 }
 
 /// Kills everything that has a layer of `folder` as its root.

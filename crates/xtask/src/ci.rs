@@ -10,25 +10,25 @@ use virtflow_testkit::guest;
 use virtflow_testkit::rig::{NodeSpec, Rig, lan};
 
 use crate::stages::{cargo, show, tee, workspace};
-use crate::{setup, sim};
+use crate::{install, setup, sim};
 
 /// Checks everything: formatting, lints, tests of every kind, documentation.
 ///
 /// What it does to this machine: installs missing Debian packages as `setup` does; builds in
 /// `target` and, with other settings, `target/sim`; downloads Debian's cloud kernel to /var/tmp/virtflow-guest-image; and, as root, runs
-/// machines made of namespaces with a libvirtd and QEMU each. These have a network of their own
-/// which nothing outside can reach, and all of them end with the tests. Source files are not
-/// changed.
+/// machines made of namespaces with a libvirtd and QEMU each, and boots two from a Debian tree that it makes in
+/// /var/tmp/virtflow-install. These have networks of their own which nothing outside can reach, and all of them end with
+/// the tests. Source files are not changed.
 #[derive(Debug, Args)]
 pub(crate) struct Options {
-    /// Leave out the tests that need root, libvirt and QEMU. The run then says that it is not
+    /// Leave out the tests that need root, libvirt and QEMU, and the installation. The run then says that it is not
     /// complete, and fails at its end.
     #[arg(long)]
     without_rig: bool,
 }
 
 /// Where the guests' kernel is kept between runs; the tests look there too.
-const IMAGE_FOLDER: &str = "/var/tmp/virtflow-guest-image";
+pub(crate) const IMAGE_FOLDER: &str = "/var/tmp/virtflow-guest-image";
 
 /// Where the host is whose libvirtd the agent's own tests use.
 const HOST_FOLDER: &str = "/var/tmp/virtflow-ci-host";
@@ -81,7 +81,13 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         with_a_host(|environment| runner.run(true, environment))?
     };
 
-    let passed = plain.passed + examples.passed + simulated + rig.passed;
+    let installed = if options.without_rig {
+        0
+    } else {
+        install::in_ci()?
+    };
+
+    let passed = plain.passed + examples.passed + simulated + rig.passed + installed;
     let skipped = plain.skipped.saturating_sub(rig.passed) + examples.skipped;
     println!("\nci: {passed} passed, 0 failed, {skipped} skipped");
     if plain.passed == 0 {

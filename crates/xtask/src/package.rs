@@ -6,10 +6,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use clap::Args;
 use virtflow_testkit::command::output_of;
+use virtflow_testkit::packages;
 
+use crate::setup;
 use crate::stages::{cargo, show, workspace};
 
 /// The workspace's packages that become packages for machines, and their folders.
@@ -19,8 +21,20 @@ const PACKAGED: [(&str, &str); 3] = [
     ("virtflow-cli", "crates/cli"),
 ];
 
-/// The program that builds them, in exactly this version.
-const CARGO_DEB: (&str, &str) = ("cargo-deb", "3.8.0");
+/// A program of another crate, in exactly one version.
+struct Tool {
+    name: &'static str,
+    version: &'static str,
+    is_optimized: bool,
+}
+
+/// The program that builds them. Without optimization: what takes time it leaves to gzip and xz, and building it takes
+/// longer than all that it is asked to do.
+const CARGO_DEB: Tool = Tool {
+    name: "cargo-deb",
+    version: "3.8.0",
+    is_optimized: false,
+};
 
 /// Builds packages of controller, agent and command line tool, for Debian and as RPMs.
 ///
@@ -32,14 +46,29 @@ pub(crate) struct Options {
     /// The folder for the packages.
     #[arg(long, default_value = "target/packages")]
     out: PathBuf,
+    /// Also look at the Debian packages with lintian, which is installed when it is missing: nothing may be wrong, or
+    /// `packaging/debian/overrides` says why it is not.
+    #[arg(long)]
+    check: bool,
     /// Programs without optimization, which build much sooner: for trying out what packages do to a machine.
     #[arg(long)]
     dev: bool,
 }
 
+/// What packages of programs without optimization are for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Trial {
+    /// Debian's alone, which take half as long.
+    Debian,
+    /// Debian's and RPMs.
+    All,
+}
+
 /// What the packages are made of.
 struct Build {
     profile: &'static str,
+    /// How Debian packages are compressed.
+    compression: &'static [&'static str],
     /// The folder that holds the programs.
     programs: PathBuf,
     /// What comes after the release's version: the time of the last commit, in UTC.
@@ -48,7 +77,7 @@ struct Build {
 
 pub(crate) fn run(options: &Options) -> Result<()> {
     let out = workspace().join(&options.out);
-    all(&out, options.dev)?;
+    all(&out, options.dev.then_some(Trial::All))?;
     for entry in fs::read_dir(&out)? {
         let path = entry?.path();
         println!(
@@ -57,12 +86,32 @@ pub(crate) fn run(options: &Options) -> Result<()> {
             fs::metadata(&path)?.len() / 1024
         );
     }
+    if options.check {
+        check(&out)?;
+    }
     Ok(())
 }
 
+/// Has lintian look at the Debian packages in a folder.
+pub(crate) fn check(folder: &Path) -> Result<()> {
+    setup::install(&packages::missing_of(&["lintian"])?)?;
+    let mut lintian = Command::new("lintian");
+    lintian.args(["--allow-root", "--fail-on", "error,warning"]);
+    let mut found = 0;
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|extension| extension == "deb") {
+            lintian.arg(path);
+            found += 1;
+        }
+    }
+    ensure!(found > 0, "no Debian packages in {}", folder.display());
+    show(&mut lintian)
+}
+
 /// Builds packages of the programs without optimization: for trying out what packages do to a machine.
-pub(crate) fn for_trial(out: &Path) -> Result<()> {
-    all(out, true)
+pub(crate) fn for_trial(out: &Path, trial: Trial) -> Result<()> {
+    all(out, Some(trial))
 }
 
 /// Builds the Debian packages of another revision of the sources, in a copy of them that stays for the next time.
@@ -101,19 +150,21 @@ pub(crate) fn of_revision(revision: &str, out: &Path) -> Result<()> {
     )
 }
 
-/// Builds the programs and packages of them into the folder `out`, which then holds nothing else.
-fn all(out: &Path, dev: bool) -> Result<()> {
+/// Builds the programs and packages of them into the folder `out`, which then holds nothing else; optimized, unless it
+/// is for a trial.
+fn all(out: &Path, trial: Option<Trial>) -> Result<()> {
     if out.exists() {
         fs::remove_dir_all(out).with_context(|| format!("emptying {}", out.display()))?;
     }
     fs::create_dir_all(out)?;
-    let (profile, folder) = if dev {
-        ("dev", "debug")
+    let (profile, folder, compression): (_, _, &[&str]) = if trial.is_some() {
+        ("dev", "debug", &["--fast", "-Z", "gz"])
     } else {
-        ("release", "release")
+        ("release", "release", &["-Z", "xz"])
     };
     let build = Build {
         profile,
+        compression,
         programs: workspace().join("target").join(folder),
         revision: last_commit("%cd")?,
     };
@@ -130,30 +181,37 @@ fn all(out: &Path, dev: bool) -> Result<()> {
     fs::write(parts.join("changelog"), changelog(&build.revision)?)?;
     for (package, folder) in PACKAGED {
         debian(package, &build, out)?;
-        rpm::build(&workspace().join(folder), &build, out)?;
+        if trial != Some(Trial::Debian) {
+            rpm::build(&workspace().join(folder), &build, out)?;
+        }
     }
     Ok(())
 }
 
 fn debian(package: &str, build: &Build, out: &Path) -> Result<()> {
     show(
-        Command::new(tool(CARGO_DEB)?)
+        Command::new(tool(&CARGO_DEB)?)
             .current_dir(workspace())
             .args(["--no-build", "--package", package])
             .args(["--profile", build.profile])
             .args(["--deb-revision", &build.revision])
+            .arg("--compress-system")
+            .args(build.compression)
             .arg("--output")
             .arg(out),
     )
 }
 
-/// A program of another crate, installed into the target folder when it is not there.
-fn tool((name, version): (&str, &str)) -> Result<PathBuf> {
+/// Where a tool is, after it was installed into the target folder when it was not there.
+fn tool(tool: &Tool) -> Result<PathBuf> {
     let root = workspace().join("target/tools");
-    let program = root.join("bin").join(name);
+    let program = root.join("bin").join(tool.name);
     if !program.exists() {
-        let mut install = cargo(&["install", "--locked", "--version", version, name, "--root"]);
-        show(install.arg(&root))?;
+        let mut install = cargo(&["install", "--locked", "--version", tool.version, tool.name]);
+        if !tool.is_optimized {
+            install.arg("--debug");
+        }
+        show(install.arg("--root").arg(&root))?;
     }
     Ok(program)
 }

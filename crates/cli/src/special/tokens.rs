@@ -188,9 +188,10 @@ pub(crate) async fn invite(
         } else {
             "virtflow-agent"
         };
+        let token = data["token"].as_str().unwrap_or_default();
         run.output.remark(&format!(
-            "the token is shown once; on the new machine, with the token on standard input:\n  \
-             {daemon} join --controller {endpoint} --ca-fingerprint {fingerprint}"
+            "the token is shown once and good for one machine; to paste there, as root:\n  \
+             VIRTFLOW_JOIN_TOKEN={token} {daemon} join --controller {endpoint} --ca-fingerprint {fingerprint}"
         ));
     }
     Ok(())

@@ -87,6 +87,23 @@ fn a_seal_key_of_another_user_is_refused() {
 }
 
 #[test]
+fn root_reads_the_key_that_a_service_has_in_its_own_folder() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let folder = tempdir().unwrap();
+    let path = folder.path().join("seal.key");
+    SealKey::create_file(&path).unwrap();
+    for path in [folder.path(), &path] {
+        chown(path, Some(54_321), None).unwrap();
+    }
+    SealKey::load(&path, None).unwrap();
+    // In another's folder it is nobody's.
+    chown(folder.path(), Some(54_322), None).unwrap();
+    SealKey::load(&path, None).unwrap_err();
+}
+
+#[test]
 fn a_seal_key_of_the_wrong_size_or_kind_is_refused() {
     let folder = tempdir().unwrap();
     let path = folder.path().join("seal.key");

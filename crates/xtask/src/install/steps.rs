@@ -9,9 +9,15 @@ use virtflow_testkit::guest::{self, Image};
 use virtflow_testkit::machine::Machine;
 use virtflow_testkit::poll;
 
+use super::guide::{commands, configuration, fill, follow, follow_in};
 use super::{AGENT, CONTROLLER, Site, copy};
 
-const PATIENCE: Duration = Duration::from_secs(120);
+pub(super) const FIRST_HOUR: &str = "first-hour.md";
+/// What stands for the CA's fingerprint and for a token in the guide.
+pub(super) const FINGERPRINT: &str = "FINGERPRINT";
+const TOKEN: &str = "…";
+
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// Exposure levels that `systemd-analyze security` may find at most; less is better.
 const CONTROLLER_EXPOSURE_MAX: f32 = 2.5;
 const AGENT_EXPOSURE_MAX: f32 = 4.0;
@@ -30,128 +36,169 @@ pub(super) fn operator(site: &Site, arguments: &str) -> Result<Value> {
 /// Installs the packages that are in `folder` of every machine.
 pub(super) fn install(site: &Site, folder: &str) -> Result<()> {
     for (machine, unit) in site.daemons() {
-        let files = match unit {
-            CONTROLLER => {
-                format!("{folder}/virtflow-controller_*.deb {folder}/virtflow-cli_*.deb")
-            }
-            _ => format!("{folder}/virtflow-agent_*.deb"),
-        };
-        // Nothing to download: what the packages need is there.
-        let printed = machine.shell(&format!(
-            "DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes install {files} 2>&1"
-        ))?;
-        ensure!(printed.contains("nothing runs yet"), "{printed}");
-        let state = machine.unit(unit)?;
-        ensure!(
-            state == "inactive",
-            "{unit} is {state} on {}",
-            machine.name()
-        );
-        let enabled = machine.shell(&format!("systemctl is-enabled {unit}"))?;
-        ensure!(enabled.trim() == "enabled", "{enabled}");
-        // Asked to start all the same it says calmly that there is nothing to do.
-        machine.shell(&format!("systemctl start {unit}"))?;
-        ensure!(machine.unit(unit)? == "inactive");
-        let failed = machine.shell("systemctl list-units --failed --plain --no-legend")?;
-        ensure!(!failed.contains("virtflow"), "{failed}");
-        machine.shell(&format!(
-            "man -w {unit} >/dev/null 2>&1 || test -e /usr/share/man/man1/{unit}.1.gz"
-        ))?;
+        install_on(machine, unit, folder)?;
     }
     Ok(())
 }
 
-fn configure(machine: &Machine) -> Result<()> {
-    let name = machine.name();
+/// Installs the packages of a controller or host by the guide's command, in `folder`.
+pub(super) fn install_on(machine: &Machine, unit: &str, folder: &str) -> Result<()> {
+    let apt = match unit {
+        CONTROLLER => {
+            let [apt, ..] = commands::<6>(FIRST_HOUR, "1. The first controller")?;
+            apt
+        }
+        _ => {
+            let [apt, ..] = commands::<6>(FIRST_HOUR, "4. Hosts")?;
+            apt
+        }
+    };
+    // Nothing to download: what the packages need is there.
+    let printed = follow_in(machine, folder, &apt)?;
+    ensure!(printed.contains("nothing runs yet"), "{printed}");
+    let state = machine.unit(unit)?;
+    ensure!(
+        state == "inactive",
+        "{unit} is {state} on {}",
+        machine.name()
+    );
+    let enabled = machine.shell(&format!("systemctl is-enabled {unit}"))?;
+    ensure!(enabled.trim() == "enabled", "{enabled}");
+    // Asked to start all the same it says calmly that there is nothing to do.
+    machine.shell(&format!("systemctl start {unit}"))?;
+    ensure!(machine.unit(unit)? == "inactive");
+    let failed = machine.shell("systemctl list-units --failed --plain --no-legend")?;
+    ensure!(!failed.contains("virtflow"), "{failed}");
+    machine.shell(&format!(
+        "man -w {unit} >/dev/null 2>&1 || test -e /usr/share/man/man1/{unit}.1.gz"
+    ))?;
+    Ok(())
+}
+
+/// Gives a controller its name and addresses, as the guide writes them for the first one.
+pub(super) fn configure(machine: &Machine) -> Result<()> {
+    let guide = configuration(FIRST_HOUR, "1. The first controller")?;
     let mut text = fs::read_to_string(machine.file("etc/virtflow/controller.toml"))?;
-    text.push_str(&format!(
-        "\nname = \"{name}\"\n[advertise]\napi = \"{name}:8443\"\nagent = \"{name}:8444\"\npeer = \"{name}:8445\"\n"
-    ));
+    text.push_str(&fill(&guide, &[("c1", machine.name())])?);
     fs::write(machine.file("etc/virtflow/controller.toml"), text)?;
     machine.shell("virtflow-controller check-config")?;
     Ok(())
 }
 
-/// The first controller makes the cluster, the others join; the CA's fingerprint.
-pub(super) fn cluster(site: &Site) -> Result<String> {
+/// The first controller makes the cluster, the others join.
+pub(super) fn cluster(site: &mut Site) -> Result<()> {
+    let [_, check, init, start, login, status] = commands(FIRST_HOUR, "1. The first controller")?;
     let desk = site.desk();
-    let unready =
-        desk.try_shell("virtflow-controller init --admin-password-file /root/admin-password")?;
+    let unready = desk.try_shell(&init)?;
     ensure!(
         !unready.status.success(),
         "a cluster was made without a name"
     );
     configure(desk)?;
-    let made = desk.shell(
-        "virtflow-controller init --admin-password-file /root/admin-password --output json",
-    )?;
-    let made: Value = serde_json::from_str(&made)?;
-    let fingerprint = made["ca_fingerprint"]
-        .as_str()
-        .context("no fingerprint")?
+    follow(desk, &check)?;
+    let made = follow(desk, &init)?;
+    let fingerprint = made
+        .lines()
+        .find_map(|line| line.strip_prefix("CA fingerprint: "))
+        .with_context(|| format!("no fingerprint in {made}"))?
         .to_owned();
-    desk.shell("systemctl start virtflow-controller")?;
+    follow(desk, &start)?;
     desk.wait_unit(CONTROLLER, "active")?;
-    desk.shell(&format!(
-        "virtflow login --endpoint https://{}:8443 --ca-fingerprint {fingerprint} --user admin --password-file /root/admin-password",
-        desk.name()
-    ))?;
+    follow(desk, &fill(&login, &[(FINGERPRINT, &fingerprint)])?)?;
+    follow(desk, &status)?;
+    site.ca_fingerprint = fingerprint;
+
     for machine in &site.controllers[1..] {
         configure(machine)?;
-        let token = invite(site, "--role controller")?;
-        join(machine, CONTROLLER, desk.name(), &fingerprint, &token)?;
+        another_controller(site, machine)?;
     }
-    poll::until("all controllers to vote", PATIENCE, || {
-        let listed = operator(site, "controller list")?;
-        let text = listed.to_string();
-        Ok((text.matches("\"voter\"").count() == site.controllers.len()).then_some(()))
-    })?;
-    Ok(fingerprint)
+    Ok(())
 }
 
-fn invite(site: &Site, arguments: &str) -> Result<String> {
-    let invitation = operator(site, &format!("invite create {arguments}"))?;
-    Ok(invitation["token"].as_str().context("no token")?.to_owned())
+/// Lets a machine that has packages and configuration join as a controller, after the guide, until it votes.
+pub(super) fn another_controller(site: &Site, machine: &Machine) -> Result<()> {
+    let [invite, join, start, list] = commands(FIRST_HOUR, "2. The second and the third")?;
+    let invitation = Invitation::of(&follow(site.desk(), &invite)?)?;
+    let join = fill(
+        &join,
+        &[
+            (TOKEN, &invitation.token),
+            (FINGERPRINT, &site.ca_fingerprint),
+        ],
+    )?;
+    follow(machine, &join)?;
+    follow(machine, &start)?;
+    machine.wait_unit(CONTROLLER, "active")?;
+    votes(site, machine.name(), &list)
 }
 
-fn join(machine: &Machine, daemon: &str, by: &str, fingerprint: &str, token: &str) -> Result<()> {
-    machine.shell(&format!(
-        "VIRTFLOW_JOIN_TOKEN={token} {daemon} join --controller https://{by}:8443 --ca-fingerprint {fingerprint}"
-    ))?;
-    machine.shell(&format!("systemctl start {daemon}"))?;
-    machine.wait_unit(daemon, "active")
+/// Waits until the guide's list of controllers shows one as a voter.
+fn votes(site: &Site, name: &str, list: &str) -> Result<()> {
+    poll::until(format_args!("{name} to vote"), PATIENCE, || {
+        let listed = follow(site.desk(), list)?;
+        let voter = listed
+            .lines()
+            .any(|line| line.starts_with(&format!("{name} ")) && line.contains("voter"));
+        Ok(voter.then_some(()))
+    })
 }
 
-pub(super) fn guest(site: &Site, image: &Image, fingerprint: &str) -> Result<()> {
-    for command in [
-        "data-center create attic --region north",
-        "rack create r1 --data-center attic",
-        "group create general --data-center attic",
-        "spec create small --cpu 1 --memory 128MiB --storage 1GiB",
-        "tenant create acme --quota-cpu 8 --quota-memory 4GiB --quota-vms 8",
-        "quota create --group general --tenant acme --cpu-percent 100 --memory 4GiB --storage 20GiB",
-    ] {
-        operator(site, command)?;
+/// What `virtflow invite create` prints.
+pub(super) struct Invitation {
+    token: String,
+    /// The command to paste on the new machine.
+    pub(super) line: String,
+}
+
+impl Invitation {
+    pub(super) fn of(printed: &str) -> Result<Self> {
+        let token = printed
+            .lines()
+            .find_map(|line| line.strip_prefix("token: "))
+            .with_context(|| format!("no token in {printed}"))?;
+        let line = printed
+            .lines()
+            .find(|line| line.contains(" join --controller "))
+            .with_context(|| format!("no command to paste in {printed}"))?;
+        Ok(Self {
+            token: token.to_owned(),
+            line: line.trim().to_owned(),
+        })
     }
-    for (number, machine) in site.hosts.iter().enumerate() {
-        copy(machine, &image.kernel, "var/lib/virtflow/boot/vmlinuz")?;
-        copy(
-            machine,
-            &image.initramfs,
-            "var/lib/virtflow/boot/initrd.img",
-        )?;
-        fs::write(
-            machine.file("etc/virtflow/agent.toml"),
-            format!(
-                "hypervisor = \"qemu\"\nserial = \"install-{number}\"\n\
-                 [capacity]\ncpu_milli = 4000\nmemory_mib = 1024\nstorage_gib = 10\n\
-                 [boot]\nkernel = \"/var/lib/virtflow/boot/vmlinuz\"\ninitrd = \"/var/lib/virtflow/boot/initrd.img\"\n\
-                 cmdline = \"{}\"\n",
-                guest::COMMAND_LINE
-            ),
-        )?;
+}
+
+/// What a host is told of itself, and what its guests boot.
+pub(super) fn configure_host(machine: &Machine, image: &Image) -> Result<()> {
+    copy(machine, &image.kernel, "var/lib/virtflow-boot/vmlinuz")?;
+    copy(
+        machine,
+        &image.initramfs,
+        "var/lib/virtflow-boot/initrd.img",
+    )?;
+    fs::write(
+        machine.file("etc/virtflow/agent.toml"),
+        format!(
+            "hypervisor = \"qemu\"\nserial = \"install-{}\"\n\
+             [capacity]\ncpu_milli = 4000\nmemory_mib = 1024\nstorage_gib = 10\n[reserve]\nmemory_mib = 0\nstorage_gib = 0\n\
+             [boot]\nkernel = \"/var/lib/virtflow-boot/vmlinuz\"\ninitrd = \"/var/lib/virtflow-boot/initrd.img\"\n\
+             cmdline = \"{}\"\n",
+            machine.name(),
+            guest::COMMAND_LINE
+        ),
+    )?;
+    Ok(())
+}
+
+/// Hosts join after the guide, and a guest boots.
+pub(super) fn guest(site: &Site, image: &Image) -> Result<()> {
+    for command in commands::<6>(FIRST_HOUR, "3. What the cloud is made of")? {
+        follow(site.desk(), &command)?;
+    }
+    let [_, check, invite, join, start, list] = commands(FIRST_HOUR, "4. Hosts")?;
+    for machine in &site.hosts {
+        configure_host(machine, image)?;
         // All that is missing is the cluster.
-        let found = machine.try_shell("virtflow-agent check")?;
+        let found = machine.try_shell(&check)?;
         let found = String::from_utf8_lossy(&found.stdout).into_owned();
         let failing: Vec<&str> = found
             .lines()
@@ -161,31 +208,41 @@ pub(super) fn guest(site: &Site, image: &Image, fingerprint: &str) -> Result<()>
             failing.len() == 1 && failing[0].contains("not joined"),
             "{found}"
         );
-        let token = invite(site, "--role agent --group general --rack r1")?;
-        join(machine, AGENT, site.desk().name(), fingerprint, &token)?;
-        machine.shell("virtflow-agent check")?;
+        let invitation = Invitation::of(&follow(site.desk(), &invite)?)?;
+        let join = fill(
+            &join,
+            &[
+                (TOKEN, &invitation.token),
+                (FINGERPRINT, &site.ca_fingerprint),
+            ],
+        )?;
+        follow(machine, &join)?;
+        follow(machine, &start)?;
+        machine.wait_unit(AGENT, "active")?;
+        follow(machine, &check)?;
     }
     for machine in &site.hosts {
-        poll::until(
-            format_args!("{} to be online", machine.name()),
-            PATIENCE,
-            || {
-                let host = operator(site, &format!("host get {}", machine.name()))?;
-                Ok((host["status"]["liveness"] == "online").then_some(()))
-            },
-        )?;
+        online(site, machine.name(), &list)?;
     }
+    let [create, console] = commands(FIRST_HOUR, "5. A guest")?;
     for number in 1..=site.hosts.len() {
-        operator(
-            site,
-            &format!("vm create web-{number} --tenant acme --spec small --restart always --wait"),
-        )?;
+        let vm = format!("web-{number}");
+        follow(site.desk(), &fill(&create, &[("web-1", &vm)])?)?;
     }
     poll::until("the guest to have booted", PATIENCE, || {
-        let console = site
-            .desk()
-            .shell("virtflow vm console web-1 --tenant acme --log")?;
+        let console = follow(site.desk(), &console)?;
         Ok(console.contains("web-1").then_some(()))
+    })
+}
+
+/// Waits until the guide's list of hosts shows one as online.
+pub(super) fn online(site: &Site, name: &str, list: &str) -> Result<()> {
+    poll::until(format_args!("{name} to be online"), PATIENCE, || {
+        let listed = follow(site.desk(), list)?;
+        let online = listed
+            .lines()
+            .any(|line| line.starts_with(&format!("{name} ")) && line.contains("online"));
+        Ok(online.then_some(()))
     })
 }
 
@@ -242,8 +299,9 @@ pub(super) fn security(site: &Site) -> Result<()> {
 }
 
 pub(super) fn backup(site: &Site) -> Result<()> {
+    let [timer, now] = commands(FIRST_HOUR, "6. Before you go home")?;
     let desk = site.desk();
-    desk.shell("systemctl start virtflow-backup.service")?;
+    follow(desk, &now)?;
     let made = desk.shell("ls /var/backups/virtflow")?;
     ensure!(
         made.lines().count() == 1 && made.starts_with("backup-"),
@@ -253,7 +311,7 @@ pub(super) fn backup(site: &Site) -> Result<()> {
         "virtflow-controller verify --db /var/backups/virtflow/{}/state.db",
         made.trim()
     ))?;
-    desk.shell("systemctl enable --now virtflow-backup.timer")?;
+    follow(desk, &timer)?;
     let timers = desk.shell("systemctl list-timers --no-pager")?;
     ensure!(timers.contains("virtflow-backup.timer"), "{timers}");
     Ok(())
@@ -318,7 +376,7 @@ pub(super) fn reboots(site: &mut Site) -> Result<()> {
 }
 
 /// A host's agent is with the cluster again.
-fn is_back(site: &Site, host: &Machine) -> Result<()> {
+pub(super) fn is_back(site: &Site, host: &Machine) -> Result<()> {
     host.wait_unit(AGENT, "active")?;
     let what = format!("{} to be online again", host.name());
     poll::until(&what, PATIENCE, || {
@@ -335,7 +393,7 @@ pub(super) fn plugs(site: &mut Site) -> Result<()> {
     for number in 0..site.controllers.len() {
         operator(
             site,
-            &format!("rack create plug-{number} --data-center attic"),
+            &format!("rack create plug-{number} --data-center dc1"),
         )?;
         site.controllers[number].lose_power()?;
         site.controllers[number].wait_unit(CONTROLLER, "active")?;
@@ -383,13 +441,14 @@ pub(super) fn removal(site: &Site) -> Result<()> {
     let left = host.shell(
         "find /etc/virtflow /var/lib/virtflow -mindepth 1 -maxdepth 1 2>/dev/null || true",
     )?;
-    let allowed = ["/var/lib/virtflow/guests", "/var/lib/virtflow/boot"];
     for path in left.split_whitespace() {
-        ensure!(allowed.contains(&path), "{path} is left on {}", host.name());
+        ensure!(
+            path == "/var/lib/virtflow/guests",
+            "{path} is left on {}",
+            host.name()
+        );
     }
-    if let Some(controller) = site.controllers.last()
-        && site.controllers.len() > 1
-    {
+    if let Some(controller) = site.controllers.last() {
         controller.shell(
             "DEBIAN_FRONTEND=noninteractive apt-get --quiet --yes purge virtflow-controller",
         )?;

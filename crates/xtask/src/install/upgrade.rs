@@ -23,7 +23,7 @@ const CLIENT: &str = r#"
 : > /root/client.made; : > /root/client.failed; n=0
 while [ ! -e /root/client.stop ]; do
     n=$((n + 1))
-    if virtflow rack create "load-$n" --data-center attic > /dev/null 2> /root/client.error; then
+    if virtflow rack create "load-$n" --data-center dc1 > /dev/null 2> /root/client.error; then
         echo "load-$n" >> /root/client.made
     else
         { echo "create load-$n:"; cat /root/client.error; } >> /root/client.failed

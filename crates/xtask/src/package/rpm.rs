@@ -10,11 +10,18 @@ use std::process::Command;
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
 
-use super::{Build, tool};
+use super::{Build, Tool, tool};
 use crate::stages::{show, workspace};
 
-/// The program that builds them, in exactly this version.
-const CARGO_GENERATE_RPM: (&str, &str) = ("cargo-generate-rpm", "0.21.1");
+/// The program that builds them, and compresses and hashes what goes into them itself.
+const CARGO_GENERATE_RPM: Tool = Tool {
+    name: "cargo-generate-rpm",
+    version: "0.21.1",
+    is_optimized: true,
+};
+
+/// What only Debian's own checker reads.
+const DEBIAN_ONLY: &str = "usr/share/lintian/";
 
 /// Folders that are elsewhere in the distributions that use RPM.
 const MOVED: [(&str, &str); 1] = [(
@@ -109,7 +116,7 @@ pub(super) fn build(member: &Path, build: &Build, out: &Path) -> Result<()> {
     let file = parts.join(name).with_extension("toml");
     fs::write(&file, toml::to_string(&overwrite)?)?;
     show(
-        Command::new(tool(CARGO_GENERATE_RPM)?)
+        Command::new(tool(&CARGO_GENERATE_RPM)?)
             .current_dir(workspace())
             .arg("--package")
             .arg(member)
@@ -125,6 +132,7 @@ fn overwrite(debian: &Debian, member: &Path, revision: &str) -> Overwrite {
     let mut assets: Vec<Asset> = debian
         .assets
         .iter()
+        .filter(|(_, dest, _)| !dest.starts_with(DEBIAN_ONLY))
         .map(|(source, dest, mode)| {
             let dest = moved(dest);
             let config = debian.conf_files.contains(&dest).then_some("noreplace");
@@ -231,6 +239,7 @@ mod tests {
                 ["target/release/virtflow-agent", "usr/bin/", "755"],
                 ["../systemd/agent.toml", "etc/virtflow/agent.toml", "644"],
                 ["../docs/metrics.md", "usr/share/doc/virtflow-agent/", "644"],
+                ["../packaging/debian/overrides/virtflow-agent", "usr/share/lintian/overrides/virtflow-agent", "644"],
                 ["../target/packaging/zsh/_virtflow-agent", "usr/share/zsh/vendor-completions/", "644"],
             ]
             "#,
