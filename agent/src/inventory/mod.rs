@@ -2,8 +2,8 @@
 //!
 //! Facts come from where the kernel tells them: topology, NUMA, huge pages, network cards and DMI
 //! from `/sys`, mounts and network names from `/proc`, memory and load through `sysinfo`. What VMs
-//! may use of it follows from configuration: `capacity` caps what the machine has, `reserve` is
-//! taken off for the host itself.
+//! may use of it follows from configuration: `capacity` caps what the machine has, or, where guests are simulated,
+//! says it; `reserve` is taken off for the host itself.
 
 mod foreign;
 mod identity;
@@ -51,13 +51,21 @@ pub fn collect(
     reserve: Amounts,
     capabilities: Option<&Capabilities>,
 ) -> Result<v1::Inventory, InventoryError> {
-    let topology = machine::topology()?;
-    let memory_mib = machine::memory_mib()?;
+    let mut topology = machine::topology()?;
+    let mut memory_mib = machine::memory_mib()?;
     let filesystems = storage::filesystems(&guests.guests_dir)?;
-    let storage_gib = filesystems
+    let mut storage_gib = filesystems
         .iter()
         .find(|filesystem| filesystem.holds_guests)
         .map_or(0, |filesystem| filesystem.total_mib / 1024);
+    if capabilities.is_some_and(|can| can.driver == "simulated") {
+        // Simulated guests take nothing of the machine: it counts as large as it is told to be.
+        let threads = capacity.cpu_milli.map(|milli| milli.div_ceil(1000));
+        let threads = threads.and_then(|threads| u32::try_from(threads).ok());
+        topology.threads = threads.unwrap_or(topology.threads);
+        memory_mib = capacity.memory_mib.unwrap_or(memory_mib);
+        storage_gib = capacity.storage_gib.unwrap_or(storage_gib);
+    }
     let reserved = [
         reserve.cpu_milli.unwrap_or(0),
         reserve.memory_mib.unwrap_or(RESERVE_MEMORY_MIB_DEFAULT),

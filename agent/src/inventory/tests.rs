@@ -160,6 +160,41 @@ fn capacity_caps_and_reserve_is_taken_off() {
 }
 
 #[test]
+fn a_machine_with_simulated_guests_is_as_large_as_it_is_told_to_be() {
+    let folder = tempfile::tempdir().unwrap();
+    let with = |driver: &str| {
+        let can = Capabilities {
+            driver: driver.to_owned(),
+            driver_version: String::new(),
+            emulator_version: String::new(),
+            kvm: false,
+            emulation: true,
+            security_labels: false,
+        };
+        let capacity = Amounts {
+            cpu_milli: Some(9_000_500),
+            memory_mib: Some(1 << 40),
+            storage_gib: Some(1 << 40),
+        };
+        collect(
+            &guests(folder.path()),
+            capacity,
+            Amounts::default(),
+            Some(&can),
+        )
+        .unwrap()
+    };
+    let told = with("simulated");
+    assert_eq!(told.schedulable_cpu_milli, 9_000_500);
+    assert_eq!((told.threads, told.memory_mib), (9_001, 1 << 40));
+    let lent = (1 << 40) - RESERVE_MEMORY_MIB_DEFAULT;
+    assert_eq!(told.schedulable_memory_mib, lent);
+    let real = with("libvirt");
+    assert_eq!(real.threads, here().threads);
+    assert_eq!(real.schedulable_cpu_milli, u64::from(real.threads) * 1000);
+}
+
+#[test]
 fn a_serial_number_is_the_configured_the_firmwares_or_a_stable_one() {
     let folder = tempfile::tempdir().unwrap();
     let dmi = folder.path().join("dmi");

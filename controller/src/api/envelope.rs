@@ -21,7 +21,7 @@ const RETRY_AFTER_S: u64 = 1;
 pub(crate) struct Answer {
     status: StatusCode,
     index: u64,
-    data: Value,
+    data: Data,
     next_cursor: Option<String>,
     tag: Option<(ObjectId, u64)>,
     location: Option<String>,
@@ -30,9 +30,24 @@ pub(crate) struct Answer {
     document: Option<Cow<'static, str>>,
 }
 
+/// What is answered.
+#[derive(Debug, Clone)]
+enum Data {
+    Value(Value),
+    /// JSON that goes out as it is.
+    Text(String),
+}
+
 impl Answer {
     /// `200` with data as of an applied index.
     pub(crate) fn ok(index: u64, data: Value) -> Self {
+        Self::of(index, Data::Value(data))
+    }
+    /// The same with data that is JSON already.
+    pub(crate) fn written(index: u64, json: String) -> Self {
+        Self::of(index, Data::Text(json))
+    }
+    fn of(index: u64, data: Data) -> Self {
         Self {
             status: StatusCode::OK,
             index,
@@ -89,7 +104,12 @@ impl Answer {
         if self.replayed {
             item.insert("replayed".into(), true.into());
         }
-        item.insert("data".into(), self.data);
+        let data = match self.data {
+            Data::Value(data) => data,
+            // Only what was written as JSON gets here.
+            Data::Text(json) => serde_json::from_str(&json).unwrap_or_default(),
+        };
+        item.insert("data".into(), data);
         (self.index, item.into())
     }
     /// The recorded answer to a repeated idempotency key.
@@ -255,7 +275,7 @@ pub(crate) fn seal(outcome: Result<Answer, Failure>, by: Seal<'_>) -> Response {
         }) => (status, Body::from(text)),
         Ok(answer) => {
             let (status, body) = success(answer, by, &mut headers);
-            (status, Body::from(body.to_string()))
+            (status, Body::from(body))
         }
         Err(failure) => {
             let (status, body) = refusal(failure, by, &mut headers);
@@ -286,7 +306,7 @@ pub(crate) fn announced(mut stream: Response, by: Seal<'_>) -> Response {
     stream
 }
 
-fn success(answer: Answer, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCode, Value) {
+fn success(answer: Answer, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCode, String) {
     let mut meta = meta(by);
     meta.insert("index".into(), answer.index.into());
     if let Some(cursor) = answer.next_cursor {
@@ -309,12 +329,13 @@ fn success(answer: Answer, by: Seal<'_>, headers: &mut HeaderMap) -> (StatusCode
     } else {
         "ok"
     };
-    // Put in as it is: `json!` would copy all of it, and it may be megabytes.
-    let mut body = Map::new();
-    body.insert("meta".into(), meta.into());
-    body.insert("status".into(), word.into());
-    body.insert("data".into(), answer.data);
-    (answer.status, body.into())
+    let data = match answer.data {
+        Data::Value(data) => data.to_string(),
+        Data::Text(json) => json,
+    };
+    let meta = Value::from(meta);
+    let body = format!("{{\"data\":{data},\"meta\":{meta},\"status\":\"{word}\"}}");
+    (answer.status, body)
 }
 
 /// The one place where an error becomes an HTTP answer. It names no index: what one may not see must

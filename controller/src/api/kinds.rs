@@ -236,11 +236,7 @@ async fn list_or_watch(api: &Api, call: &Call, kind: Kind) -> Result<Response, F
             let found = search::page(api, call, kind, &query).await;
             return found.map(IntoResponse::into_response);
         }
-        let fields = fields_of(call, kind)?;
-        let page = logic::list(call.image()?, &call.cx()?, &query_of(call, kind)?)?;
-        let objects = all_chosen(fields.as_ref(), page.objects);
-        let answer = Answer::ok(call.image()?.index(), objects.into());
-        return Ok(answer.next(page.next_cursor).into_response());
+        return listed_now(call, kind).map(IntoResponse::into_response);
     }
     call.query.only(&watched(kind))?;
     let seen = call.single("last-event-id")?.map(|id| {
@@ -259,6 +255,17 @@ async fn list_or_watch(api: &Api, call: &Call, kind: Kind) -> Result<Response, F
     watch::begin(api, call, query_of(call, kind)?, fields, from)
 }
 
+fn listed_now(call: &Call, kind: Kind) -> Answered {
+    let (image, cx, query) = (call.image()?, call.cx()?, query_of(call, kind)?);
+    let Some(fields) = fields_of(call, kind)? else {
+        let page = logic::list_text(image, &cx, &query)?;
+        return Ok(Answer::written(image.index(), page.objects).next(page.next_cursor));
+    };
+    let page = logic::list(image, &cx, &query)?;
+    let objects = all_chosen(Some(&fields), page.objects);
+    Ok(Answer::ok(image.index(), objects.into()).next(page.next_cursor))
+}
+
 pub(crate) async fn get_of(api: &Api, call: &Call, kind: Kind, id: &str) -> Answered {
     call.query.only(&["tenant", "at", FIELDS])?;
     if let Some(at) = call.query.get("at") {
@@ -267,8 +274,11 @@ pub(crate) async fn get_of(api: &Api, call: &Call, kind: Kind, id: &str) -> Answ
     let fields = fields_of(call, kind)?;
     let image = call.image()?;
     let object = logic::get(image, &call.cx()?, kind, id, call.query.get("tenant"))?;
-    let data = chosen(fields.as_ref(), logic::public(image, &object));
-    Ok(Answer::ok(image.index(), data).etag(object.id, object.generation))
+    let answer = match fields {
+        None => Answer::written(image.index(), logic::public_text(image, &object)),
+        Some(fields) => Answer::ok(image.index(), fields.of(&logic::public(image, &object))),
+    };
+    Ok(answer.etag(object.id, object.generation))
 }
 
 pub(crate) async fn create_of(api: &Api, call: &Call, kind: Kind) -> Answered {

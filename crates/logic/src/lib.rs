@@ -65,11 +65,11 @@ pub use observe::{
 };
 pub use read::{
     AccessQuestion, ConsoleTarget, EffectiveQuery, Fields, ListQuery, Meant, MergeQuery,
-    OntologyQuery, Page, Past, PastList, Plan, PlanOrder, Search, Sight, TargetRole, Watch,
-    access_effect, audit_scope, authorize_only, bill, can_i, capacity, cluster_view, console_of,
-    effective, explain_access, foreign_domains, get, list, merged, monitoring_targets, ontology,
-    operation_state, permission_of, placement, public, upgrade_view, usage, verify_report, who_can,
-    whoami,
+    OntologyQuery, Page, Past, PastList, Plan, PlanOrder, Search, Sight, TargetRole, TextPage,
+    Watch, access_effect, audit_scope, authorize_only, bill, can_i, capacity, cluster_view,
+    console_of, effective, explain_access, foreign_domains, get, list, list_text, merged,
+    monitoring_targets, ontology, operation_state, permission_of, placement, public, public_text,
+    upgrade_view, usage, verify_report, who_can, whoami,
 };
 pub use request::{
     AddressAct, AddressVerb, Adopt, AllocateAddress, ControllerVerb, Create, Delete, Group,

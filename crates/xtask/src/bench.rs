@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: what the daemons weigh, and how much time they add to libvirt's own. Each
 //! figure stands beside its goal and what it is compared with, measured in the same run.
 
+mod api;
 mod beats;
 mod creation;
 mod scale;
@@ -44,6 +45,7 @@ pub(crate) struct Options {
 #[derive(Debug, Subcommand)]
 enum Other {
     Scale(scale::Options),
+    Api(api::Options),
 }
 
 const FOLDER: &str = "/var/tmp/virtflow-bench";
@@ -57,26 +59,23 @@ const GUESTS: usize = 10;
 const FILL: usize = 2000;
 
 pub(crate) fn run(options: &Options) -> Result<()> {
-    if let Some(Other::Scale(options)) = &options.other {
-        return scale::run(options);
+    match &options.other {
+        Some(Other::Scale(options)) => return scale::run(options),
+        Some(Other::Api(options)) if options.built => return api::run(options),
+        Some(Other::Api(options)) => {
+            let mut arguments = vec!["api".to_owned(), "--built".to_owned()];
+            arguments.extend(options.arguments());
+            return released(&arguments);
+        }
+        None => {}
     }
     if !options.built {
-        setup::packages()?;
-        show(&mut cargo(&[
-            "build",
-            "--locked",
-            "--release",
-            "--workspace",
-            "--bins",
-        ]))?;
-        let program = crate::stages::workspace().join("target/release/xtask");
-        let samples = options.samples.to_string();
-        let mut command = crate::stages::as_root(&program.to_string_lossy());
-        command.args(["bench", "--built", "--samples", &samples]);
+        let mut arguments = vec!["--built".to_owned()];
+        arguments.extend(["--samples".to_owned(), options.samples.to_string()]);
         if options.phases {
-            command.arg("--phases");
+            arguments.push("--phases".to_owned());
         }
-        return Err(command.exec()).context("starting the release build");
+        return released(&arguments);
     }
     let mut plan = Plan::default();
     plan.environment.insert(
@@ -104,6 +103,22 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         fs::remove_dir_all(FOLDER)?;
     }
     Ok(())
+}
+
+/// Goes on as the release build of this program, with these arguments after `bench`.
+fn released(arguments: &[String]) -> Result<()> {
+    setup::packages()?;
+    show(&mut cargo(&[
+        "build",
+        "--locked",
+        "--release",
+        "--workspace",
+        "--bins",
+    ]))?;
+    let program = crate::stages::workspace().join("target/release/xtask");
+    let mut command = crate::stages::as_root(&program.to_string_lossy());
+    command.arg("bench").args(arguments);
+    Err(command.exec()).context("starting the release build")
 }
 
 /// The machines' folders go with them; the logs are for who looks for lost time.

@@ -1,10 +1,11 @@
 //! What should have ended by now is ended: stuck phases and operations, and VMs whose deletion waits.
 
+use serde::Deserialize;
 use virtflow_model::key;
 use virtflow_model::kinds::operation::OperationState;
 use virtflow_model::kinds::virtual_machine::VmPhase;
 use virtflow_model::kinds::{Operation, VirtualMachine};
-use virtflow_state::{Changeset, State};
+use virtflow_state::{Changeset, Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId, Timestamp};
 
 use super::packed;
@@ -12,7 +13,6 @@ use crate::audit::Entry;
 use crate::draft::Draft;
 use crate::limits::Limits;
 use crate::operations::{End, too_late};
-use crate::typed::decoded;
 use crate::vm::enter;
 
 /// Phases that must end.
@@ -57,10 +57,7 @@ fn late_vms(state: &State, now: Timestamp) -> impl Iterator<Item = ObjectId> {
     TRANSITIONAL.iter().flat_map(move |phase| {
         state
             .by_key(key::VM_PHASE, phase.name(), None)
-            .filter(move |vm| {
-                decoded::<VirtualMachine>(vm)
-                    .is_ok_and(|vm| vm.status.deadline.is_some_and(|deadline| deadline <= now))
-            })
+            .filter(move |vm| is_late(vm, now))
             .map(|vm| vm.id)
     })
 }
@@ -69,12 +66,26 @@ fn late_operations(state: &State, now: Timestamp) -> impl Iterator<Item = Object
     UNFINISHED.iter().flat_map(move |far| {
         state
             .by_key(key::OPERATION_STATE, far.name(), None)
-            .filter(move |operation| {
-                decoded::<Operation>(operation)
-                    .is_ok_and(|it| it.status.deadline.is_some_and(|deadline| deadline <= now))
-            })
+            .filter(move |operation| is_late(operation, now))
             .map(|operation| operation.id)
     })
+}
+
+/// Whether an object's deadline is over. Nothing else of it is read: all that is under way is looked at every second, and
+/// after a mass of creations for which there is no room that is hundreds of thousands.
+fn is_late(object: &Object, now: Timestamp) -> bool {
+    #[derive(Deserialize)]
+    struct Stored {
+        status: Status,
+    }
+    #[derive(Deserialize)]
+    struct Status {
+        #[serde(default)]
+        deadline: Option<Timestamp>,
+    }
+    let stored = serde_json::from_str::<Stored>(&object.status);
+    let deadline = stored.ok().and_then(|stored| stored.status.deadline);
+    deadline.is_some_and(|deadline| deadline <= now)
 }
 
 fn give_up_vm(draft: &mut Draft<'_>, id: ObjectId) -> Result<(), Error> {

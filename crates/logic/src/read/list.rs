@@ -9,6 +9,7 @@ use virtflow_state::{Object, State};
 use virtflow_types::{Error, ObjectId, PAGE_OBJECTS_DEFAULT, PAGE_OBJECTS_MAX};
 
 use super::filter::Filter;
+use super::public::write_public;
 use super::{cursor, public};
 use crate::cx::Cx;
 use crate::door::Door;
@@ -83,8 +84,50 @@ pub struct Page {
     pub next_cursor: Option<String>,
 }
 
+/// One page as text, for answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TextPage {
+    /// An array of JSON with the objects of a [`Page`].
+    pub objects: String,
+    /// As that of a [`Page`].
+    pub next_cursor: Option<String>,
+}
+
 /// Lists what the asker may see.
 pub fn list(state: &State, cx: &Cx, query: &ListQuery) -> Result<Page, Error> {
+    let mut objects = Vec::new();
+    let next_cursor = each(state, cx, query, |object| {
+        objects.push(public(state, object));
+    })?;
+    Ok(Page {
+        objects,
+        next_cursor,
+    })
+}
+
+/// [`list`] without values in between: what a page costs then is what is written.
+pub fn list_text(state: &State, cx: &Cx, query: &ListQuery) -> Result<TextPage, Error> {
+    let mut objects = String::from("[");
+    let next_cursor = each(state, cx, query, |object| {
+        if objects.len() > 1 {
+            objects.push(',');
+        }
+        write_public(state, object, &mut objects);
+    })?;
+    objects.push(']');
+    Ok(TextPage {
+        objects,
+        next_cursor,
+    })
+}
+
+/// Shows one page, and tells where the next one begins.
+fn each(
+    state: &State,
+    cx: &Cx,
+    query: &ListQuery,
+    mut show: impl FnMut(&Object),
+) -> Result<Option<String>, Error> {
     let door = Door::open(state, cx)?;
     let limit = match query.limit {
         0 => PAGE_OBJECTS_DEFAULT,
@@ -102,23 +145,20 @@ pub fn list(state: &State, cx: &Cx, query: &ListQuery) -> Result<Page, Error> {
         Some(text) => Some(cursor::read(text, &question)?),
         None => None,
     };
-    let mut page = Page {
-        objects: Vec::new(),
-        next_cursor: None,
-    };
+    let mut shown = 0;
     let mut last = None;
     let source = source(&door, query, &filter, after);
     for (looked, object) in source.enumerate() {
-        if page.objects.len() == limit || looked == LIST_SCAN_MAX {
-            page.next_cursor = last.map(|last| cursor::write(last, &question));
-            break;
+        if shown == limit || looked == LIST_SCAN_MAX {
+            return Ok(last.map(|last| cursor::write(last, &question)));
         }
         last = Some(object.id);
         if object.kind == query.kind.name() && filter.matches(object, query) && door.sees(object) {
-            page.objects.push(public(state, object));
+            show(object);
+            shown += 1;
         }
     }
-    Ok(page)
+    Ok(None)
 }
 
 /// The narrowest index that the query names.

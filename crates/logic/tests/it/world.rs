@@ -9,7 +9,7 @@ use virtflow_logic::{
     Announce, Create, Cx, Enrol, Genesis, HostHello, HostInventory, Limits, NewSecret,
     ObservedPhase, ObservedReport, ObservedVm, Principal, Reply, Request, Seal, SecretAt, Via,
     controller_announce, decide, decoded, enrol, genesis, host_offline, host_online, observed,
-    verify_footprints,
+    public, public_text, verify_footprints,
 };
 use virtflow_model::Kind;
 use virtflow_model::kinds::VirtualMachine;
@@ -456,6 +456,16 @@ impl World {
             again.apply(&changeset).is_err(),
             "applied twice: {changeset:?}"
         );
+        // What is written without being read is what is read and written.
+        for object in applied
+            .changes
+            .iter()
+            .filter_map(|change| change.after.as_ref())
+        {
+            let text = public_text(&self.state, object);
+            let written: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(written, public(&self.state, object), "{text}");
+        }
         self.verify();
         Ok(())
     }
