@@ -32,7 +32,8 @@ pub(crate) const PARAMETERS: &[&str] = &[
 pub(crate) async fn list(State(api): State<Api>, Extension(call): TheCall) -> Answered {
     call.query.only(PARAMETERS)?;
     let image = call.image()?;
-    let tenant = logic::audit_scope(image, &call.cx()?, call.query.get("tenant"))?;
+    let cx = call.cx()?;
+    let tenant = logic::audit_scope(image, &cx, call.query.get("tenant"))?;
     let time = "an RFC 3339 time such as 2026-11-23T18:00:00Z";
     let object: Option<ObjectId> = call.query.parsed("object", "an id")?;
     let with_bytes = call.query.flag(BYTES)?;
@@ -41,7 +42,11 @@ pub(crate) async fn list(State(api): State<Api>, Extension(call): TheCall) -> An
         stream: STREAM.into(),
         from: call.query.parsed("from", time)?,
         to: call.query.parsed("to", time)?,
-        actor: call.query.get("actor").map(str::to_owned),
+        actor: call
+            .query
+            .get("actor")
+            .map(|text| logic::audit_actor(image, &cx, text, tenant))
+            .transpose()?,
         tenant: tenant.map(|id| id.to_string()),
         object: object.map(|id| id.to_string()),
         after: call.query.get("cursor").map(read_cursor).transpose()?,

@@ -56,13 +56,13 @@ struct Ids {
 
 /// One of many: what to do, whether its spec must still be as it was seen, and what tells it from the others.
 #[derive(Debug)]
-struct Item {
-    request: Result<Request, Error>,
-    generation: Option<u64>,
+pub(crate) struct Item {
+    pub(crate) request: Result<Request, Error>,
+    pub(crate) generation: Option<u64>,
     /// The same in a repetition of the request.
-    mark: String,
+    pub(crate) mark: String,
     /// All that is asked of it.
-    said: String,
+    pub(crate) said: String,
 }
 
 /// `POST /bulk/{kinds}`
@@ -215,7 +215,36 @@ async fn carry_out(api: &Api, call: &Call, kind: Kind, items: Vec<Item>) -> Answ
     if call.query.flag(ATOMIC)? {
         return all_or_none(api, call, kind, items, is_tried).await;
     }
-    let index = call.image()?.index();
+    let outcomes = outcomes_of(api, call, kind, items, is_tried).await?;
+    told_of(api, call, outcomes, is_tried)
+}
+
+/// As [`carry_out()`], each on its own; what is refused of every one of them is refused of all.
+pub(crate) async fn carry_out_some(
+    api: &Api,
+    call: &Call,
+    kind: Kind,
+    items: Vec<Item>,
+) -> Answered {
+    if call.cx()?.if_match.is_some() {
+        return Err(Error::invalid("If-Match", "is about one object, and these are many").into());
+    }
+    let is_tried = call.query.flag(DRY_RUN)?;
+    let mut outcomes = outcomes_of(api, call, kind, items, is_tried).await?;
+    if !outcomes.is_empty() && outcomes.iter().all(Result::is_err) {
+        return outcomes.swap_remove(0);
+    }
+    told_of(api, call, outcomes, is_tried)
+}
+
+async fn outcomes_of(
+    api: &Api,
+    call: &Call,
+    kind: Kind,
+    items: Vec<Item>,
+    is_tried: bool,
+) -> Result<Vec<Answered>, Failure> {
+    let cx = call.cx()?;
     let outcomes = stream::iter(items).map(|item| {
         let mut cx = cx.clone();
         cx.if_match = item.generation.map(IfMatch::generation);
@@ -227,7 +256,11 @@ async fn carry_out(api: &Api, call: &Call, kind: Kind, items: Vec<Item>) -> Answ
     if !outcomes.is_empty() && !outcomes.iter().any(leads) {
         return Err(Failure::NotLeader);
     }
-    let (mut newest, mut done) = (index, 0);
+    Ok(outcomes)
+}
+
+fn told_of(api: &Api, call: &Call, outcomes: Vec<Answered>, is_tried: bool) -> Answered {
+    let (mut newest, mut done) = (call.image()?.index(), 0);
     let mut told = Vec::with_capacity(outcomes.len());
     for outcome in outcomes {
         match outcome {

@@ -14,6 +14,7 @@ use super::Api;
 use super::envelope::{Answer, Failure};
 use super::json;
 use super::kinds::{self, Answered, CreateBody, TheCall, all_chosen, fields_of, query_of};
+use super::moment;
 use super::request::Call;
 use super::seal::Sealer;
 use super::write::answer;
@@ -36,10 +37,11 @@ pub(crate) const EFFECTIVE: &[&str] = &[
     "user",
     "tenant_id",
     "user_id",
+    "at",
 ];
 
 /// `GET /configs/effective`
-pub(crate) async fn effective(Extension(call): TheCall) -> Answered {
+pub(crate) async fn effective(State(api): State<Api>, Extension(call): TheCall) -> Answered {
     call.query.only(EFFECTIVE)?;
     let scope = call.query.get("scope");
     let query = EffectiveQuery {
@@ -50,6 +52,9 @@ pub(crate) async fn effective(Extension(call): TheCall) -> Answered {
         tenant: one_of(&call, "tenant", "tenant_id")?,
         user: one_of(&call, "user", "user_id")?,
     };
+    if let Some(at) = call.query.get("at") {
+        return moment::effective(&api, &call, &query, at).await;
+    }
     let image = call.image()?;
     let data = logic::effective(image, &call.cx()?, &query)?;
     Ok(Answer::ok(image.index(), data))

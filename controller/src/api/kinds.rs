@@ -8,7 +8,7 @@ use axum::routing::{self, MethodRouter};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use virtflow_logic::{self as logic, Create, Delete, Fields, ListQuery, Request, Update};
-use virtflow_model::{Action, Kind};
+use virtflow_model::{Action, By, Kind};
 use virtflow_types::Error;
 
 use super::Api;
@@ -189,7 +189,7 @@ pub(crate) fn query_of(call: &Call, kind: Kind) -> Result<ListQuery, Failure> {
         match filter.name {
             "tenant" => query.tenant = Some(text),
             "parent" => query.parent = Some(text),
-            "name" => query.name = Some(text),
+            "name" if filter.by == By::Name => query.name = Some(text),
             "host" => query.host = Some(text),
             "phase" => query.phase = Some(text),
             "group" => query.group = Some(text),
@@ -198,6 +198,9 @@ pub(crate) fn query_of(call: &Call, kind: Kind) -> Result<ListQuery, Failure> {
             "label" => query.label = Some(text),
             "labels" => query.labels = Some(text),
             "scope" => query.scope = Some(text),
+            word if matches!(filter.by, By::Word | By::Text) => {
+                query.words.push((word.to_owned(), text));
+            }
             reference => query.references.push((reference.to_owned(), text)),
         }
     }

@@ -41,6 +41,7 @@ mod routes;
 mod seal;
 mod search;
 mod secrets;
+mod sets;
 mod sql;
 mod status;
 mod tenants;

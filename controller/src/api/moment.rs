@@ -8,13 +8,14 @@ use axum::extract::{Extension, State};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Value, json};
-use virtflow_logic::{self as logic, ListQuery, PastList};
+use virtflow_logic::{self as logic, EffectiveQuery, Layers, ListQuery, PastList};
 use virtflow_model::Kind;
 use virtflow_shadow::{HistoryRow, Moment, Then};
 use virtflow_state::Object;
-use virtflow_types::{Error, ObjectId};
+use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use super::Api;
+use super::configs::LAYERS;
 use super::envelope::{Answer, Failure};
 use super::kinds::{Answered, TheCall, all_chosen, fields_of};
 use super::past::{HISTORY, cause, found, leaves, moment_of, object_of, shown, unread};
@@ -100,6 +101,94 @@ async fn then(api: &Api, all: &[Candidate], moment: Moment) -> Result<(Vec<Then>
         .await
         .map_err(unread)?;
     Ok((then, seen.index))
+}
+
+/// What held of a scope of configuration at a moment, for whom the asker may read it now.
+pub(crate) async fn effective(
+    api: &Api,
+    call: &Call,
+    query: &EffectiveQuery,
+    at: &str,
+) -> Answered {
+    let moment = moment_of(call, "at", at)?;
+    sql::caught_up(api, call.image()?, HISTORY).await?;
+    let whom = logic::effective_for(call.image()?, &call.cx()?, query)?;
+    let mut index = call.image()?.index();
+    let mut layers = [None, None, None];
+    for (layer, kind) in layers.iter_mut().zip(LAYERS) {
+        let is_it = |object: &Object| whom.is_layer(query, kind, object);
+        let (found, seen) = only(api, call, kind, moment, whom.tenant(), &is_it).await?;
+        (*layer, index) = (found, seen);
+    }
+    let [system, tenant, user] = layers.each_ref().map(Option::as_ref);
+    let layers = Layers {
+        system,
+        tenant,
+        user,
+    };
+    Ok(Answer::ok(index, logic::effective_of(query, whom, layers)?))
+}
+
+/// The one object of a kind that was so at a moment, whoever asks.
+async fn only(
+    api: &Api,
+    call: &Call,
+    kind: Kind,
+    moment: Moment,
+    tenant: Option<ObjectId>,
+    is_it: &(dyn Fn(&Object) -> bool + Sync),
+) -> Result<(Option<Object>, u64), Failure> {
+    let image = call.image()?;
+    let mut after = None;
+    for _ in 0..LOOKED_MAX / BATCH {
+        let there: Vec<Arc<Object>> = image
+            .of_kind(kind.name(), after)
+            .take(BATCH)
+            .cloned()
+            .collect();
+        let there_next = there.last().map(|object| object.id);
+        let there_next = there_next.filter(|_| there.len() == BATCH);
+        let limit = u32::try_from(BATCH).unwrap_or(u32::MAX);
+        let shadow = api.app().shadow();
+        let gone = shadow
+            .deleted_after(kind.name(), moment, after, limit)
+            .await;
+        let gone = gone.map_err(unread)?;
+        let end = [there_next, gone.next].into_iter().flatten().min();
+        let is_within = |id: ObjectId| end.is_none_or(|end| id <= end);
+        let mut all: Vec<Candidate> = gone
+            .rows
+            .into_iter()
+            .filter(|row| is_within(row.object))
+            .filter(|row| tenant.is_none() || row.tenant.is_none() || row.tenant == tenant)
+            .map(|row| Candidate::Gone(Box::new(row)))
+            .collect();
+        let there = there.into_iter().filter(|object| is_within(object.id));
+        let there = there.filter(|object| {
+            tenant.is_none() || object.tenant.is_none() || object.tenant == tenant
+        });
+        all.extend(there.map(Candidate::There));
+        let (then, seen) = then(api, &all, moment).await?;
+        for (candidate, then) in all.iter().zip(then) {
+            let object = match (then, candidate) {
+                (Then::Was(row), _) => object_of(&row),
+                (Then::AsNow, Candidate::There(object)) => (**object).clone(),
+                _ => continue,
+            };
+            if is_it(&object) {
+                return Ok((Some(object), seen));
+            }
+        }
+        if end.is_none() {
+            return Ok((None, seen));
+        }
+        after = end;
+    }
+    Err(Error::new(
+        ErrorCode::LimitExceeded,
+        format!("more than {LOOKED_MAX} layers would have to be looked at"),
+    )
+    .into())
 }
 
 /// `GET /{kinds}?at=`: a page of what there was.

@@ -164,7 +164,7 @@ fn parameters(route: &Route) -> Vec<Value> {
             && let Some(filter) = kind.filters().iter().find(|filter| filter.name == *name)
         {
             parameter["description"] = match filter.by {
-                By::Any => json!("Id of the object, of any kind"),
+                By::Any => json!("The object, of any kind: `kind/name`, or an id"),
                 By::Object(what) => format!("Name or id of a {}", what.name()).into(),
                 By::Name => "Those of this name".into(),
                 By::Word | By::Text => format!("Those whose {name} this is").into(),

@@ -11,8 +11,8 @@ use virtflow_pki::TokenPrefix;
 use super::write::DRY_RUN;
 use super::{
     Api, access, addresses, answers, audit, auth, billing, bulk, configs, controllers, discovery,
-    hosts, kinds, moment, ontologies, openapi, operations, past, secrets, status, tenants, upgrade,
-    vms,
+    hosts, kinds, moment, ontologies, openapi, operations, past, secrets, sets, status, tenants,
+    upgrade, vms,
 };
 
 /// A route below `/api/v1`.
@@ -503,6 +503,32 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
             .takes_a::<hosts::AdoptBody>()
             .gives(Gives::Begun(Kind::VirtualMachine)),
         ],
+        Kind::InstanceSet => {
+            let verb = |verb: &str, handler, summary| {
+                Route::post(&of_one(verb), handler, summary)
+                    .query(sets::PARAMETERS)
+                    .gives_data(answers::many())
+            };
+            vec![
+                verb(
+                    "start",
+                    routing::post(sets::start),
+                    "Start every virtual machine of a set",
+                ),
+                verb(
+                    "stop",
+                    routing::post(sets::stop),
+                    "Stop every virtual machine of a set",
+                )
+                .takes_a::<vms::PowerBody>(),
+                verb(
+                    "snapshot",
+                    routing::post(sets::snapshot),
+                    "Take a snapshot of every virtual machine of a set",
+                )
+                .takes_a::<sets::SnapshotBody>(),
+            ]
+        }
         Kind::IpPool => vec![
             Route::post(
                 &of_one("allocate"),

@@ -24,7 +24,7 @@ const CONSOLE_BYTES_DEFAULT: usize = 64 * 1024;
 pub(crate) struct PowerBody {
     /// Skips the time a guest is given.
     #[serde(default)]
-    force: bool,
+    pub(crate) force: bool,
 }
 
 #[derive(Debug, Deserialize)]

@@ -1,4 +1,4 @@
-//! Several objects of one kind in one command: made from documents, deleted by their names.
+//! Several objects of one kind in one command: made from documents, deleted by their names, or by what they are.
 //!
 //! Each is done on its own, unless all or none is asked for. What was refused is told with the rest, and the command
 //! ends as the first of those would have.
@@ -11,13 +11,14 @@ use virtflow_types::{ErrorCode, ObjectId};
 
 use crate::apply::document::{Document, Whose};
 use crate::apply::read;
+use crate::confirm::{can_ask, confirm};
 use crate::failure::{Failure, exit, exit_code};
-use crate::generic::{is_set, text};
-use crate::grammar::switch;
+use crate::generic::{is_set, narrowed, text};
+use crate::grammar::{narrowing, switch};
 use crate::noun::Noun;
 use crate::run::{Cluster, Run};
 use crate::wait::{self, Patience};
-use crate::{safe, special};
+use crate::{safe, special, table};
 
 /// Objects of one request.
 const ITEMS_MAX: usize = 100;
@@ -70,20 +71,34 @@ pub(crate) fn creating(kind: Kind, command: Command) -> Command {
     command.arg(file).arg(all_or_none)
 }
 
-/// Lets a deletion take several names.
-pub(crate) fn deleting(kind: Kind, command: Command) -> Command {
-    if !is_offered(kind) {
+/// Lets a deletion take several names, or what narrows a list.
+pub(crate) fn deleting(noun: &Noun, command: Command) -> Command {
+    if !is_offered(noun.kind) {
         return command;
     }
-    command
+    let narrowing = narrowing(noun);
+    let filters: Vec<String> = narrowing
+        .iter()
+        .map(|arg| arg.get_id().to_string())
+        .collect();
+    let command = command
         .about("Remove one or several")
         .mut_arg("target", |target| {
             target
                 .num_args(1..)
                 .help("Its name or id; may be repeated")
                 .action(ArgAction::Append)
+                .required(false)
+                .required_unless_present_any(&filters)
         })
         .arg(all_or_none())
+        .arg(
+            switch("yes", "Delete what the filters find, without being asked")
+                .conflicts_with("target"),
+        );
+    narrowing.into_iter().fold(command, |command, arg| {
+        command.arg(arg.conflicts_with_all(["target", "if-match"]))
+    })
 }
 
 fn all_or_none() -> Arg {
@@ -102,6 +117,9 @@ pub(crate) async fn run(
         let given = matches.try_get_many::<String>(name).ok().flatten();
         given.into_iter().flatten().map(String::as_str).collect()
     };
+    if verb == "delete" && is_offered(noun.kind) && values("target").is_empty() {
+        return Some(delete_found(run, cluster, noun, matches).await);
+    }
     let many = match verb {
         "create" if !values("file").is_empty() => creation(noun, matches, &values("file")),
         "delete" if values("target").len() > 1 => deletion(noun, matches, &values("target")),
@@ -195,6 +213,61 @@ fn deletion(noun: &Noun, matches: &ArgMatches, named: &[&str]) -> Result<Many, F
     })
 }
 
+/// Deletes what filters find, once somebody has seen what that is. It is those very objects that go, whatever the
+/// filters would find a moment later.
+async fn delete_found(
+    run: &Run,
+    cluster: &Cluster,
+    noun: &Noun,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    let is_sure = is_set(matches, "yes") || is_set(matches, "dry-run");
+    if !is_sure && !can_ask() {
+        return Err(
+            Failure::usage("deleting by filters asks first, and nobody can be asked here")
+                .advise("look at what would go with --dry-run, then give --yes"),
+        );
+    }
+    let call = narrowed(noun, matches)?;
+    let listed = cluster.client.list(&call, OBJECTS_MAX).await?;
+    if listed.more {
+        return Err(
+            Failure::usage(format!("the filters find more than {OBJECTS_MAX} objects"))
+                .advise("narrow them"),
+        );
+    }
+    let count = listed.rows.len();
+    if count == 0 {
+        run.output
+            .remark("the filters find nothing: nothing was done");
+        return Ok(());
+    }
+    let table = table::of_objects(noun, &listed.rows, run.now, false);
+    run.output.remark(&table);
+    if !is_sure {
+        confirm(&format!(
+            "delete {}?",
+            match count {
+                1 => "it".to_owned(),
+                count => format!("all {count}"),
+            }
+        ))?;
+    }
+    let items = listed.rows.iter().map(|row| {
+        let id = row["id"].as_str().unwrap_or_default();
+        let name = row["name"].as_str().filter(|name| !name.is_empty());
+        (
+            Value::from(id),
+            format!("{} {}", noun.kind.name(), name.unwrap_or(id)),
+        )
+    });
+    let many = Many {
+        items: items.collect(),
+        ..deletion(noun, matches, &[])?
+    };
+    many.carry_out(run, cluster, noun, matches).await
+}
+
 impl Many {
     async fn carry_out(
         &self,
@@ -232,12 +305,7 @@ impl Many {
             }
         }
         self.tell(run, &outcomes, is_trial)?;
-        let patience = Patience::of(matches);
-        if patience.wait && !is_trial {
-            for operation in &outcomes.operations {
-                wait::until_done(run, cluster, operation, patience.timeout).await?;
-            }
-        }
+        outcomes.settle(run, cluster, matches, is_trial).await?;
         outcomes.end(self.did)
     }
 
@@ -270,24 +338,26 @@ impl Many {
     }
 
     fn tell(&self, run: &Run, outcomes: &Outcomes, is_trial: bool) -> Result<(), Failure> {
-        if outcomes.lines.is_empty() {
-            return Ok(());
-        }
-        let data = json!({
-            "done": outcomes.items.len() - outcomes.failed,
-            "failed": outcomes.failed,
-            "items": outcomes.items,
-        });
-        let did = match is_trial {
-            true => format!("would be {}", self.did),
-            false => self.did.to_owned(),
-        };
-        run.output.data(&data, |_| {
-            let lines = outcomes.lines.iter();
-            let lines = lines.map(|line| line.replace(DID, &did));
-            lines.collect::<Vec<_>>().join("\n")
-        })
+        outcomes.tell(run, self.did, is_trial)
     }
+}
+
+/// Tells what became of several in one answer, `part` being what they are called, and waits for what takes time if
+/// that is asked for.
+pub(crate) async fn outcomes(
+    run: &Run,
+    cluster: &Cluster,
+    matches: &ArgMatches,
+    data: &Value,
+    part: &[(Value, String)],
+    did: &'static str,
+) -> Result<(), Failure> {
+    let is_trial = is_set(matches, "dry-run");
+    let mut outcomes = Outcomes::default();
+    outcomes.add(data, part);
+    outcomes.tell(run, did, is_trial)?;
+    outcomes.settle(run, cluster, matches, is_trial).await?;
+    outcomes.end(did)
 }
 
 /// Stands in a line for what was done.
@@ -305,6 +375,43 @@ struct Outcomes {
 }
 
 impl Outcomes {
+    fn tell(&self, run: &Run, did: &str, is_trial: bool) -> Result<(), Failure> {
+        if self.lines.is_empty() {
+            return Ok(());
+        }
+        let data = json!({
+            "done": self.items.len() - self.failed,
+            "failed": self.failed,
+            "items": self.items,
+        });
+        let did = match is_trial {
+            true => format!("would be {did}"),
+            false => did.to_owned(),
+        };
+        run.output.data(&data, |_| {
+            let lines = self.lines.iter();
+            let lines = lines.map(|line| line.replace(DID, &did));
+            lines.collect::<Vec<_>>().join("\n")
+        })
+    }
+
+    /// Waits for what was begun, if that is asked for.
+    async fn settle(
+        &self,
+        run: &Run,
+        cluster: &Cluster,
+        matches: &ArgMatches,
+        is_trial: bool,
+    ) -> Result<(), Failure> {
+        let patience = Patience::of(matches);
+        if patience.wait && !is_trial {
+            for operation in &self.operations {
+                wait::until_done(run, cluster, operation, patience.timeout).await?;
+            }
+        }
+        Ok(())
+    }
+
     fn add(&mut self, data: &Value, part: &[(Value, String)]) {
         let items = data["items"].as_array().into_iter().flatten();
         for (item, (_, called)) in items.zip(part) {

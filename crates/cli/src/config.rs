@@ -18,12 +18,14 @@ pub(crate) async fn run(
         sub_scope,
         tenant,
         user,
+        at,
     } = command;
     let call = Call::new(Method::Get, &["configs", "effective"])?
         .query("scope", scope)
         .query_if("sub_scope", sub_scope.as_deref())
         .query_if("tenant", tenant.as_deref())
-        .query_if("user", user.as_deref());
+        .query_if("user", user.as_deref())
+        .query_if("at", at.as_deref());
     let data = cluster.client.send(&call).await?.data;
     run.output.data(&data, effective_text)
 }

@@ -121,7 +121,7 @@ async fn list(
 }
 
 /// The call of a list, with what narrows it.
-fn narrowed(noun: &Noun, matches: &ArgMatches) -> Result<Call, Failure> {
+pub(crate) fn narrowed(noun: &Noun, matches: &ArgMatches) -> Result<Call, Failure> {
     let mut call = Call::new(Method::Get, &[noun.collection()])?
         .query_if("tenant", text(matches, "tenant"))
         .query_if("name", text(matches, "name"));

@@ -205,6 +205,9 @@ pub(crate) enum ConfigCommand {
         /// For this user, by name or id
         #[arg(long, value_name = "USER")]
         user: Option<String>,
+        /// As it was after an index, or at a time such as 2026-11-23T18:00:00Z
+        #[arg(long, value_name = "MOMENT")]
+        at: Option<String>,
     },
 }
 
@@ -249,8 +252,8 @@ pub(crate) struct Audit {
     /// Until when
     #[arg(long, value_name = "TIME")]
     pub(crate) to: Option<String>,
-    /// Who: a user's id
-    #[arg(long, value_name = "ID")]
+    /// Who: a user, by name or id
+    #[arg(long, value_name = "NAME|ID")]
     pub(crate) actor: Option<String>,
     /// On what: an object's id
     #[arg(long, value_name = "ID")]
@@ -406,7 +409,7 @@ pub(crate) fn of_verb(noun: &Noun, verb: Verb) -> Command {
                 .visible_alias("rm")
                 .about("Remove one");
             let command = trying(writing(waiting(tenant_of(noun, command).arg(target()))));
-            crate::bulk::deleting(noun.kind, command.arg(if_match()))
+            crate::bulk::deleting(noun, command.arg(if_match()))
         }
     }
 }
@@ -494,12 +497,20 @@ fn list(noun: &Noun) -> Command {
         false => command,
     };
     let command = watching(noun, command, &["limit", "deleted"]);
+    narrowing(noun)
+        .into_iter()
+        .fold(command, |command, arg| command.arg(arg))
+}
+
+/// What narrows a list, or what is deleted, beside `--tenant` and `--name`.
+pub(crate) fn narrowing(noun: &Noun) -> Vec<Arg> {
     let options = noun.list_options().into_iter();
-    options.fold(command, |command, option| {
+    let args = options.map(|option| {
         let arg = Arg::new(option.id).long(option.long).help(option.help);
         let arg = option.short.into_iter().fold(arg, Arg::short);
-        command.arg(arg.value_name("VALUE"))
-    })
+        arg.value_name("VALUE")
+    });
+    args.collect()
 }
 
 /// `--watch` and what goes with it.

@@ -131,10 +131,30 @@ pub(crate) const fn column(head: &'static str, at: &'static [&'static str], show
     Column { head, at, show }
 }
 
-/// What every list takes, and every command.
+/// What every list takes, and every command; and every deletion, which is narrowed as lists are.
 const LIST_TAKES: &[&str] = &[
-    "name", "tenant", "limit", "deleted", "fields", "selector", "sort", "search", "at", "output",
-    "context", "help", "watch", "timeout",
+    "name",
+    "tenant",
+    "limit",
+    "deleted",
+    "fields",
+    "selector",
+    "sort",
+    "search",
+    "at",
+    "output",
+    "context",
+    "help",
+    "watch",
+    "timeout",
+    "wait",
+    "no-wait",
+    "force",
+    "dry-run",
+    "if-match",
+    "all-or-none",
+    "idempotency-key",
+    "yes",
 ];
 
 /// An option that narrows a list.
@@ -207,8 +227,11 @@ impl Noun {
             (By::Labels, _) => {
                 "Those whose labels are such: env=prod,tier!=db,backup,!draft".to_owned()
             }
-            (By::Any, _) => "Those of the object with this id".to_owned(),
-            (By::Word | By::Text | By::Name, _) => format!("Those in this {words}"),
+            (By::Any, _) => "Those of this object: kind/name, or an id".to_owned(),
+            (By::Word | By::Text | By::Name, "phase" | "state" | "scope") => {
+                format!("Those in this {words}")
+            }
+            (By::Word | By::Text | By::Name, _) => format!("Those of this {words}"),
         };
         ListOption {
             name: filter.name,

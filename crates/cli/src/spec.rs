@@ -117,7 +117,7 @@ fn count(text: &str) -> Result<u64, String> {
         .map_err(|_| format!("`{text}` is no whole number"))
 }
 
-fn expiry(span: Duration, now: Timestamp) -> Result<Timestamp, String> {
+pub(crate) fn expiry(span: Duration, now: Timestamp) -> Result<Timestamp, String> {
     if span.is_zero() {
         return Err("a time to live must not be zero".into());
     }

@@ -49,7 +49,7 @@ pub(crate) async fn object(
     let call = narrow.into_iter().fold(call, |call, (parameter, field)| {
         call.query_if(
             parameter,
-            text(field).filter(|_| noun.is_listed_by(parameter)),
+            text(field).filter(|text| !text.is_empty() && noun.is_listed_by(parameter)),
         )
     });
     let watching = Watching::new(run, noun, text("id").map(str::to_owned));

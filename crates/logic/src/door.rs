@@ -72,7 +72,8 @@ impl<'a> Door<'a> {
         authorize(&self.rights, read, &self.target_of(object)) == Decision::Allowed
     }
 
-    /// An object by id or name, if it exists for the asker; within `tenant` if one is named.
+    /// An object by id or name, if it exists for the asker; within `tenant` if one is named. One that lies under
+    /// another may be named with that: `web/1.0.0`.
     pub(crate) fn find(
         &self,
         kind: Kind,
@@ -89,18 +90,36 @@ impl<'a> Door<'a> {
                 .cloned()
                 .ok_or_else(missing);
         }
-        let value = format!("{}/{text}", kind.name());
+        let above = kind.rules().parent();
+        // What lies under something may be named with that: no name has a slash.
+        let (parent, name) = match (above, text.split_once('/')) {
+            (Some(above), Some((parent, name))) => {
+                let parent = self.find(above.kind, parent, tenant);
+                (Some(parent.map_err(|_| missing())?.id), name)
+            }
+            _ => (None, text),
+        };
+        let value = format!("{}/{name}", kind.name());
         let mut found: Option<&Arc<Object>> = None;
         for object in self.state.by_key(key::NAME, &value, None) {
-            if !within(object) || !self.sees(object) {
+            let is_under = parent.is_none() || object.parent == parent;
+            if !within(object) || !is_under || !self.sees(object) {
                 continue;
             }
             if found.is_some() {
+                let advice = match above.filter(|_| parent.is_none()) {
+                    Some(above) => format!(
+                        "name the {} that it lies under, too, `{}/{name}`, or use the id",
+                        above.kind.name(),
+                        above.field.to_uppercase()
+                    ),
+                    None => "name the tenant too, or use the id".to_owned(),
+                };
                 return Err(Error::new(
                     ErrorCode::Conflict,
                     format!("`{text}` names more than one {}", kind.name()),
                 )
-                .advise("name the tenant too, or use the id"));
+                .advise(advice));
             }
             found = Some(object);
         }

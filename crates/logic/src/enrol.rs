@@ -173,6 +173,15 @@ fn register(
         state: HostState::Active,
         machine_type: Default::default(),
         rental: Default::default(),
+        business_address: None,
+        region: String::new(),
+        fab: String::new(),
+        phase: String::new(),
+        dc: String::new(),
+        room: String::new(),
+        unit: String::new(),
+        external_system_id: None,
+        description: String::new(),
         labels: Default::default(),
     };
     Baremetal::validate(&spec)?;

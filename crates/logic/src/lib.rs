@@ -64,12 +64,13 @@ pub use observe::{
     observed,
 };
 pub use read::{
-    AccessQuestion, ConsoleTarget, EffectiveQuery, Fields, ListQuery, Meant, MergeQuery,
+    AccessQuestion, ConsoleTarget, EffectiveQuery, Fields, Layers, ListQuery, Meant, MergeQuery,
     OntologyQuery, Page, Past, PastList, Plan, PlanOrder, Search, Sight, TargetRole, TextPage,
-    Watch, access_effect, audit_scope, authorize_only, bill, can_i, capacity, cluster_view,
-    console_of, effective, explain_access, foreign_domains, get, list, list_text, merged,
-    monitoring_targets, ontology, operation_state, permission_of, placement, public, public_text,
-    upgrade_view, usage, verify_report, who_can, whoami,
+    Watch, Whom, access_effect, audit_actor, audit_scope, authorize_only, bill, can_i, capacity,
+    cluster_view, console_of, effective, effective_for, effective_of, explain_access,
+    foreign_domains, get, list, list_text, merged, monitoring_targets, ontology, operation_state,
+    permission_of, placement, public, public_text, upgrade_view, usage, verify_report, who_can,
+    whoami,
 };
 pub use request::{
     AddressAct, AddressVerb, Adopt, AllocateAddress, ControllerVerb, Create, Delete, Group,

@@ -19,7 +19,7 @@ use crate::audit::Entry;
 use crate::door::{Door, quota_of};
 use crate::draft::{Draft, Place};
 use crate::explain::{call, check_group_quota, no_group_quota};
-use crate::loops::balance;
+use crate::loops::{balance, data_center_is_open};
 use crate::typed::decoded;
 
 /// A host that can be rented.
@@ -136,7 +136,8 @@ fn find(
             continue;
         };
         has_quota = true;
-        let is_open = decoded::<BaremetalGroup>(group)?.spec.state == GroupState::Active;
+        let typed_group = decoded::<BaremetalGroup>(group)?;
+        let is_open = typed_group.spec.state == GroupState::Active;
         for host in state.by_key(key::HOST_GROUP, &group.id.to_string(), None) {
             let typed = decoded::<Baremetal>(host)?;
             if typed.spec.rental != Rental::Exclusive {
@@ -146,7 +147,8 @@ fn find(
             let total = balance.map(|(limit, _)| limit);
             let is_ready = is_open
                 && typed.spec.state == HostState::Active
-                && typed.status.liveness == Liveness::Online;
+                && typed.status.liveness == Liveness::Online
+                && data_center_is_open(state, &typed.spec, &typed_group.spec);
             let reason = if typed.status.instance_id.is_some() {
                 &mut passed.rented
             } else if !is_ready {

@@ -51,6 +51,18 @@ pub(crate) fn marks(
     Ok(())
 }
 
+/// The address of something on the web: `http://` or `https://`, without blanks.
+pub(crate) fn url(field: &str, text: &str) -> Result<(), Invalid> {
+    Invalid::text(field, text, 2048)?;
+    let rest = ["http://", "https://"]
+        .iter()
+        .find_map(|scheme| text.strip_prefix(scheme));
+    if rest.is_none_or(|rest| rest.is_empty() || rest.contains(char::is_whitespace)) {
+        return Err(Invalid::new(field, "must be an http:// or https:// URL"));
+    }
+    Ok(())
+}
+
 /// A currency's code, `EUR`.
 pub(crate) fn currency(field: &str, text: &str) -> Result<(), Invalid> {
     if text.len() == 3 && text.bytes().all(|b| b.is_ascii_uppercase()) {

@@ -23,13 +23,13 @@ pub struct Filter {
 pub enum By {
     /// Name or id of an object of this kind.
     Object(Kind),
-    /// The id of an object of any kind.
+    /// An object of any kind: `kind/name`, or an id.
     Any,
     /// A name.
     Name,
     /// A word of the field with the parameter's name.
     Word,
-    /// A text of the field with the parameter's name.
+    /// A text of the field with the parameter's name; `tag` is one of the field `tags`.
     Text,
     /// `key=value`.
     Label,
@@ -196,6 +196,19 @@ fn filters_of<R: Resource>(spec: &Value, status: &Value) -> Vec<Filter> {
     if has(spec, "scope") {
         add("scope", By::Text);
     }
+    // Versions of one name are objects without names of their own.
+    if !R::NAMED && has(spec, "name") {
+        add("name", By::Text);
+    }
+    for field in ["type", "severity", "category"] {
+        if has(spec, field) {
+            let has_words = !words_in(&spec["properties"][field]).is_empty();
+            add(field, if has_words { By::Word } else { By::Text });
+        }
+    }
+    if has(spec, "tags") && spec["properties"]["tags"]["type"] == "array" {
+        add("tag", By::Text);
+    }
     if has(spec, "labels") {
         add("label", By::Label);
         add("labels", By::Labels);
@@ -342,11 +355,18 @@ mod tests {
                 "image_version",
                 "group",
                 "user_group",
+                "cluster",
                 "phase",
+                "type",
                 "label",
                 "labels"
             ]
         );
+        assert_eq!(names(Kind::Ontology), ["tenant", "name", "type", "tag"]);
+        assert!(names(Kind::Alert).contains(&"severity"));
+        assert!(names(Kind::Doc).contains(&"category"));
+        // Labels of a cluster, which are called tags there.
+        assert!(!names(Kind::K8sCluster).contains(&"tag"));
         assert_eq!(
             names(Kind::Baremetal),
             ["name", "group", "rack", "state", "label", "labels"]

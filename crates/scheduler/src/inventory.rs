@@ -32,6 +32,8 @@ pub enum Standing {
     Quarantined,
     /// Its group takes no VMs.
     GroupClosed,
+    /// The data centre that it stands in takes no VMs.
+    DataCenterClosed,
     /// It is rented out as a whole.
     Exclusive,
 }
@@ -49,6 +51,7 @@ impl Standing {
             Self::Offline => "offline",
             Self::Quarantined => "quarantined",
             Self::GroupClosed => "group_closed",
+            Self::DataCenterClosed => "data_center_closed",
             Self::Exclusive => "exclusive",
         }
     }

@@ -4,6 +4,7 @@
 use serde_json::{Value, json};
 use virtflow_model::{ByPeople, Kind};
 
+use super::support::Rig;
 use super::world::{World, every_route, label};
 
 /// Routes that change nothing in this cloud when they are asked for, and why.
@@ -14,6 +15,8 @@ const REFUSED: &[(Kind, &str)] = &[
     (Kind::Operation, "cancel"),
     (Kind::VirtualMachine, "start"),
     (Kind::VirtualMachine, "reboot"),
+    (Kind::InstanceSet, "start"),
+    (Kind::InstanceSet, "stop"),
     // It is open already.
     (Kind::BillingPeriod, "patch"),
     // There is one voter, and no learner.
@@ -91,4 +94,37 @@ async fn every_change_of_every_kind_leaves_a_record() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Who did something is named as people know them; a name that the asker does not see is nobody's.
+#[tokio::test]
+async fn records_are_found_by_the_name_of_who_did_it() {
+    let rig = Rig::start().await;
+    let dev = rig.tenant_with("acme", "dev", "developer").await;
+    let boss = rig.user("acme", "boss", "tenant_admin").await;
+    rig.tenant_with("globex", "other", "developer").await;
+    let made = rig.ask("POST", "/templates").token(&dev);
+    made.json(&json!({"name": "t", "spec": {}}))
+        .send()
+        .await
+        .data(201);
+    let by =
+        async |actor: &str, token: &str| rig.get(&format!("/audit?actor={actor}"), token).await;
+    let found = by("dev", &boss).await;
+    let rows = found.data(200).as_array().unwrap();
+    assert!(
+        rows.iter().any(|row| row["action"] == "template.create"),
+        "{rows:?}"
+    );
+    assert!(
+        rows.iter().all(|row| row["actor_name"] == "dev"),
+        "{rows:?}"
+    );
+    let id = rig.get("/users/dev", &boss).await.id();
+    assert_eq!(by(&id, &boss).await.data(200), found.data(200));
+    let unseen = by("other", &boss).await;
+    assert_eq!(unseen.error(404), "not_found");
+    let seen = by("other", &rig.admin).await;
+    assert!(!seen.data(200).as_array().unwrap().is_empty());
+    assert_eq!(by("system", &rig.admin).await.status, 200);
 }

@@ -341,3 +341,63 @@ async fn the_first_paths_are_answered_by_the_handlers_of_the_others() {
         .data(200);
     assert_eq!(rig.get(&path, &rig.admin).await.error(404), "not_found");
 }
+
+/// What is done to a set is done to each of its VMs, with what the asker may do to it; what nobody of them takes is
+/// refused.
+#[tokio::test]
+async fn what_is_done_to_a_set_is_done_to_each_of_its_vms() {
+    let rig = Rig::start().await;
+    let dev = rig.tenant_with("acme", "dev", "developer").await;
+    let other = rig.tenant_with("globex", "boss", "tenant_admin").await;
+    let post = async |token: &str, path: &str, body: Value| {
+        rig.ask("POST", path).token(token).json(&body).send().await
+    };
+    let vm = |name: &str| json!({"name": name, "spec": {"cpu_cores": 1, "memory_mib": 64, "storage_gib": 1}});
+    for name in ["a", "b"] {
+        post(&dev, "/vms", vm(name)).await.data(202);
+    }
+    post(&dev, "/instance_sets", json!({"name": "s", "spec": {}}))
+        .await
+        .data(201);
+    let path = "/instance_sets/s/snapshot";
+    let body = json!({"name": "night"});
+    let empty = post(&dev, path, body.clone()).await;
+    assert_eq!(
+        (&empty.data(200)["done"], &empty.data(200)["failed"]),
+        (&json!(0), &json!(0))
+    );
+    for name in ["a", "b"] {
+        let member = json!({"parent": "s", "spec": {"vm": name}});
+        post(&dev, "/instance_set_members", member).await.data(201);
+    }
+    let tried = post(&dev, &format!("{path}?dry_run=true"), body.clone()).await;
+    assert_eq!(tried.data(200)["done"], 2);
+    let snapshots = async || {
+        let all = rig.get("/snapshots", &dev).await;
+        all.data(200).as_array().unwrap().len()
+    };
+    assert_eq!(snapshots().await, 0);
+    let one = json!({"name": "night", "spec": {"vm": "b"}});
+    post(&dev, "/snapshots", one).await.data(201);
+    let some = post(&dev, path, body.clone()).await;
+    assert_eq!(statuses(&some), [201, 409]);
+    assert_eq!(snapshots().await, 2);
+    let none = post(&dev, path, body.clone()).await;
+    assert_eq!(none.error(409), "already_exists");
+    assert_eq!(
+        post(&other, path, body.clone()).await.error(404),
+        "not_found"
+    );
+    assert_eq!(post(&dev, path, json!({})).await.error(400), "invalid");
+
+    let eye = rig.user("acme", "eye", "viewer").await;
+    for verb in ["start", "stop", "snapshot"] {
+        let body = if verb == "snapshot" {
+            body.clone()
+        } else {
+            json!({})
+        };
+        let refused = post(&eye, &format!("/instance_sets/s/{verb}"), body).await;
+        assert_eq!(refused.error(403), "forbidden", "{verb}");
+    }
+}

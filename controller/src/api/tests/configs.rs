@@ -275,6 +275,62 @@ async fn the_example_of_the_documentation_is_true() {
     }
 }
 
+/// What held then: layers that were changed or deleted since count as they were, for whom it is asked with the rights
+/// of now.
+#[tokio::test]
+async fn what_held_at_a_moment_is_merged_as_it_was() {
+    let rig = Rig::start().await;
+    let chief = rig.tenant_with("acme", "chief", "tenant_admin").await;
+    let other = rig.tenant_with("globex", "boss", "tenant_admin").await;
+    let index = async |token: &str| {
+        let found = rig.get("/configs/effective?scope=net", token).await;
+        found.body["meta"]["index"].as_u64().unwrap()
+    };
+    let before = rig.get("/tenants", &rig.admin).await.body["meta"]["index"].clone();
+    let system = json!({"spec": {"scope": "net", "values": {"zones": ["a", "b", "c"]}}});
+    let system = rig.make("/configs", system).await.id();
+    let only_system = index(&chief).await;
+    let narrow = json!({"tenant": "acme", "spec": {"scope": "net", "values": {"zones": ["b"]}}});
+    let narrow = send(&rig, "POST", "/configs", &chief, narrow).await.id();
+    let narrowed = index(&chief).await;
+    let theirs = json!({"tenant": "globex", "spec": {"scope": "net", "values": {"zones": ["c"]}}});
+    send(&rig, "POST", "/configs", &other, theirs)
+        .await
+        .data(201);
+    let wider = json!({"spec": {"values": {"zones": ["b", "c"]}}});
+    let path = format!("/tenant_configs/{narrow}");
+    send(&rig, "PATCH", &path, &chief, wider).await.data(200);
+    let widened = index(&chief).await;
+    send(&rig, "DELETE", &path, &chief, json!(null))
+        .await
+        .data(200);
+    let all = json!({"spec": {"values": {"zones": ["a", "b"]}}});
+    let path = format!("/system_configs/{system}");
+    send(&rig, "PATCH", &path, &rig.admin, all).await.data(200);
+
+    let at = async |moment: u64, token: &str| {
+        let path = format!("/configs/effective?scope=net&at={moment}");
+        rig.get(&path, token).await
+    };
+    for (moment, zones) in [
+        (only_system, json!(["a", "b", "c"])),
+        (narrowed, json!(["b"])),
+        (widened, json!(["b", "c"])),
+        (index(&chief).await, json!(["a", "b"])),
+    ] {
+        let then = at(moment, &chief).await;
+        assert_eq!(then.data(200)["values"]["zones"], zones, "{moment}");
+    }
+    let none = at(before.as_u64().unwrap(), &chief).await;
+    assert_eq!(none.error(404), "not_found");
+    let foreign = format!("/configs/effective?scope=net&tenant=acme&at={narrowed}");
+    assert_eq!(rig.get(&foreign, &other).await.error(404), "not_found");
+    let odd = rig
+        .get("/configs/effective?scope=net&at=soon", &chief)
+        .await;
+    assert_eq!(odd.error(400), "invalid");
+}
+
 #[tokio::test]
 async fn ontologies_are_found_by_name_and_merged() {
     let rig = Rig::start().await;

@@ -66,7 +66,7 @@ impl Twins {
                 .kind
                 .filters()
                 .iter()
-                .any(|filter| filter.name == "name")
+                .any(|filter| filter.by == By::Name)
             {
                 body["name"] = "another".into();
             }
@@ -246,6 +246,7 @@ async fn another_tenants_object_asked_for_anywhere_reads_like_none() {
                 _ if route.path.ends_with("/allocate") => {
                     json!({"vm": twins.own[&Kind::VirtualMachine]})
                 }
+                _ if route.path.ends_with("/snapshot") => json!({"name": "all"}),
                 _ if route.path.ends_with("/password") => json!({"password": "a long enough one"}),
                 _ => json!({}),
             };

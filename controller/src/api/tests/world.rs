@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use serde_json::{Value, json};
-use virtflow_model::Kind;
+use virtflow_model::{By, Kind};
 use virtflow_state::Op;
 use virtflow_types::{ObjectId, Timestamp};
 
@@ -372,6 +372,7 @@ impl World {
         let web = self.id(Kind::VirtualMachine);
         Some(match (&route.body, label) {
             (_, "allocate") => json!({"vm": web}),
+            (_, "snapshot") => json!({"name": format!("all-{asked}")}),
             (_, "adopt") => {
                 json!({"domain": "old", "name": format!("adopted-{asked}"), "tenant": "acme"})
             }
@@ -398,7 +399,7 @@ impl World {
             .get(&kind)
             .cloned()
             .unwrap_or_else(|| json!({"spec": {}}));
-        if kind.filters().iter().any(|filter| filter.name == "name") {
+        if kind.filters().iter().any(|filter| filter.by == By::Name) {
             body["name"] = format!("another-{asked}").into();
         }
         if kind == Kind::ApiToken {

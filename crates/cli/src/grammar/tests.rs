@@ -50,6 +50,7 @@ fn lines_that_people_write() {
         "virtflow vm ls --at 120 --phase running",
         "virtflow diff 120..180",
         "virtflow config effective genai.policy",
+        "virtflow config effective genai.policy --at 4711",
         "virtflow config effective genai.policy --sub-scope tools --tenant acme --user alice -o json",
         "virtflow tenant-config reveal 0190 --tenant acme",
         "virtflow system-config reveal 0190",

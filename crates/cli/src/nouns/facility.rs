@@ -2,12 +2,29 @@
 
 use virtflow_model::Kind;
 
-use super::{AGE, ALL, DESCRIPTION, LABELS, MADE_BY_OTHERS, READ, STATE};
+use super::{AGE, ALL, DESCRIPTION, LABELS, MADE_BY_OTHERS, READ, STATE, TENANT};
 use crate::noun::{Form, Noun, Show, Verb, column, flag};
 
 const MAINTAINED: &[&str] = &["active", "maintenance", "offline"];
 
 pub(super) const NOUNS: &[Noun] = &[
+    Noun {
+        kind: Kind::BillingUsage,
+        word: "billing-usage",
+        about: "What a VM used in a billing period, and what that costs",
+        verbs: READ,
+        flags: &[],
+        columns: &[
+            TENANT,
+            column("VM", &["/spec/vm_name", "/spec/vm_id"], Show::Plain),
+            column("VM ID", &["/spec/vm_id"], Show::Plain),
+            column("DIMENSION", &["/spec/dimension"], Show::Plain),
+            column("QUANTITY", &["/spec/quantity"], Show::Plain),
+            column("AMOUNT", &["/status/amount"], Show::Plain),
+            column("FROM", &["/spec/measured_from"], Show::Plain),
+            column("UNTIL", &["/spec/measured_until"], Show::Plain),
+        ],
+    },
     Noun {
         kind: Kind::Baremetal,
         word: "host",
@@ -51,6 +68,25 @@ pub(super) const NOUNS: &[Noun] = &[
                 Form::Word(&["shared", "exclusive"]),
                 "How it is rented",
             ),
+            flag(
+                "business-address",
+                "business_address",
+                Form::Text,
+                "Where its guests' traffic goes",
+            ),
+            flag("region", "region", Form::Text, "Region it stands in"),
+            flag("fab", "fab", Form::Text, "Factory or campus it stands in"),
+            flag("phase", "phase", Form::Text, "Building phase it stands in"),
+            flag("dc", "dc", Form::Text, "Data centre as its site calls it"),
+            flag("room", "room", Form::Text, "Room it stands in"),
+            flag("unit", "unit", Form::Text, "Its place in the rack"),
+            flag(
+                "external-system-id",
+                "external_system_id",
+                Form::Text,
+                "The id another system knows it by",
+            ),
+            DESCRIPTION,
             LABELS,
         ],
         columns: &[

@@ -35,6 +35,7 @@ const TAKEN: &[&str] = &[
     "version",
     "wait",
     "watch",
+    "yes",
 ];
 /// References that have a column.
 const REFERENCES_SHOWN: usize = 3;
@@ -280,9 +281,26 @@ fn columns(declared: &Declared) -> Vec<Column> {
         column(head(reference.field), at, Show::Plain)
     }));
     let has = |schema: &Value, field: &str| schema["properties"][field].is_object();
+    if let Some(anything) = declared.rules.anything {
+        let (name, id) = (
+            format!("/names/{}", anything.field),
+            format!("/spec/{}_id", anything.field),
+        );
+        let at = kept_all(vec![kept(name), kept(id)]);
+        columns.push(column(head(anything.field), at, Show::Plain));
+    }
     let mut word = |field: &'static str, at: &'static [&'static str]| {
         columns.push(column(head(field), at, Show::Plain));
     };
+    if has(&declared.status, "owner_id") {
+        word("owner", &["/names/owner", "/status/owner_id"]);
+    }
+    // Which of several versions is meant where none is named.
+    for field in ["latest", "default_version"] {
+        if has(&declared.spec, field) {
+            word(field, kept_all(vec![kept(format!("/spec/{field}"))]));
+        }
+    }
     if has(&declared.spec, "state") {
         word("state", &["/spec/state"]);
     } else if has(&declared.status, "state") {
@@ -305,7 +323,9 @@ fn columns(declared: &Declared) -> Vec<Column> {
 
 /// The short name of a field that a column shows, and how; nothing if it is no short single value.
 fn shown_of<'a>(field: &'a str, schema: &Value) -> Option<(&'a str, Show)> {
-    if field == "state" || LONG.iter().any(|ending| field.ends_with(ending)) {
+    if matches!(field, "state" | "latest" | "default_version")
+        || LONG.iter().any(|ending| field.ends_with(ending))
+    {
         return None;
     }
     let is_id = schema["format"] == "uuid";

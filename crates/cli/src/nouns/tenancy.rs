@@ -96,6 +96,19 @@ pub(super) const NOUNS: &[Noun] = &[
             )
             .for_life(),
             flag("group", "group", Form::Text, "Group of hosts to run in").for_life(),
+            flag(
+                "user-group",
+                "user_group",
+                Form::Text,
+                "User group whose quota it takes; your first if left out",
+            )
+            .for_life(),
+            flag(
+                "cluster",
+                "cluster",
+                Form::Text,
+                "Kubernetes cluster that it is a machine of",
+            ),
             RESTART,
             GRACE,
             TYPE,
@@ -168,6 +181,12 @@ pub(super) const NOUNS: &[Noun] = &[
         flags: &[
             flag("email", "email", Form::Text, "E-mail address"),
             flag("display-name", "display_name", Form::Text, "For people"),
+            flag(
+                "avatar-url",
+                "avatar_url",
+                Form::Text,
+                "Where their picture is",
+            ),
             flag(
                 "state",
                 "state",

@@ -1,5 +1,6 @@
 //! What only some kinds have. Each file adds its commands to the grammar and carries them out.
 
+mod address;
 mod billing;
 mod config;
 mod controller;
@@ -7,6 +8,7 @@ mod host;
 mod ontology;
 mod operation;
 mod people;
+mod set;
 mod tokens;
 mod vm;
 
@@ -32,6 +34,9 @@ pub(crate) fn grammar(kind: Kind, command: Command) -> Command {
         Kind::Controller => controller::grammar(command),
         Kind::ApiToken | Kind::JoinToken => tokens::grammar(kind, command),
         Kind::BillingPeriod => billing::grammar(command),
+        Kind::InstanceSet => set::grammar(command),
+        Kind::IpAddress => address::of_addresses(command),
+        Kind::IpPool => address::of_pools(command),
         Kind::Tenant | Kind::User => people::grammar(kind, command),
         Kind::Role => command
             .subcommand(Command::new("catalogue").about("All permissions that a role may have")),
@@ -71,6 +76,13 @@ pub(crate) async fn run(
         (Kind::Ontology, "merge") => ontology::merge(run, cluster, matches).await,
         (Kind::ApiToken, "create") => tokens::create_api_token(run, cluster, matches).await,
         (Kind::JoinToken, "create") => tokens::create_invite(run, cluster, matches).await,
+        (Kind::InstanceSet, "start" | "stop" | "snapshot") => {
+            set::act(run, cluster, verb, matches).await
+        }
+        (Kind::IpPool, "allocate") => address::allocate(run, cluster, noun, matches).await,
+        (Kind::IpAddress, "release" | "reserve" | "freeze" | "unfreeze") => {
+            address::act(run, cluster, noun, verb, matches).await
+        }
         (Kind::BillingPeriod, "bill") => billing::bill(run, cluster, matches).await,
         (Kind::Tenant, "usage") => people::usage(run, cluster, matches).await,
         (Kind::User, "create") => people::create_user(run, cluster, noun, matches).await,

@@ -108,3 +108,38 @@ async fn more_than_one_request_takes_are_several_requests() {
     }
     assert_eq!(racks(&cloud).await.len(), 101);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_filters_find_is_shown_and_deleted() {
+    let cloud = Cloud::start().await;
+    for name in ["a", "b"] {
+        cloud.run(&["data-center", "create", name]).await.good();
+    }
+    for (rack, center) in [("a1", "a"), ("a2", "a"), ("b1", "b")] {
+        let made = ["rack", "create", rack, "--data-center", center];
+        cloud.run(&made).await.good();
+    }
+    let of_a = ["rack", "delete", "--data-center", "a"];
+    let refused = cloud.run(&of_a).await.bad(2);
+    assert!(refused.contains("nobody can be asked here"), "{refused}");
+    let tried = cloud.run(&[&of_a[..], &["--dry-run"]].concat()).await;
+    assert_eq!(tried.code, 0, "{tried:?}");
+    assert_eq!(
+        tried.out,
+        "rack a1 would be deleted\nrack a2 would be deleted\n"
+    );
+    assert_eq!(racks(&cloud).await, ["a1", "a2", "b1"]);
+    let none = ["rack", "delete", "--data-center", "a", "--yes", "b1"];
+    cloud.run(&none).await.bad(2);
+    cloud.run(&["rack", "delete", "--yes"]).await.bad(2);
+    let gone = cloud.run(&[&of_a[..], &["--yes"]].concat()).await;
+    assert_eq!(gone.code, 0, "{gone:?}");
+    assert_eq!(gone.out, "rack a1 deleted\nrack a2 deleted\n");
+    // What goes is shown before.
+    let shown: Vec<&str> = gone.err.lines().collect();
+    assert!(shown[0].starts_with("NAME"), "{gone:?}");
+    assert!(shown[1].starts_with("a1") && shown[2].starts_with("a2"));
+    assert_eq!(racks(&cloud).await, ["b1"]);
+    let again = cloud.run(&[&of_a[..], &["--yes"]].concat()).await;
+    assert_eq!((again.code, again.out.as_str()), (0, ""));
+}

@@ -11,4 +11,5 @@ mod doctor;
 mod edit;
 mod names;
 mod support;
+mod verbs;
 mod watch;

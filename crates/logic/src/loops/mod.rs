@@ -44,7 +44,7 @@ pub use meter::meter;
 pub(crate) use nowhere::nowhere;
 pub use overcommit::overcommit;
 pub use placer::{Placer, place, wakes_placer};
-pub(crate) use placer::{balance, demand_of, rooms};
+pub(crate) use placer::{balance, data_center_is_open, demand_of, rooms};
 pub use retire::retire;
 pub use tenants::tenant_deletions;
 pub(crate) use users::empty_user;

@@ -8,11 +8,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use virtflow_model::kinds::baremetal::{HostState, Liveness, Rental};
-use virtflow_model::kinds::baremetal_group::GroupState;
+use virtflow_model::kinds::baremetal::{BaremetalSpec, HostState, Liveness, Rental};
+use virtflow_model::kinds::baremetal_group::{BaremetalGroupSpec, GroupState};
+use virtflow_model::kinds::data_center::DataCenterState;
 use virtflow_model::kinds::operation::OperationState;
 use virtflow_model::kinds::virtual_machine::{Placement, VirtualMachineSpec, VmPhase};
-use virtflow_model::kinds::{Baremetal, BaremetalGroup, VirtualMachine};
+use virtflow_model::kinds::{Baremetal, BaremetalGroup, DataCenter, Rack, VirtualMachine};
 use virtflow_model::{Kind, key};
 use virtflow_scheduler::{
     Amounts, DIMENSIONS, Group, Host, Inventory, Request, Room, Standing, place as choose,
@@ -62,11 +63,34 @@ pub fn wakes_placer(change: &Change) -> bool {
             }
         }
         Some(
-            Kind::Baremetal | Kind::BaremetalGroup | Kind::BaremetalGroupTenantQuota | Kind::Tenant,
+            Kind::Baremetal
+            | Kind::BaremetalGroup
+            | Kind::BaremetalGroupTenantQuota
+            | Kind::DataCenter
+            | Kind::Rack
+            | Kind::Tenant,
         ) => true,
         Some(Kind::Residue) => change.after.is_none(),
         _ => false,
     }
+}
+
+/// False if the data centre that a host stands in takes no new VMs: that of its rack, or that of its group.
+pub(crate) fn data_center_is_open(
+    state: &State,
+    host: &BaremetalSpec,
+    group: &BaremetalGroupSpec,
+) -> bool {
+    let rack = host.rack_id.and_then(|rack| state.get(rack));
+    let of_rack = rack
+        .and_then(|rack| decoded::<Rack>(rack).ok())
+        .and_then(|rack| rack.spec.data_center_id);
+    [of_rack, group.data_center_id]
+        .into_iter()
+        .flatten()
+        .filter_map(|id| state.get(id))
+        .filter_map(|object| decoded::<DataCenter>(object).ok())
+        .all(|it| it.spec.state == DataCenterState::Active)
 }
 
 impl Placer {
@@ -100,6 +124,11 @@ impl Placer {
                     }
                     Some(Kind::VirtualMachine | Kind::Residue) => {
                         touched.extend(crate::desired::host_of(object));
+                    }
+                    // Few, and seldom changed.
+                    Some(Kind::DataCenter | Kind::Rack) => {
+                        let hosts = state.of_kind(Kind::Baremetal.name(), None);
+                        touched.extend(hosts.map(|host| host.id));
                     }
                     _ => {}
                 }
@@ -238,6 +267,11 @@ impl Placer {
                 Liveness::Online,
                 GroupState::Maintenance | GroupState::Disabled,
             ) => Standing::GroupClosed,
+            (HostState::Active, Liveness::Online, GroupState::Active)
+                if !data_center_is_open(state, &typed.spec, &group.spec) =>
+            {
+                Standing::DataCenterClosed
+            }
             (HostState::Active, Liveness::Online, GroupState::Active) => match typed.spec.rental {
                 Rental::Shared => Standing::Ready,
                 Rental::Exclusive => Standing::Exclusive,

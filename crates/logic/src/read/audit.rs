@@ -27,3 +27,18 @@ pub fn audit_scope(
         _ => Err(forbidden(AUDIT_READ)),
     }
 }
+
+/// Who is meant as the one who did something: an id or one of the system's own words as it is, else the user of that
+/// name, with the asker's eyes. The id of a user who is gone is told by the records themselves.
+pub fn audit_actor(
+    state: &State,
+    cx: &Cx,
+    text: &str,
+    tenant: Option<ObjectId>,
+) -> Result<String, Error> {
+    if text.parse::<ObjectId>().is_ok() || text == "system" {
+        return Ok(text.to_owned());
+    }
+    let door = Door::open(state, cx)?;
+    Ok(door.find(Kind::User, text, tenant)?.id.to_string())
+}

@@ -31,8 +31,9 @@ pub struct EffectiveQuery {
     pub user: Option<String>,
 }
 
-/// For whom it holds.
-struct Whom {
+/// For whom it holds, after it was made sure that the asker may read that.
+#[derive(Debug, Clone, Copy)]
+pub struct Whom {
     tenant: Option<ObjectId>,
     user: Option<ObjectId>,
 }
@@ -47,10 +48,44 @@ pub fn effective(
     cx: &Cx,
     query: &EffectiveQuery,
 ) -> Result<Value, Error> {
-    let door = Door::open(state, cx)?;
-    let whom = Whom::of(&door, query)?;
+    let whom = effective_for(state, cx, query)?;
     let at = scope_key(&query.scope, query.sub_scope.as_deref());
-    let system = layer::<SystemConfig>(&door, &format!("system/{at}"))?;
+    let of = |key: String| active_layer(state, &key);
+    let layers = Layers {
+        system: of(format!("system/{at}")),
+        tenant: whom
+            .tenant
+            .and_then(|tenant| of(format!("tenant/{tenant}/{at}"))),
+        user: whom.user.and_then(|user| of(format!("user/{user}/{at}"))),
+    };
+    effective_of(query, whom, layers)
+}
+
+/// For whom an effective configuration is asked.
+pub fn effective_for(
+    state: &virtflow_state::State,
+    cx: &Cx,
+    query: &EffectiveQuery,
+) -> Result<Whom, Error> {
+    let door = Door::open(state, cx)?;
+    Whom::of(&door, query)
+}
+
+/// The active layers of a scope, each as the object that it is or was.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Layers<'a> {
+    /// The cloud's.
+    pub system: Option<&'a Object>,
+    /// The tenant's.
+    pub tenant: Option<&'a Object>,
+    /// The user's.
+    pub user: Option<&'a Object>,
+}
+
+/// What layers are together.
+pub fn effective_of(query: &EffectiveQuery, whom: Whom, of: Layers<'_>) -> Result<Value, Error> {
+    let at = scope_key(&query.scope, query.sub_scope.as_deref());
+    let system = layer::<SystemConfig>(of.system)?;
     let Some((system_object, system)) = &system else {
         return Err(
             Error::not_found("active configuration of the cloud's", &at).advise(
@@ -58,14 +93,8 @@ pub fn effective(
             ),
         );
     };
-    let tenant = match whom.tenant {
-        Some(tenant) => layer::<TenantConfig>(&door, &format!("tenant/{tenant}/{at}"))?,
-        None => None,
-    };
-    let user = match whom.user {
-        Some(user) => layer::<UserConfig>(&door, &format!("user/{user}/{at}"))?,
-        None => None,
-    };
+    let tenant = layer::<TenantConfig>(of.tenant)?;
+    let user = layer::<UserConfig>(of.user)?;
     let mut layers: Vec<(LayerOf, &Values)> = vec![(LayerOf::System, &system.spec.values)];
     let mut told = vec![told_layer(LayerOf::System, system_object)];
     if let Some((object, tenant)) = &tenant {
@@ -111,6 +140,28 @@ pub fn effective(
 }
 
 impl Whom {
+    /// The tenant that layers of tenants are looked for in.
+    pub fn tenant(&self) -> Option<ObjectId> {
+        self.tenant
+    }
+
+    /// True if an object is, or was, the active layer of its kind that counts for them.
+    pub fn is_layer(&self, query: &EffectiveQuery, kind: Kind, object: &Object) -> bool {
+        let spec: Value = serde_json::from_str(&object.spec).unwrap_or_default();
+        let is_whose = match kind {
+            Kind::TenantConfig => self.tenant.is_some() && object.tenant == self.tenant,
+            Kind::UserConfig => {
+                let user = self.user.map(|user| user.to_string());
+                user.is_some() && spec["user_id"].as_str() == user.as_deref()
+            }
+            _ => kind == Kind::SystemConfig,
+        };
+        is_whose
+            && spec["active"] == true
+            && spec["scope"] == *query.scope
+            && spec["sub_scope"].as_str() == query.sub_scope.as_deref()
+    }
+
     /// Looks up for whom it is asked, and refuses who may not read that.
     fn of(door: &Door<'_>, query: &EffectiveQuery) -> Result<Self, Error> {
         let tenant = door.tenant(query.tenant.as_deref())?;
@@ -146,8 +197,7 @@ fn admit(door: &Door<'_>, kind: Kind, target: &Target) -> Result<(), Error> {
 
 type Found<'a, R> = Option<(&'a Object, Arc<Typed<R>>)>;
 
-fn layer<'a, R: Layer>(door: &Door<'a>, at: &str) -> Result<Found<'a, R>, Error> {
-    let object = active_layer(door.state, at);
+fn layer<R: Layer>(object: Option<&Object>) -> Result<Found<'_, R>, Error> {
     object
         .map(|object| Ok((object, decoded::<R>(object)?)))
         .transpose()

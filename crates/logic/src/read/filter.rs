@@ -78,9 +78,12 @@ impl Filter {
         declared.extend(references.map(|(name, text)| (name.as_str(), text.as_str())));
         for (name, text) in declared {
             if by_of(kind, name) == Some(By::Any) {
-                let id = text.parse();
-                filter.resource =
-                    Some(id.map_err(|_| Error::invalid(name, "must be the id of an object"))?);
+                let problem =
+                    || Error::invalid(name, "must be `kind/name`, or the id of an object");
+                filter.resource = Some(match text.split_once('/') {
+                    Some((what, named)) => find(Kind::parse(what).ok_or_else(problem)?, named)?,
+                    None => text.parse().map_err(|_| problem())?,
+                });
             }
             let mut references = kind.rules().references.iter();
             if let Some(reference) = references.find(|reference| reference.field == name) {
@@ -137,6 +140,9 @@ impl Filter {
         }
         if let Some(scope) = &query.scope {
             conditions.push((vec![spec("$.scope".into())], scope.clone()));
+        }
+        for (field, word) in query.words.iter().filter(|(field, _)| field != "tag") {
+            conditions.push((vec![spec(format!("$.{field}"))], word.clone()));
         }
         let label = query
             .label
@@ -241,6 +247,7 @@ impl Filter {
             && self.references.is_empty()
             && self.labels.is_none()
             && query.scope.is_none()
+            && query.words.is_empty()
             && [phase, state, label].iter().all(Option::is_none)
         {
             return true;
@@ -268,8 +275,15 @@ impl Filter {
         if !selectors.all(|selector| selector.holds(&spec["labels"])) {
             return false;
         }
+        let mut words = query.words.iter();
+        let has_words = words.all(|(field, word)| match (field.as_str(), &spec["tags"]) {
+            ("tag", Value::Array(tags)) => tags.iter().any(|tag| *tag == **word),
+            ("tag", _) => false,
+            (field, _) => spec[field] == **word,
+        });
         let scope = query.scope.as_ref();
-        scope.is_none_or(|scope| spec["scope"] == **scope)
+        has_words
+            && scope.is_none_or(|scope| spec["scope"] == **scope)
             && phase.is_none_or(|phase| status["phase"] == **phase)
             && state.is_none_or(|state| spec["state"] == **state || status["state"] == **state)
             && label.is_none_or(|label| {
@@ -320,7 +334,8 @@ fn refuse_unknown(query: &ListQuery) -> Result<(), Error> {
     ];
     let given = given.iter().filter(|(_, is)| *is).map(|(name, _)| *name);
     let references = query.references.iter().map(|(name, _)| name.as_str());
-    for name in given.chain(references) {
+    let words = query.words.iter().map(|(name, _)| name.as_str());
+    for name in given.chain(references).chain(words) {
         if by_of(query.kind, name).is_none() {
             let known: Vec<&str> = query
                 .kind
@@ -343,12 +358,14 @@ fn refuse_unknown(query: &ListQuery) -> Result<(), Error> {
 
 /// A word that no object can have finds nothing, and is more likely a slip than a question.
 fn refuse_unknown_words(query: &ListQuery) -> Result<(), Error> {
-    for (name, word) in [("phase", &query.phase), ("state", &query.state)] {
+    let asked = [("phase", &query.phase), ("state", &query.state)];
+    let asked = asked
+        .into_iter()
+        .filter_map(|(name, word)| Some((name, word.as_ref()?)));
+    let others = query.words.iter().map(|(name, word)| (name.as_str(), word));
+    for (name, word) in asked.chain(others) {
         let words = query.kind.words(name);
-        if let Some(word) = word
-            && !words.is_empty()
-            && !words.contains(word)
-        {
+        if !words.is_empty() && !words.contains(word) {
             let problem = format!("`{word}` is none of {}", words.join(", "));
             return Err(Error::invalid(name, problem));
         }

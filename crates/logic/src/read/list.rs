@@ -39,6 +39,8 @@ pub struct ListQuery {
     pub state: Option<String>,
     /// Configuring this.
     pub scope: Option<String>,
+    /// With these words or texts in these fields of the spec; a `tag` is among the `tags`.
+    pub words: Vec<(String, String)>,
     /// `key=value`.
     pub label: Option<String>,
     /// Requirements on labels by commas: `env=prod,tier!=db,backup,!draft,zone in (a,b)`.
@@ -65,6 +67,7 @@ impl ListQuery {
             subject: None,
             state: None,
             scope: None,
+            words: Vec::new(),
             label: None,
             labels: None,
             references: Vec::new(),
@@ -248,7 +251,7 @@ fn only_tenant(rights: &Rights, kind: Kind) -> Option<ObjectId> {
 /// What tells one list from another.
 pub(super) fn question(query: &ListQuery, filter: &Filter) -> String {
     format!(
-        "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+        "{} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
         query.kind.name(),
         filter.tenant,
         filter.parent,
@@ -260,6 +263,7 @@ pub(super) fn question(query: &ListQuery, filter: &Filter) -> String {
         filter.subject,
         query.state,
         query.scope,
+        query.words,
         query.label,
         query.labels,
         filter.references

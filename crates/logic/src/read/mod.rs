@@ -39,10 +39,10 @@ use crate::door::{Door, forbidden};
 use crate::typed::decoded;
 
 pub use access::{AccessQuestion, explain_access, permission_of, who_can};
-pub use audit::audit_scope;
+pub use audit::{audit_actor, audit_scope};
 pub use bill::bill;
 pub use capacity::{capacity, usage};
-pub use config::{EffectiveQuery, effective};
+pub use config::{EffectiveQuery, Layers, Whom, effective, effective_for, effective_of};
 pub use discovery::{TargetRole, monitoring_targets};
 pub use effect::access_effect;
 pub use fields::Fields;

@@ -77,6 +77,64 @@ fn a_word_that_no_object_can_have_is_refused_and_the_others_are_told() {
     );
 }
 
+/// What a field holds in a word or a short text, and what is among tags.
+#[test]
+fn ontologies_are_listed_by_type_name_and_tag() {
+    let (mut world, _host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    for (of, name, version, tags) in [
+        ("domain", "shop", "1.0.0", json!(["retail", "eu"])),
+        ("domain", "shop", "1.1.0", json!(["retail"])),
+        ("base", "core", "1.0.0", json!([])),
+    ] {
+        let spec = json!({
+            "type": of, "name": name, "version": version, "tags": tags,
+            "entity_classes": [], "object_properties": [],
+        });
+        world.create_as(alice, Kind::Ontology, "", spec).unwrap();
+    }
+    let of = |words: &[(&str, &str)]| {
+        let words = words.iter();
+        let query = ListQuery {
+            words: words
+                .map(|(name, word)| ((*name).to_owned(), (*word).to_owned()))
+                .collect(),
+            ..ListQuery::of(Kind::Ontology)
+        };
+        let page = list(&world.state, &world.cx(alice), &query);
+        page.map(|page| {
+            let objects = page.objects.iter();
+            objects
+                .map(|object| object["spec"]["version"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        })
+    };
+    assert_eq!(of(&[("name", "shop")]).unwrap(), ["1.0.0", "1.1.0"]);
+    assert_eq!(of(&[("type", "base")]).unwrap(), ["1.0.0"]);
+    assert_eq!(of(&[("tag", "eu")]).unwrap(), ["1.0.0"]);
+    assert_eq!(
+        of(&[("tag", "retail"), ("name", "shop"), ("type", "domain")])
+            .unwrap()
+            .len(),
+        2
+    );
+    assert!(of(&[("tag", "retai")]).unwrap().is_empty());
+    assert!(
+        of(&[("type", "base"), ("name", "shop")])
+            .unwrap()
+            .is_empty()
+    );
+    let slip = of(&[("type", "domian")]).unwrap_err();
+    assert_eq!(
+        slip.message,
+        "`type`: `domian` is none of base, domain, major"
+    );
+    assert_eq!(
+        of(&[("severity", "high")]).unwrap_err().code,
+        ErrorCode::Invalid
+    );
+}
+
 #[test]
 fn what_names_an_object_is_listed_by_it() {
     let (mut world, host) = World::furnished();

@@ -230,7 +230,7 @@ fn exactly_one_version_is_the_latest() {
 }
 
 #[test]
-fn a_tag_points_into_its_image_and_stays_while_it_is_immutable() {
+fn a_tag_points_into_its_image_and_never_moves_once_it_is_immutable() {
     let mut shelf = Shelf::new();
     let alice = shelf.alice;
     let [v1, v2] = ["1", "2"].map(|name| shelf.version(name, json!({})).unwrap());
@@ -264,14 +264,25 @@ fn a_tag_points_into_its_image_and_stays_while_it_is_immutable() {
     let error = world.delete(alice, Kind::ImageTag, fixed).unwrap_err();
     assert_eq!(error.code, ErrorCode::Conflict);
     assert_eq!(error.message, "image_tag `lts` is immutable: it stays");
+    let loosened = json!({"immutable": false});
+    refused_at(
+        &world
+            .patch(alice, Kind::ImageTag, fixed, loosened)
+            .unwrap_err(),
+        "spec.immutable",
+    );
+    // One that may move keeps its version; one that may not goes with it.
+    let error = world.delete(alice, Kind::ImageVersion, v2).unwrap_err();
+    assert_eq!(error.code, ErrorCode::InUse);
+    world
+        .patch(alice, Kind::ImageTag, moving, json!({"version": v1}))
+        .unwrap();
     let error = world.delete(alice, Kind::ImageVersion, v1).unwrap_err();
     assert_eq!(error.code, ErrorCode::InUse);
-    let loosened = json!({"immutable": false});
-    world.patch(alice, Kind::ImageTag, fixed, loosened).unwrap();
-    for id in [fixed, moving] {
-        world.delete(alice, Kind::ImageTag, id).unwrap();
-    }
+    assert!(world.state.get(fixed).is_some());
+    world.delete(alice, Kind::ImageTag, moving).unwrap();
     world.delete(alice, Kind::ImageVersion, v1).unwrap();
+    assert!(world.state.get(fixed).is_none());
 }
 
 /// An image of `acme`'s that needs two vCPUs, 512 MiB and 4 GiB, and its versions `1` and, the latest, `2`.

@@ -80,6 +80,39 @@ fn two_versions_cannot_both_become_the_latest() {
     assert!(matches!(refused, Refused::Claimed { .. }), "{refused:?}");
 }
 
+/// Versions of two templates have the same names; what they lie under tells which is meant.
+#[test]
+fn a_version_is_named_with_its_template() {
+    let (mut world, _host, alice, bob) = world();
+    let web = template(&mut world, alice, "web");
+    let db = template(&mut world, alice, "db");
+    let hidden = template(&mut world, bob, "hidden");
+    version(&mut world, alice, web, "1.0.0");
+    let of_db = version(&mut world, alice, db, "1.0.0");
+    version(&mut world, bob, hidden, "1.0.0");
+    let by = |named: &str| {
+        let spec = json!({"template_version": named});
+        create(Kind::Instance, "i", None, spec)
+    };
+    let error = world.made(alice, &by("1.0.0")).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Conflict);
+    assert_eq!(
+        error.advice.as_deref(),
+        Some("name the template that it lies under, too, `TEMPLATE/1.0.0`, or use the id")
+    );
+    // Byte for byte, whether there is such a template or it is another tenant's.
+    let unknown = world.made(alice, &by("nowhere/1.0.0")).unwrap_err();
+    let unseen = world.made(alice, &by("hidden/1.0.0")).unwrap_err();
+    assert_eq!(unknown.message, "no template_version `nowhere/1.0.0`");
+    assert_eq!(unseen.message, "no template_version `hidden/1.0.0`");
+    assert_eq!(
+        (unknown.code, &unknown.advice),
+        (unseen.code, &unseen.advice)
+    );
+    let made = world.made(alice, &by("db/1.0.0")).unwrap();
+    assert_eq!(spec(&world, made)["template_version_id"], json!(of_db));
+}
+
 #[test]
 fn a_version_never_changes() {
     let (mut world, _host, alice, _) = world();

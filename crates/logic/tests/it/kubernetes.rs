@@ -5,7 +5,7 @@ use virtflow_model::Kind;
 use virtflow_state::Refused;
 use virtflow_types::{ErrorCode, ObjectId};
 
-use crate::asking::{create, refuses, refuses_field, status};
+use crate::asking::{create, refuses, refuses_field, spec, status};
 use crate::world::World;
 
 fn world() -> (World, ObjectId, ObjectId) {
@@ -172,4 +172,39 @@ fn a_cluster_has_at_most_one_primary_mesh() {
     let m1 = world.named(Kind::ServiceMesh, "m1").id;
     let needed = world.delete(admin, Kind::ServiceMesh, m1);
     refuses(needed, ErrorCode::InUse, "k8s_cluster_to_service_mesh");
+}
+
+/// A machine of a cluster is its tenant's, and the cluster stays as long as it has machines.
+#[test]
+fn a_vm_names_the_cluster_that_it_is_a_machine_of() {
+    let (mut world, alice, bob) = world();
+    let k = cluster(&mut world, alice, "k");
+    let foreign = cluster(&mut world, bob, "k");
+    let machine =
+        |cluster: Value| json!({"specification": "small", "type": "worker", "cluster": cluster});
+    let vm = world.vm(alice, "n1", machine(json!("k"))).unwrap();
+    let vm = vm.object_id.unwrap();
+    assert_eq!(spec(&world, vm)["cluster_id"], json!(k));
+    // Who sees both.
+    let admin = world.admin;
+    let acme = Some("acme");
+    let made = create(Kind::VirtualMachine, "n2", acme, machine(json!(foreign)));
+    refuses(
+        world.made(admin, &made),
+        ErrorCode::NotFound,
+        "no k8s_cluster",
+    );
+    let moved = world.patch(
+        admin,
+        Kind::VirtualMachine,
+        vm,
+        json!({"cluster_id": foreign}),
+    );
+    refuses(moved, ErrorCode::NotFound, "no k8s_cluster");
+    let gone = world.delete(alice, Kind::K8sCluster, k);
+    refuses(gone, ErrorCode::InUse, "n1");
+    world
+        .patch(alice, Kind::VirtualMachine, vm, json!({"cluster_id": null}))
+        .unwrap();
+    world.delete(alice, Kind::K8sCluster, k).unwrap();
 }

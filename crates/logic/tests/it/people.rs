@@ -113,10 +113,14 @@ impl Crew {
     }
 
     fn assignments(&self, end: ObjectId) -> usize {
+        self.assignments_of(&end.to_string()).unwrap()
+    }
+
+    fn assignments_of(&self, end: &str) -> Result<usize, virtflow_types::Error> {
         let mut query = ListQuery::of(Kind::ResourceMaintainer);
-        query.references.push(("resource".into(), end.to_string()));
-        let page = list(&self.world.state, &self.world.cx(self.world.admin), &query);
-        page.unwrap().objects.len()
+        query.references.push(("resource".into(), end.into()));
+        let page = list(&self.world.state, &self.world.cx(self.world.admin), &query)?;
+        Ok(page.objects.len())
     }
 }
 
@@ -241,6 +245,15 @@ fn an_assignment_goes_when_either_end_goes_and_keeps_neither() {
     }
     let of = |crew: &Crew| [vm, crew.ada, crew.rack, crew.storage].map(|end| crew.assignments(end));
     assert_eq!(of(&crew), [1, 2, 2, 1]);
+    for (named, count) in [("rack/r1", 2), ("vm/web-1", 1), ("maintainer/bert", 0)] {
+        assert_eq!(crew.assignments_of(named).unwrap(), count, "{named}");
+    }
+    let error = crew.assignments_of("rack/nowhere").unwrap_err();
+    assert_eq!(error.message, "no rack `nowhere`");
+    for unsaid in ["r1", "nothing/r1"] {
+        let error = crew.assignments_of(unsaid).unwrap_err();
+        assert_eq!(field_of(&error), "resource");
+    }
     crew.world
         .ask(alice, &delete(Kind::VirtualMachine, vm))
         .unwrap();

@@ -336,3 +336,42 @@ fn changes(
         })
         .collect()
 }
+
+/// A host whose data centre is closed, by its rack or by its group, gets no new VMs; when it opens, those that wait do.
+#[test]
+fn a_closed_data_center_gets_no_vms() {
+    let (mut world, host) = World::furnished();
+    let (admin, alice) = (world.admin, world.named(Kind::User, "alice").id);
+    let of_group = world.named(Kind::DataCenter, "dc1").id;
+    let of_rack = world.create(Kind::DataCenter, "north", json!({}));
+    let rack = world.create(Kind::Rack, "n1", json!({"data_center": "north"}));
+    world
+        .patch(admin, Kind::Baremetal, host.id, json!({"rack_id": rack}))
+        .unwrap();
+    let mut placer = Placer::new(&world.state);
+    for (center, closed) in [(of_rack, "maintenance"), (of_group, "offline")] {
+        let turn = |world: &mut World, state: &str| {
+            let before = world.state.clone();
+            world
+                .patch(admin, Kind::DataCenter, center, json!({"state": state}))
+                .unwrap();
+            let changes = changes(&before, &world.state);
+            assert!(changes.iter().any(wakes_placer));
+            changes
+        };
+        let closing = turn(&mut world, closed);
+        placer.absorb(&world.state, &closing);
+        let made = world
+            .vm(alice, closed, json!({"specification": "small"}))
+            .unwrap();
+        let vm = made.object_id.unwrap();
+        let bound = placer.pass(&world.state, world.now, &Limits::default());
+        world.commit_all(&bound);
+        assert_eq!(world.phase(vm), VmPhase::Pending, "{closed}");
+        let opening = turn(&mut world, "active");
+        placer.absorb(&world.state, &opening);
+        let bound = placer.pass(&world.state, world.now, &Limits::default());
+        world.commit_all(&bound);
+        assert_eq!(world.phase(vm), VmPhase::Creating);
+    }
+}

@@ -141,3 +141,21 @@ fn an_administrator_who_is_gone_is_no_longer_named() {
     let spec = &world.named(Kind::Tenant, "acme").spec;
     assert!(!spec.contains("admin_user_id"), "{spec}");
 }
+
+/// A tenant is answered for by one of its users or of the cloud's: another tenant's would be shown to its people.
+#[test]
+fn who_answers_for_a_tenant_is_no_other_tenants() {
+    let (mut world, _host) = World::furnished();
+    world.tenant("globex", "bob");
+    let [alice, bob] = ["alice", "bob"].map(|name| world.named(Kind::User, name).id);
+    let acme = world.named(Kind::Tenant, "acme").id;
+    let admin = world.admin;
+    for (user, is_taken) in [(bob, false), (alice, true), (admin, true)] {
+        let done = world.patch(admin, Kind::Tenant, acme, json!({"admin_user_id": user}));
+        assert_eq!(done.is_ok(), is_taken, "{done:?}");
+    }
+    let other = json!({"admin_user_id": alice});
+    let made = Create::new(Kind::Tenant, "third", other);
+    let refused = world.ask(admin, &Request::Create(made)).unwrap_err();
+    assert_eq!(refused.code, ErrorCode::Invalid);
+}

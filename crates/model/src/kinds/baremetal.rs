@@ -117,6 +117,33 @@ pub struct BaremetalSpec {
     /// `shared`: VMs of many tenants. `exclusive`: it takes no VMs, and one instance has it all.
     #[serde(default)]
     pub rental: Rental,
+    /// Where its guests' traffic goes, unique.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub business_address: Option<String>,
+    /// Region it stands in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub region: String,
+    /// Factory or campus it stands in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub fab: String,
+    /// Building phase it stands in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub phase: String,
+    /// Data centre as its site calls it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub dc: String,
+    /// Room it stands in.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub room: String,
+    /// Its place in the rack, `12` or `U12-13`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub unit: String,
+    /// The id another system knows it by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub external_system_id: Option<String>,
+    /// For people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub description: String,
     /// Labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -287,6 +314,15 @@ impl Resource for Baremetal {
             state: HostState::Active,
             machine_type: MachineType::CpuServer,
             rental: Rental::Shared,
+            business_address: None,
+            region: "eu-north".into(),
+            fab: String::new(),
+            phase: String::new(),
+            dc: String::new(),
+            room: "204".into(),
+            unit: "12".into(),
+            external_system_id: None,
+            description: String::new(),
             labels: BTreeMap::new(),
         }
     }
@@ -296,11 +332,20 @@ impl Resource for Baremetal {
             return Err(Invalid::new("serial_number", "must not be empty"));
         }
         Invalid::text("serial_number", &spec.serial_number, 128)?;
-        Invalid::text(
-            "management_address",
-            spec.management_address.as_deref().unwrap_or_default(),
-            255,
-        )?;
+        for (field, text, most) in [
+            ("management_address", spec.management_address.as_deref().unwrap_or_default(), 255),
+            ("business_address", spec.business_address.as_deref().unwrap_or_default(), 255),
+            ("region", &spec.region, 128),
+            ("fab", &spec.fab, 128),
+            ("phase", &spec.phase, 128),
+            ("dc", &spec.dc, 128),
+            ("room", &spec.room, 128),
+            ("unit", &spec.unit, 32),
+            ("external_system_id", spec.external_system_id.as_deref().unwrap_or_default(), 128),
+            ("description", &spec.description, 1024),
+        ] {
+            Invalid::text(field, text, most)?;
+        }
         super::virtual_machine::validate_labels(&spec.labels)
     }
 
@@ -325,6 +370,9 @@ impl Resource for Baremetal {
         print.claim(space::SERIAL_NUMBER, &spec.serial_number);
         if let Some(address) = &spec.management_address {
             print.claim("management_address", address);
+        }
+        if let Some(address) = &spec.business_address {
+            print.claim("business_address", address);
         }
         if !status.key_fingerprint.is_empty() {
             print.claim(space::PUBLIC_KEY, &status.key_fingerprint);

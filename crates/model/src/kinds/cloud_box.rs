@@ -5,12 +5,13 @@ use std::net::IpAddr;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use virtflow_types::{ObjectId, Timestamp};
 
 use super::virtual_machine::validate_labels;
 use crate::recorded::Recorded;
 use crate::print::{key, space};
-use crate::{Action, Invalid, Kind, Meta, Owner, Print, Reference, Resource, Rules, Scope};
+use crate::{Action, Invalid, Kind, Meta, Owner, Print, Reference, Resource, Rules, Scope, checks};
 
 /// A cloud box.
 #[derive(Debug)]
@@ -84,6 +85,9 @@ pub struct CloudBoxSpec {
     /// The firmware it should have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub firmware_version: Option<String>,
+    /// Anything about its parts, for people and other programs, up to 16 KiB of JSON.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub hardware_config: Map<String, Value>,
     /// Its network settings.
     #[serde(default)]
     pub network: CloudBoxNetwork,
@@ -184,6 +188,7 @@ impl Resource for CloudBox {
         ] {
             Invalid::text(field, text, most)?;
         }
+        checks::json("hardware_config", &spec.hardware_config)?;
         spec.network.validate()?;
         if spec.bound_vm_id.is_some() != spec.bound_until.is_some() {
             return Err(Invalid::new(

@@ -2,8 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope};
+use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope, checks};
 
 /// A data centre. Its totals are derived from its hosts.
 #[derive(Debug)]
@@ -38,6 +39,9 @@ pub struct DataCenterSpec {
     /// Administrative state.
     #[serde(default)]
     pub state: DataCenterState,
+    /// Anything about its network, for people and other programs, up to 16 KiB of JSON.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub network_config: Map<String, Value>,
 }
 
 /// Nothing is observed of it directly.
@@ -64,7 +68,8 @@ impl Resource for DataCenter {
     fn validate(spec: &DataCenterSpec) -> Result<(), Invalid> {
         Invalid::text("description", &spec.description, 1024)?;
         Invalid::text("region", &spec.region, 128)?;
-        Invalid::text("location", &spec.location, 256)
+        Invalid::text("location", &spec.location, 256)?;
+        checks::json("network_config", &spec.network_config)
     }
     fn print(_: &Meta, _: &DataCenterSpec, _: &DataCenterStatus, _: &mut Print) {}
 }

@@ -18,7 +18,7 @@ pub struct ImageTagSpec {
     pub image_id: ObjectId,
     /// The version of that image that it points to.
     pub version_id: ObjectId,
-    /// While it is true, the tag neither moves nor goes.
+    /// Once it is true, it stays so, and the tag neither moves nor goes before its image does.
     #[serde(default)]
     pub immutable: bool,
 }
@@ -55,6 +55,9 @@ impl Resource for ImageTag {
     fn validate_update(old: &ImageTagSpec, new: &ImageTagSpec) -> Result<(), Invalid> {
         if old.immutable && old.version_id != new.version_id {
             return Err(Invalid::new("version_id", "an immutable tag does not move: make another tag"));
+        }
+        if old.immutable && !new.immutable {
+            return Err(Invalid::new("immutable", "stays: who relies on the tag relies on that, too"));
         }
         Self::validate(new)
     }

@@ -8,7 +8,7 @@ use super::image::ImageState;
 use super::vpc::yes;
 use crate::print::space;
 use crate::recorded::Recorded;
-use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
+use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope, checks};
 
 /// A version. Its parent is its image.
 #[derive(Debug)]
@@ -20,6 +20,9 @@ pub enum ImageVersion {}
 pub struct ImageVersionSpec {
     /// The image; stays.
     pub image_id: ObjectId,
+    /// What people call it, beside the version.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub title: String,
     /// What is new in it, for people.
     #[serde(default)]
     pub release_notes: String,
@@ -71,6 +74,7 @@ impl Resource for ImageVersion {
     fn example() -> ImageVersionSpec {
         ImageVersionSpec {
             image_id: ObjectId::from_u128(1),
+            title: String::new(),
             release_notes: "Kernel 6.12".into(),
             latest: true,
             sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
@@ -89,14 +93,8 @@ impl Resource for ImageVersion {
             hexadecimal("md5", md5, 32)?;
         }
         Invalid::outside("size_bytes", spec.size_bytes, 1, 1 << 50)?;
-        Invalid::text("source_url", &spec.source_url, 2048)?;
-        let rest = ["http://", "https://"]
-            .iter()
-            .find_map(|scheme| spec.source_url.strip_prefix(scheme));
-        if rest.is_none_or(|rest| rest.is_empty() || rest.contains(char::is_whitespace)) {
-            return Err(Invalid::new("source_url", "must be an http:// or https:// URL"));
-        }
-        Ok(())
+        Invalid::text("title", &spec.title, 128)?;
+        checks::url("source_url", &spec.source_url)
     }
 
     fn validate_update(old: &ImageVersionSpec, new: &ImageVersionSpec) -> Result<(), Invalid> {

@@ -2,6 +2,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use virtflow_types::ObjectId;
 
 use crate::print::space;
@@ -99,6 +100,12 @@ pub struct OntologySpec {
     pub entity_classes: Vec<EntityClass>,
     /// Relations, up to 1000.
     pub object_properties: Vec<ObjectProperty>,
+    /// What people call the whole of it, beside its name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub ontology_name: String,
+    /// Anything else about it, up to 16 KiB of JSON.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
 }
 
 /// Nothing is observed of it.
@@ -163,6 +170,8 @@ impl Resource for Ontology {
                 domain: vec!["person".into()],
                 range: vec!["company".into()],
             }],
+            ontology_name: String::new(),
+            metadata: Map::new(),
         }
     }
     fn validate(spec: &OntologySpec) -> Result<(), Invalid> {
@@ -173,6 +182,8 @@ impl Resource for Ontology {
         checks::version("version", &spec.version)?;
         Invalid::text("description", &spec.description, 1024)?;
         Invalid::text("author", &spec.author, 128)?;
+        Invalid::text("ontology_name", &spec.ontology_name, 256)?;
+        checks::json("metadata", &spec.metadata)?;
         if spec.ontology_type != OntologyType::Major && !spec.compatible_domains.is_empty() {
             return Err(Invalid::new(
                 "compatible_domains",

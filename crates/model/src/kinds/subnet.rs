@@ -38,6 +38,9 @@ pub struct SubnetSpec {
     /// The availability zone it is for.
     #[serde(default)]
     pub availability_zone: String,
+    /// VLAN that carries it within its VPC, 1 to 4094.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vlan_id: Option<u16>,
     /// Administrative state.
     #[serde(default)]
     pub state: NetworkState,
@@ -77,6 +80,7 @@ impl Resource for Subnet {
             public: false,
             auto_assign: true,
             availability_zone: String::new(),
+            vlan_id: None,
             state: NetworkState::Active,
         }
     }
@@ -84,6 +88,9 @@ impl Resource for Subnet {
     fn validate(spec: &SubnetSpec) -> Result<(), Invalid> {
         Invalid::text("description", &spec.description, 1024)?;
         Invalid::text("availability_zone", &spec.availability_zone, 63)?;
+        if let Some(vlan) = spec.vlan_id {
+            Invalid::outside("vlan_id", u64::from(vlan), 1, 4094)?;
+        }
         let Some(gateway) = spec.gateway else {
             return Ok(());
         };

@@ -61,6 +61,23 @@ pub enum UseCase {
     General,
 }
 
+/// What is made from it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TemplateType {
+    /// One instance at a time.
+    #[default]
+    Instance,
+    /// Instances that belong together.
+    InstanceSet,
+}
+
+impl TemplateType {
+    fn is_instance(&self) -> bool {
+        *self == Self::Instance
+    }
+}
+
 /// What is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -71,6 +88,9 @@ pub struct TemplateSpec {
     /// What it is for.
     #[serde(default)]
     pub use_case: UseCase,
+    /// What is made from it.
+    #[serde(default, rename = "type", skip_serializing_if = "TemplateType::is_instance")]
+    pub template_type: TemplateType,
     /// Who may see it and its versions.
     #[serde(default)]
     pub visibility: Visibility,

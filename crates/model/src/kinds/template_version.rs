@@ -2,11 +2,12 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use virtflow_types::ObjectId;
 
 use super::virtual_machine::validate_size;
 use crate::print::space;
-use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
+use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope, checks};
 
 /// A version of a template; its name is the version.
 #[derive(Debug)]
@@ -37,6 +38,15 @@ pub struct TemplateVersionSpec {
     /// The version of that image.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_version_id: Option<ObjectId>,
+    /// Bandwidth that an instance is meant to have, Mbit/s; kept for who reads it, no host sees to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bandwidth_mbps: Option<u64>,
+    /// Anything about networks of instances, for people and other programs, up to 16 KiB of JSON.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub network_config: Map<String, Value>,
+    /// What a guest is to read at its first start, at most 16 KiB; kept, no guest is given it yet.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub user_data: String,
     /// What is new in it, for people.
     #[serde(default)]
     pub changelog: String,
@@ -71,12 +81,22 @@ impl Resource for TemplateVersion {
             gpu_count: 0,
             image_id: None,
             image_version_id: None,
+            bandwidth_mbps: None,
+            network_config: Map::new(),
+            user_data: String::new(),
             changelog: "More memory".into(),
         }
     }
     fn validate(spec: &TemplateVersionSpec) -> Result<(), Invalid> {
         validate_size(spec.cpu_cores, spec.memory_mib, spec.storage_gib)?;
         Invalid::outside("gpu_count", u64::from(spec.gpu_count), 0, 64)?;
+        if let Some(bandwidth) = spec.bandwidth_mbps {
+            Invalid::outside("bandwidth_mbps", bandwidth, 1, 10_000_000)?;
+        }
+        checks::json("network_config", &spec.network_config)?;
+        if spec.user_data.len() > checks::JSON_BYTES_MAX {
+            return Err(Invalid::new("user_data", "has more than 16 KiB"));
+        }
         Invalid::text("changelog", &spec.changelog, 1024)
     }
     fn validate_update(

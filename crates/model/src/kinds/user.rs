@@ -6,7 +6,7 @@ use virtflow_types::{Limit, Timestamp};
 
 use super::tenant::Quota;
 use crate::print::{dimension, space};
-use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Resource, Rules, Scope};
+use crate::{Action, ByPeople, Invalid, Kind, Meta, Owner, Print, Resource, Rules, Scope, checks};
 
 /// Idempotency keys one principal may hold at once.
 pub const IDEMPOTENCY_KEYS_MAX: u64 = 10_000;
@@ -40,6 +40,9 @@ pub struct UserSpec {
     /// For people.
     #[serde(default)]
     pub display_name: String,
+    /// Where their picture is: an `http://` or `https://` URL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub avatar_url: Option<String>,
     /// Administrative state.
     #[serde(default)]
     pub state: UserState,
@@ -89,6 +92,9 @@ impl Resource for User {
 
     fn validate(spec: &UserSpec) -> Result<(), Invalid> {
         Invalid::text("display_name", &spec.display_name, 256)?;
+        if let Some(url) = &spec.avatar_url {
+            checks::url("avatar_url", url)?;
+        }
         spec.email.as_deref().map_or(Ok(()), Invalid::email)
     }
 

@@ -83,6 +83,9 @@ pub struct VirtualMachineSpec {
     /// the user's first. It does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user_group_id: Option<ObjectId>,
+    /// The Kubernetes cluster that it is a machine of, of the same tenant; the cluster stays as long as it is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster_id: Option<ObjectId>,
     /// Whether it should run.
     #[serde(default)]
     pub power: Power,
@@ -302,6 +305,7 @@ impl Resource for VirtualMachine {
             Reference::to("image_version", Kind::ImageVersion),
             Reference::to("group", Kind::BaremetalGroup),
             Reference::to("user_group", Kind::UserGroup),
+            Reference::to("cluster", Kind::K8sCluster),
         ],
         create: ByPeople::ByVerb,
         delete: ByPeople::ByVerb,
@@ -372,6 +376,7 @@ impl Resource for VirtualMachine {
         print.link(spec.specification_id);
         print.link(spec.image_id).link(spec.image_version_id);
         print.link(spec.group_id).link(spec.user_group_id);
+        print.link(spec.cluster_id);
         if let Some(placement) = &status.placement {
             print.link(placement.quota_id);
             match placement.adopted_domain {

@@ -34,7 +34,7 @@ pub struct VirtualMachineSpecificationSpec {
     /// Number of GPUs.
     #[serde(default)]
     pub gpu_count: u32,
-    /// Which generation of hardware it is for; with the name it is unique.
+    /// Which generation of hardware it is for.
     #[serde(default)]
     pub hardware_generation: String,
     /// Whether it may be chosen.

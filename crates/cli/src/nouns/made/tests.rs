@@ -173,7 +173,13 @@ fn what_verbs_take_is_taken() {
     let mut found = Vec::new();
     longs(&command, &mut found);
     longs(&crate::grammar::command(), &mut found);
-    let of_verbs = found.iter().take_while(|long| *long != "output");
+    // A deletion is narrowed by what lists are narrowed by.
+    let narrowing = crate::grammar::narrowing(bare);
+    let narrows = |long: &String| narrowing.iter().any(|arg| arg.get_long() == Some(long));
+    let of_verbs = found
+        .iter()
+        .take_while(|long| *long != "output")
+        .filter(|long| !narrows(long));
     let missing: Vec<&String> = of_verbs
         .filter(|long| !TAKEN.contains(&long.as_str()))
         .collect();

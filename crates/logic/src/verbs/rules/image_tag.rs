@@ -1,4 +1,4 @@
-//! Tags: they point to a version of their own image, and stay while they are immutable.
+//! Tags: they point to a version of their own image, and never move once they are immutable.
 
 use virtflow_model::kinds::image_tag::ImageTagSpec;
 use virtflow_model::kinds::{ImageTag, ImageVersion};
@@ -30,5 +30,5 @@ pub(super) fn on_delete(tag: &Object) -> Result<(), Error> {
         ErrorCode::Conflict,
         format!("{} is immutable: it stays", call(tag)),
     )
-    .advise("if nobody relies on it, set `immutable` to false first"))
+    .advise("it goes with the version that it points to"))
 }

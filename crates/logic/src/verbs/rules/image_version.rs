@@ -1,12 +1,14 @@
 //! Versions of images: exactly one of an image is its latest. A claim keeps it from being two.
 
-use virtflow_model::kinds::ImageVersion;
+use virtflow_model::kinds::{ImageTag, ImageVersion};
 use virtflow_model::{Kind, space};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use super::Writing;
+use crate::draft::Draft;
 use crate::explain::call;
+use crate::limits::CASCADE_MAX;
 use crate::typed::decoded;
 
 pub(super) fn on_write(writing: &mut Writing<'_, '_>) -> Result<(), Error> {
@@ -37,8 +39,37 @@ pub(super) fn on_write(writing: &mut Writing<'_, '_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// The latest goes last.
-pub(super) fn on_delete(state: &State, version: &Object) -> Result<(), Error> {
+/// The latest goes last. Tags that may not move go with the version that they point to: nothing else may take them
+/// away.
+pub(super) fn on_delete(draft: &mut Draft<'_>, version: &Object) -> Result<(), Error> {
+    let state = draft.state;
+    refuse_latest(state, version)?;
+    let tags: Vec<ObjectId> = state
+        .linking_to(version.id)
+        .filter_map(|id| state.get(id))
+        .filter(|object| object.kind == Kind::ImageTag.name())
+        .filter(|tag| decoded::<ImageTag>(tag).is_ok_and(|tag| tag.spec.immutable))
+        .take(CASCADE_MAX + 1)
+        .map(|tag| tag.id)
+        .collect();
+    if tags.len() > CASCADE_MAX {
+        return Err(Error::new(
+            ErrorCode::Conflict,
+            format!(
+                "more than {CASCADE_MAX} tags point to {}, more than one step takes",
+                call(version)
+            ),
+        )
+        .advise("keep the version, or mark it as archived"));
+    }
+    for tag in tags {
+        draft.delete_bindings_over(tag)?;
+        draft.delete(tag);
+    }
+    Ok(())
+}
+
+fn refuse_latest(state: &State, version: &Object) -> Result<(), Error> {
     let Some(image) = version.parent else {
         return Ok(());
     };

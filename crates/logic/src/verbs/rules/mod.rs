@@ -24,6 +24,7 @@ mod role;
 mod sets;
 mod subnet;
 mod template_version;
+mod tenant;
 pub(super) mod user_group;
 mod user_group_member;
 mod virtual_machine;
@@ -80,6 +81,7 @@ pub(crate) fn on_write(mut writing: Writing<'_, '_>) -> Result<(), Error> {
         Kind::UserGroupMember => user_group_member::on_write(&writing),
         Kind::VirtualMachine => virtual_machine::on_write(&writing),
         Kind::TemplateVersion => template_version::on_write(writing),
+        Kind::Tenant => tenant::on_write(&writing),
         Kind::InstanceSetMember | Kind::Snapshot | Kind::BastionClusterAssociation => {
             sets::on_write(&writing)
         }
@@ -114,7 +116,7 @@ pub(crate) fn on_delete(draft: &mut Draft<'_>, kind: Kind, object: &Object) -> R
     match kind {
         Kind::BillingPeriod => billing::on_delete(object),
         Kind::ImageTag => image_tag::on_delete(object),
-        Kind::ImageVersion => image_version::on_delete(draft.state, object),
+        Kind::ImageVersion => image_version::on_delete(draft, object),
         Kind::IpAddress => ip_address::on_delete(object),
         Kind::IpPool => ip_pool::on_delete(draft, object),
         Kind::Maintainer => maintainer::on_delete(draft, object.id),

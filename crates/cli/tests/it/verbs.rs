@@ -1,0 +1,95 @@
+//! What only some kinds have, on a real API: addresses that are given and taken back, sets of VMs.
+
+use serde_json::Value;
+
+use crate::cloud::Cloud;
+
+/// A tenant with two VMs, which no host has room for, and a pool of two public addresses.
+async fn cloud() -> Cloud {
+    let cloud = Cloud::start().await;
+    for line in [
+        "tenant create acme",
+        "data-center create dc1",
+        "vm create a --tenant acme --cpu 1 --memory 64MiB --storage 1GiB",
+        "vm create b --tenant acme --cpu 1 --memory 64MiB --storage 1GiB",
+        "ip-pool create front --data-center dc1 --first-address 192.0.2.1 --last-address 192.0.2.2",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        cloud.run(&words).await.good();
+    }
+    cloud
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_is_given_to_a_vm_and_taken_back() {
+    let cloud = cloud().await;
+    let run = async |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        cloud.run(&words).await
+    };
+    run("ip-pool allocate front").await.bad(2);
+    let tried = run("ip-pool allocate front --vm a --dry-run").await;
+    assert!(tried.err.contains("would be allocated"), "{tried:?}");
+    let given = run("ip-pool allocate front --vm a --lease 8h").await;
+    assert_eq!(given.good(), "192.0.2.1 is a's\n");
+    let other = run("ip-pool allocate front --vm b --address 192.0.2.2").await;
+    assert_eq!(other.good(), "192.0.2.2 is b's\n");
+    run("ip-pool allocate front --vm b").await.bad(7);
+
+    let all = cloud.json(&["ip-address", "list"]).await;
+    let first = all.as_array().unwrap().iter();
+    let mut first = first.filter(|it| it["spec"]["address"] == "192.0.2.1");
+    let first = first.next().unwrap();
+    assert!(first["status"]["leased_until"].is_string(), "{first}");
+    let id = first["id"].as_str().unwrap();
+    let owners = run("ip-address list").await.good();
+    let row = owners.lines().find(|line| line.contains("192.0.2.1"));
+    assert!(
+        row.unwrap().split_whitespace().any(|cell| cell == "a"),
+        "{owners}"
+    );
+    for (verb, did, state) in [
+        ("freeze", "frozen", "frozen"),
+        ("unfreeze", "unfrozen", "allocated"),
+        ("release", "released", "available"),
+        ("reserve", "reserved", "reserved"),
+    ] {
+        let done = run(&format!("ip-address {verb} {id}")).await;
+        assert_eq!(done.good(), format!("192.0.2.1 {did}\n"));
+        let now = cloud.json(&["ip-address", "get", id]).await;
+        assert_eq!(now["status"]["state"], state, "{verb}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_is_taken_of_every_vm_of_a_set() {
+    let cloud = cloud().await;
+    let run = async |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        cloud.run(&words).await
+    };
+    run("instance-set create s --tenant acme").await.good();
+    let empty = run("instance-set snapshot s --as night").await;
+    assert!(empty.err.contains("the set has no VMs"), "{empty:?}");
+    for vm in ["a", "b"] {
+        run(&format!(
+            "instance-set-member create --tenant acme --set-id s --vm {vm}"
+        ))
+        .await
+        .good();
+    }
+    run("snapshot create night --tenant acme --vm b")
+        .await
+        .good();
+    let some = run("instance-set snapshot s --as night").await;
+    assert_eq!(some.code, 5, "{some:?}");
+    let lines: Vec<&str> = some.out.lines().collect();
+    assert_eq!(lines[0], "vm a snapshot recorded");
+    assert!(
+        lines[1].starts_with("vm b: a snapshot named `night`"),
+        "{some:?}"
+    );
+    let all: Value = cloud.json(&["snapshot", "list"]).await;
+    assert_eq!(all.as_array().unwrap().len(), 2);
+    run("instance-set snapshot s --as night").await.bad(5);
+}
