@@ -13,11 +13,17 @@ use virtflow_types::Timestamp;
 
 use super::{Leader, propose_all};
 use crate::app::App;
+use crate::off_loop::off_loop;
 
 /// Without a change, each looks so often: deadlines pass by themselves.
 const PERIOD: Duration = Duration::from_secs(1);
 /// Two passes are at least so far apart, however much changes.
 const PAUSE: Duration = Duration::from_millis(200);
+
+/// A loop rests so many times as long as its pass took: one that has to look at much takes a twentieth of a core.
+const REST: u32 = 20;
+/// But never longer than this: a deadline is noticed that late at worst.
+const REST_MAX: Duration = Duration::from_secs(10);
 
 /// One pass: what should be proposed now.
 pub(super) type Pass = fn(&State, Timestamp, &Limits) -> Vec<Changeset>;
@@ -27,13 +33,21 @@ pub(super) async fn run(app: App, leader: Arc<Leader>, name: &'static str, pass:
     loop {
         let changed = leader.changed.notified();
         let began = Instant::now();
-        let changesets = pass(&app.node().image(), Timestamp::now(), &limits);
+        let (image, limits) = (app.node().image(), limits.clone());
+        let work = move || pass(&image, Timestamp::now(), &limits);
+        let changesets = match off_loop(work).await {
+            Ok(changesets) => changesets,
+            Err(error) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            // The process ends.
+            Err(_) => return,
+        };
+        let worked = began.elapsed();
         let outcome = propose_all(&app, changesets).await;
         if let Some(error) = &outcome.error {
             tracing::debug!(name, error, "a loop's proposal failed; it is decided anew");
         }
         leader.note_pass(&app, name, began, &outcome);
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep((worked * REST).clamp(PAUSE, REST_MAX)).await;
         tokio::select! {
             () = changed => {}
             () = tokio::time::sleep(PERIOD) => {}
