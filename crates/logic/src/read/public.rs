@@ -1,3 +1,5 @@
+//! An object as people and programs see it: as a value, or written from its stored JSON without being read.
+
 use std::collections::BTreeMap;
 use std::fmt;
 

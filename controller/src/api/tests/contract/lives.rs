@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use virtflow_model::Kind;
+use virtflow_model::{By, Kind};
 use virtflow_types::ObjectId;
 
 use super::super::support::Rig;
@@ -168,7 +168,7 @@ pub(super) async fn make_and_remove(
     for one in &all {
         let mut body = samples::body_of(one, &ids, "acme");
         let mut filters = one.kind.filters().iter();
-        if filters.any(|filter| filter.name == "name") {
+        if filters.any(|filter| filter.by == By::Name) {
             body["name"] = one.called.into();
         }
         let made = lives.make(one.kind, &body).await;
