@@ -42,10 +42,18 @@ pub(super) struct Counter {
 }
 
 impl Counter {
+    /// Of a guest that counts now: what it counted stays in its log when its host goes down, and it is booted again
+    /// some time after.
     pub(super) fn of(site: &Site, vm: &str) -> Result<Self> {
+        let mut seen = None;
         poll::until(format_args!("{vm} to count"), PATIENCE, || {
             for host in &site.hosts {
                 if let Some((boots, seconds)) = counted(host, vm)? {
+                    let (boots_before, seconds_before) = *seen.get_or_insert((boots, seconds));
+                    seen = Some((boots, seconds));
+                    if boots != boots_before || seconds <= seconds_before {
+                        return Ok(None);
+                    }
                     return Ok(Some(Self {
                         vm: vm.to_owned(),
                         host: host.name().to_owned(),
