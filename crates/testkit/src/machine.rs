@@ -74,6 +74,10 @@ impl Place {
     }
 
     fn power_on(&self, name: &str) -> Result<Child> {
+        // The kernel takes away the cable of a machine that is gone some time after it; until then its name is taken.
+        let cable = Path::new("/sys/class/net").join(format!("vb-{name}"));
+        let gone = format!("the cable of the former {name} to be gone");
+        poll::until(&gone, STOP_TIMEOUT, || Ok((!cable.exists()).then_some(())))?;
         let log = |file: &str| {
             let path = self.layer.join(file);
             let opened = fs::OpenOptions::new().create(true).append(true).open(&path);
@@ -358,7 +362,12 @@ impl Machine {
         let what = format!("{} to be up", self.name);
         poll::until(&what, BOOT_TIMEOUT, || {
             if let Some(status) = self.nspawn.try_wait()? {
-                bail!("systemd-nspawn of {} ended with {status}", self.name);
+                let said = fs::read_to_string(self.place.layer.join("nspawn.log"));
+                let said = said.unwrap_or_default();
+                bail!(
+                    "systemd-nspawn of {} ended with {status}: {said}",
+                    self.name
+                );
             }
             let Ok(output) = self.try_shell("systemctl is-system-running") else {
                 return Ok(None);
