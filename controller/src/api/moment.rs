@@ -44,6 +44,12 @@ impl Candidate {
             Self::Gone(row) => row.object,
         }
     }
+    fn tenant(&self) -> Option<ObjectId> {
+        match self {
+            Self::There(object) => object.tenant,
+            Self::Gone(row) => row.tenant,
+        }
+    }
     /// Its version, if it is there now.
     fn version(&self) -> Option<u64> {
         match self {
@@ -62,11 +68,29 @@ async fn candidates(
     after: Option<ObjectId>,
 ) -> Result<(Vec<Candidate>, Option<ObjectId>), Failure> {
     let cx = call.cx()?;
-    let (there, there_next) = PastList::open(call.image()?, &cx, query)?.there(after, BATCH);
+    let there = PastList::open(call.image()?, &cx, query)?.there(after, BATCH);
+    let (mut all, end) = with_gone(api, query.kind, moment, after, there).await?;
+    let list = PastList::open(call.image()?, &cx, query)?;
+    all.retain(|candidate| match candidate {
+        Candidate::There(object) => list.sees(object),
+        Candidate::Gone(row) => list.sees(&object_of(row)),
+    });
+    Ok((all, end))
+}
+
+/// Objects of a kind that are there behind `after`, and where the next begin; with them those that were deleted since a
+/// moment, in the order of their ids, as far as both are known.
+async fn with_gone(
+    api: &Api,
+    kind: Kind,
+    moment: Moment,
+    after: Option<ObjectId>,
+    (there, there_next): (Vec<Arc<Object>>, Option<ObjectId>),
+) -> Result<(Vec<Candidate>, Option<ObjectId>), Failure> {
     let shadow = api.app().shadow();
     let limit = u32::try_from(BATCH).unwrap_or(u32::MAX);
     let gone = shadow
-        .deleted_after(query.kind.name(), moment, after, limit)
+        .deleted_after(kind.name(), moment, after, limit)
         .await;
     let gone = gone.map_err(unread)?;
     // Up to here both are known.
@@ -79,15 +103,8 @@ async fn candidates(
     for object in there {
         all.insert(object.id, Candidate::There(object));
     }
-    let list = PastList::open(call.image()?, &cx, query)?;
-    let all = all.into_values().filter(|candidate| {
-        let is_within = end.is_none_or(|end| candidate.id() <= end);
-        is_within
-            && match candidate {
-                Candidate::There(object) => list.sees(object),
-                Candidate::Gone(row) => list.sees(&object_of(row)),
-            }
-    });
+    let all = all.into_values();
+    let all = all.filter(|candidate| end.is_none_or(|end| candidate.id() <= end));
     Ok((all.collect(), end))
 }
 
@@ -148,26 +165,11 @@ async fn only(
             .collect();
         let there_next = there.last().map(|object| object.id);
         let there_next = there_next.filter(|_| there.len() == BATCH);
-        let limit = u32::try_from(BATCH).unwrap_or(u32::MAX);
-        let shadow = api.app().shadow();
-        let gone = shadow
-            .deleted_after(kind.name(), moment, after, limit)
-            .await;
-        let gone = gone.map_err(unread)?;
-        let end = [there_next, gone.next].into_iter().flatten().min();
-        let is_within = |id: ObjectId| end.is_none_or(|end| id <= end);
-        let mut all: Vec<Candidate> = gone
-            .rows
-            .into_iter()
-            .filter(|row| is_within(row.object))
-            .filter(|row| tenant.is_none() || row.tenant.is_none() || row.tenant == tenant)
-            .map(|row| Candidate::Gone(Box::new(row)))
-            .collect();
-        let there = there.into_iter().filter(|object| is_within(object.id));
-        let there = there.filter(|object| {
-            tenant.is_none() || object.tenant.is_none() || object.tenant == tenant
+        let (mut all, end) = with_gone(api, kind, moment, after, (there, there_next)).await?;
+        all.retain(|candidate| {
+            let owner = candidate.tenant();
+            tenant.is_none() || owner.is_none() || owner == tenant
         });
-        all.extend(there.map(Candidate::There));
         let (then, seen) = then(api, &all, moment).await?;
         for (candidate, then) in all.iter().zip(then) {
             let object = match (then, candidate) {
