@@ -207,11 +207,7 @@ fn check_number(field: &str, number: usize) -> Result<(), Error> {
 }
 
 async fn carry_out(api: &Api, call: &Call, kind: Kind, items: Vec<Item>) -> Answered {
-    let cx = call.cx()?;
-    if cx.if_match.is_some() {
-        return Err(Error::invalid("If-Match", "is about one object, and these are many").into());
-    }
-    let is_tried = call.query.flag(DRY_RUN)?;
+    let is_tried = is_tried(call)?;
     if call.query.flag(ATOMIC)? {
         return all_or_none(api, call, kind, items, is_tried).await;
     }
@@ -226,15 +222,21 @@ pub(crate) async fn carry_out_some(
     kind: Kind,
     items: Vec<Item>,
 ) -> Answered {
-    if call.cx()?.if_match.is_some() {
-        return Err(Error::invalid("If-Match", "is about one object, and these are many").into());
-    }
-    let is_tried = call.query.flag(DRY_RUN)?;
+    let is_tried = is_tried(call)?;
     let mut outcomes = outcomes_of(api, call, kind, items, is_tried).await?;
     if !outcomes.is_empty() && outcomes.iter().all(Result::is_err) {
         return outcomes.swap_remove(0);
     }
     told_of(api, call, outcomes, is_tried)
+}
+
+/// Whether many are only tried; refuses what can be asked of one alone.
+fn is_tried(call: &Call) -> Result<bool, Failure> {
+    if call.cx()?.if_match.is_some() {
+        let problem = "is about one object, and these are many";
+        return Err(Error::invalid("If-Match", problem).into());
+    }
+    Ok(call.query.flag(DRY_RUN)?)
 }
 
 async fn outcomes_of(

@@ -52,11 +52,7 @@ pub(crate) async fn stop(
     Path(id): Path<String>,
 ) -> Answered {
     let body: PowerBody = json::body(&call)?;
-    let act = match body.force {
-        true => PowerAct::ForceStop,
-        false => PowerAct::Stop,
-    };
-    power(&api, &call, &id, act).await
+    power(&api, &call, &id, body.stop()).await
 }
 
 async fn power(api: &Api, call: &Call, set: &str, act: PowerAct) -> Answered {

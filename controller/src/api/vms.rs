@@ -24,7 +24,17 @@ const CONSOLE_BYTES_DEFAULT: usize = 64 * 1024;
 pub(crate) struct PowerBody {
     /// Skips the time a guest is given.
     #[serde(default)]
-    pub(crate) force: bool,
+    force: bool,
+}
+
+impl PowerBody {
+    /// The act on the power of a VM that is to stop.
+    pub(crate) fn stop(&self) -> PowerAct {
+        match self.force {
+            true => PowerAct::ForceStop,
+            false => PowerAct::Stop,
+        }
+    }
 }
 
 #[derive(Debug, Deserialize)]
@@ -48,12 +58,7 @@ pub(crate) async fn stop(
     Path(id): Path<String>,
 ) -> Answered {
     let body: PowerBody = json::body(&call)?;
-    let act = if body.force {
-        PowerAct::ForceStop
-    } else {
-        PowerAct::Stop
-    };
-    power(&api, &call, id, act).await
+    power(&api, &call, id, body.stop()).await
 }
 
 /// `POST /vms/{id}/reboot`
