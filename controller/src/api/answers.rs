@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::openapi::or_null;
+
 /// An object of these members, all of which are there; more may come with a later release.
 fn members<const N: usize>(all: [(&str, Value); N]) -> Value {
     let names: Vec<&str> = all.iter().map(|(name, _)| *name).collect();
@@ -51,11 +53,6 @@ fn object() -> Value {
 }
 fn anything() -> Value {
     json!({})
-}
-fn or_null(mut schema: Value) -> Value {
-    let one = schema["type"].take();
-    schema["type"] = json!([one, "null"]);
-    schema
 }
 fn component(name: &str) -> Value {
     json!({"$ref": format!("#/components/schemas/{name}")})
@@ -219,10 +216,7 @@ pub(crate) fn status() -> Value {
         ("version", number()),
     ]);
     let who = [("id", id()), ("name", text()), ("api_address", text())];
-    let mut controller = members(who);
-    for (name, schema) in member() {
-        controller["properties"][name] = schema;
-    }
+    let controller = members_and(who, member());
     members([
         ("cluster", cluster),
         ("leader", or_null(text())),
@@ -233,10 +227,7 @@ pub(crate) fn status() -> Value {
     ])
 }
 pub(crate) fn upgrade() -> Value {
-    let mut controller = members([("id", id()), ("name", text())]);
-    for (name, schema) in member() {
-        controller["properties"][name] = schema;
-    }
+    let controller = members_and([("id", id()), ("name", text())], member());
     let block = members([("why", text()), ("advice", text())]);
     members([
         ("cluster_version", number()),

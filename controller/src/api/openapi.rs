@@ -420,7 +420,7 @@ fn of_changes(mut schema: Value) -> Value {
 }
 
 /// The same, or null.
-fn or_null(mut schema: Value) -> Value {
+pub(crate) fn or_null(mut schema: Value) -> Value {
     let is_of_words = ["enum", "const"]
         .iter()
         .any(|word| schema.get(word).is_some());

@@ -146,65 +146,80 @@ pub(crate) fn fixed() -> Vec<Route> {
             "/permissions",
             routing::get(kinds::permissions),
             "The catalogue that roles are made from",
-        ).gives_data(answers::permissions()),
+        )
+        .gives_data(answers::permissions()),
         Route::post(
             "/auth/login",
             routing::post(auth::login),
             "Open a session: an access token of some minutes, and a refresh token",
-        ).gives_data(answers::tokens())
+        )
+        .gives_data(answers::tokens())
         .takes_a::<auth::LoginBody>(),
         Route::post(
             "/auth/refresh",
             routing::post(auth::refresh),
             "A new access token; the refresh token is used up and comes anew",
-        ).gives_data(answers::tokens())
+        )
+        .gives_data(answers::tokens())
         .takes_a::<auth::RefreshBody>(),
         Route::post(
             "/auth/logout",
             routing::post(auth::logout),
             "End this session",
-        ).gives(Gives::Gone(Kind::Session)),
+        )
+        .gives(Gives::Gone(Kind::Session)),
         Route::get(
             "/auth/whoami",
             routing::get(auth::whoami),
             "Who you are, and what you may",
-        ).gives_data(answers::whoami()),
+        )
+        .gives_data(answers::whoami()),
         Route::post(
             "/auth/can-i",
             routing::post(auth::can_i),
             "Whether you may do something",
-        ).gives_data(answers::can_i())
+        )
+        .gives_data(answers::can_i())
         .takes_a::<auth::CanBody>(),
         Route::get(
             "/auth/who-can",
             routing::get(access::who_can),
             "Who may do something, and the role bindings that allow it",
-        ).gives_data(answers::who_can())
-        .query(access::WHO_CAN).needs(&["action", "kind"]),
+        )
+        .gives_data(answers::who_can())
+        .query(access::WHO_CAN)
+        .needs(&["action", "kind"]),
         Route::get(
             "/auth/explain",
             routing::get(access::explain),
             "Why you, or another user, may do something, or what is missing",
-        ).gives_data(answers::explain())
-        .query(access::EXPLAIN).needs(&["action", "kind"]),
+        )
+        .gives_data(answers::explain())
+        .query(access::EXPLAIN)
+        .needs(&["action", "kind"]),
         Route::get(
             "/audit",
             routing::get(audit::list),
             "Who did what, newest first",
-        ).gives_data(answers::audit())
+        )
+        .gives_data(answers::audit())
         .query(audit::PARAMETERS),
         Route::get(
             "/diff",
             routing::get(moment::diff),
             "What was made, changed and deleted between two moments",
-        ).gives_data(answers::diff())
-        .query(moment::DIFF).needs(&["from"]),
+        )
+        .gives_data(answers::diff())
+        .query(moment::DIFF)
+        .needs(&["from"]),
         Route::get(
             "/configs/effective",
             routing::get(configs::effective),
             "What holds of a scope of configuration for a tenant or a user, and which layer each field came from",
-        ).gives_data(answers::effective())
-        .query(configs::EFFECTIVE).needs(&["scope"]),
+        )
+        .gives_data(answers::effective())
+        .query(configs::EFFECTIVE)
+        .needs(&["scope"]),
         Route::get(
             "/configs/tenant/{id}",
             routing::get(configs::of_tenant),
@@ -248,23 +263,27 @@ pub(crate) fn fixed() -> Vec<Route> {
             "/status",
             routing::get(status::status),
             "Who leads, which hosts live, what is late",
-        ).gives_data(answers::status()),
+        )
+        .gives_data(answers::status()),
         Route::get(
             "/upgrade",
             routing::get(upgrade::status),
             "Which releases run, what the cluster version can be raised to, and what stands in the way",
-        ).gives_data(answers::upgrade()),
+        )
+        .gives_data(answers::upgrade()),
         Route::post(
             "/upgrade/finish",
             routing::post(upgrade::finish),
             "Raise the cluster version to what all controllers support; none can go back to an older release then",
-        ).gives_data(answers::finish())
+        )
+        .gives_data(answers::finish())
         .query(&[DRY_RUN]),
         Route::get(
             "/node",
             routing::get(status::node),
             "What the controller that is asked knows of itself: its status, settings and numbers",
-        ).gives_data(answers::node()),
+        )
+        .gives_data(answers::node()),
         Route::get(
             "/discovery/prometheus",
             routing::get(discovery::prometheus),
@@ -276,12 +295,14 @@ pub(crate) fn fixed() -> Vec<Route> {
             "/verify",
             routing::get(status::verify),
             "Every ledger and index derived again from the rows, and compared",
-        ).gives_data(answers::verify()),
+        )
+        .gives_data(answers::verify()),
         Route::get(
             "/capacity",
             routing::get(status::capacity),
             "What groups and hosts have, and what is taken",
-        ).gives_data(answers::capacity()),
+        )
+        .gives_data(answers::capacity()),
     ]
 }
 
@@ -464,13 +485,15 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 &of_one("console"),
                 routing::get(vms::console),
                 "The end of its serial console",
-            ).gives_data(answers::console())
+            )
+            .gives_data(answers::console())
             .query(&["tenant", "bytes"]),
             Route::get(
                 &of_one("placement"),
                 routing::get(vms::placement),
                 "Where it is, or which host refused it and why",
-            ).gives_data(answers::placement())
+            )
+            .gives_data(answers::placement())
             .query(&["tenant"]),
         ],
         Kind::Baremetal => vec![
@@ -493,7 +516,8 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 &of_one("domains"),
                 routing::get(hosts::domains),
                 "The domains of a host that are not VirtFlow's, and what they take of it",
-            ).gives_data(answers::domains()),
+            )
+            .gives_data(answers::domains()),
             Route::post(
                 &of_one("adopt"),
                 routing::post(hosts::adopt),
@@ -585,13 +609,15 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 routing::get(ontologies::look_up),
                 "An ontology by type, name and version or the default: the tenant's own, else the one for all",
             )
-            .query(ontologies::LOOK_UP).needs(&["type", "name"])
+            .query(ontologies::LOOK_UP)
+            .needs(&["type", "name"])
             .gives(Gives::One(kind)),
             Route::get(
                 &format!("{all}/merge"),
                 routing::get(ontologies::merge),
                 "What a base, domains and a major ontology are together",
-            ).gives_data(answers::merged())
+            )
+            .gives_data(answers::merged())
             .query(ontologies::MERGE),
         ],
         Kind::Tenant => vec![Route::get(
@@ -617,7 +643,8 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 &format!("{all}/hand-over"),
                 routing::post(controllers::hand_over),
                 "The leader makes another one lead",
-            ).gives_data(answers::leader()),
+            )
+            .gives_data(answers::leader()),
             Route::post(
                 &of_one("promote"),
                 routing::post(controllers::promote),
