@@ -18,7 +18,7 @@ pub struct ImageTagSpec {
     pub image_id: ObjectId,
     /// The version of that image that it points to.
     pub version_id: ObjectId,
-    /// Once it is true, it stays so, and the tag neither moves nor goes before its image does.
+    /// Once it is true, it stays so, and the tag neither moves nor goes before its version does.
     #[serde(default)]
     pub immutable: bool,
 }
