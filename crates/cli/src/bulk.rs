@@ -299,12 +299,12 @@ impl Many {
             match cluster.client.send(&call).await {
                 Ok(answer) => outcomes.add(&answer.data, part),
                 Err(error) => {
-                    self.tell(run, &outcomes, is_trial)?;
+                    outcomes.tell(run, self.did, is_trial)?;
                     return Err(refused(error, part));
                 }
             }
         }
-        self.tell(run, &outcomes, is_trial)?;
+        outcomes.tell(run, self.did, is_trial)?;
         outcomes.settle(run, cluster, matches, is_trial).await?;
         outcomes.end(self.did)
     }
@@ -335,10 +335,6 @@ impl Many {
             )));
         }
         Ok(key.to_owned())
-    }
-
-    fn tell(&self, run: &Run, outcomes: &Outcomes, is_trial: bool) -> Result<(), Failure> {
-        outcomes.tell(run, self.did, is_trial)
     }
 }
 

@@ -642,12 +642,17 @@ pub(crate) fn tenant_of(noun: &Noun, command: Command) -> Command {
     if noun.facts().scope == virtflow_model::Scope::System {
         command
     } else {
-        command.arg(option(
-            "tenant",
-            "TENANT",
-            "Tenant, where a name is in several",
-        ))
+        command.arg(tenant())
     }
+}
+
+fn tenant() -> Arg {
+    option("tenant", "TENANT", "Tenant, where a name is in several")
+}
+
+/// A verb on one object of a kind whose names are within tenants.
+pub(crate) fn verb(name: &'static str, about: &'static str) -> Command {
+    Command::new(name).about(about).arg(target()).arg(tenant())
 }
 
 /// `--wait` and what goes with it.

@@ -9,7 +9,7 @@ use virtflow_client::{Call, Method};
 use crate::amount;
 use crate::failure::Failure;
 use crate::generic::{report, target, text, trial, write};
-use crate::grammar::{option, target as target_arg, trying, writing};
+use crate::grammar::{option, trying, verb, writing};
 use crate::noun::Noun;
 use crate::run::{Cluster, Run};
 use crate::safe;
@@ -36,17 +36,8 @@ const ACTS: &[(&str, &str, &str)] = &[
     ),
 ];
 
-fn verb(name: &'static str, about: &'static str) -> Command {
-    let tenant = option("tenant", "TENANT", "Tenant, where a name is in several");
-    let command = Command::new(name)
-        .about(about)
-        .arg(target_arg())
-        .arg(tenant);
-    trying(writing(command))
-}
-
 pub(crate) fn of_pools(command: Command) -> Command {
-    let allocate = verb("allocate", "Give an address of it to a VM")
+    let allocate = trying(writing(verb("allocate", "Give an address of it to a VM")))
         .arg(option("vm", "VM", "The VM that gets it, by name or id").required(true))
         .arg(option(
             "address",
@@ -67,7 +58,7 @@ pub(crate) fn of_pools(command: Command) -> Command {
 pub(crate) fn of_addresses(command: Command) -> Command {
     let acts = ACTS.iter();
     acts.fold(command, |command, (name, about, _)| {
-        command.subcommand(verb(name, about))
+        command.subcommand(trying(writing(verb(name, about))))
     })
 }
 

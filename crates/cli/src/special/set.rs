@@ -7,22 +7,14 @@ use virtflow_client::{Call, Method};
 use crate::bulk;
 use crate::failure::Failure;
 use crate::generic::{is_set, target, text, trial, write};
-use crate::grammar::{option, switch, target as target_arg, trying, waiting, writing};
+use crate::grammar::{option, switch, trying, verb, waiting, writing};
 use crate::run::{Cluster, Run};
 
 /// Most VMs of a set that something is done to.
 const VMS_MAX: usize = 100;
 
 pub(crate) fn grammar(command: Command) -> Command {
-    let verb = |name: &'static str, about: &'static str| {
-        let tenant = option("tenant", "TENANT", "Tenant, where a name is in several");
-        trying(writing(
-            Command::new(name)
-                .about(about)
-                .arg(target_arg())
-                .arg(tenant),
-        ))
-    };
+    let verb = |name, about| trying(writing(verb(name, about)));
     command
         .subcommand(waiting(verb("start", "Let all of its VMs run")))
         .subcommand(

@@ -10,7 +10,7 @@ use virtflow_types::CONSOLE_BYTES_MAX;
 
 use crate::failure::{Failure, exit};
 use crate::generic::{is_set, report, target, text, trial, write};
-use crate::grammar::{option, switch, target as target_arg, trying, waiting, with_flags, writing};
+use crate::grammar::{option, switch, trying, verb, waiting, with_flags, writing};
 use crate::noun::{Flag, Form, Noun, flag};
 use crate::nouns::{GRACE, LABELS, RESTART, TYPE};
 use crate::run::{Cluster, Run};
@@ -85,16 +85,6 @@ pub(crate) async fn adopt(
 }
 
 pub(crate) fn grammar(command: Command) -> Command {
-    let verb = |name: &'static str, about: &'static str| {
-        Command::new(name)
-            .about(about)
-            .arg(target_arg())
-            .arg(option(
-                "tenant",
-                "TENANT",
-                "Tenant, where a name is in several",
-            ))
-    };
     let force = || switch("force", "At once, without asking the guest");
     command
         .subcommand(waiting(writing(verb("start", "Let it run"))))

@@ -4,9 +4,11 @@
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Output};
 
 use tempfile::TempDir;
+
+use crate::binary::program;
 
 /// A context of a cluster that nobody answers for.
 const CONTEXTS: &str = r#"
@@ -28,12 +30,8 @@ fn folder() -> TempDir {
 }
 
 fn command(folder: &TempDir) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_virtflow"));
-    command
-        .env_clear()
-        .env("VIRTFLOW_CONFIG", folder.path().join("config.toml"))
-        .current_dir(folder.path())
-        .stdin(Stdio::null());
+    let mut command = program(folder.path());
+    command.current_dir(folder.path());
     command
 }
 

@@ -2,9 +2,20 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
+
+/// The program with a configuration file in a folder, and nothing else to go by.
+pub(crate) fn program(folder: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_virtflow"));
+    command
+        .env_clear()
+        .env("VIRTFLOW_CONFIG", folder.join("config.toml"))
+        .stdin(Stdio::null());
+    command
+}
 
 struct Person {
     folder: TempDir,
@@ -18,12 +29,8 @@ impl Person {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_virtflow"));
-        command
-            .args(arguments)
-            .env_clear()
-            .env("VIRTFLOW_CONFIG", self.folder.path().join("config.toml"))
-            .stdin(Stdio::null());
+        let mut command = program(self.folder.path());
+        command.args(arguments);
         command
     }
 
