@@ -219,9 +219,9 @@ fn per_vm(cloud: &Cloud, table: &mut Table) -> Result<()> {
     let mut bodies = String::new();
     for number in 0..FILL {
         bodies.push_str(&format!(
-            "next\nsilent\noutput = /dev/null\nrequest = POST\ncacert = {ca}\nheader = @{folder}/authorization\nheader = \"Content-Type: application/json\"\ndata = \"{{\\\"name\\\":\\\"many-{number}\\\",\\\"tenant\\\":\\\"many\\\",\\\"spec\\\":{{\\\"specification\\\":\\\"small\\\",\\\"power\\\":\\\"stopped\\\"}}}}\"\nurl = https://{address}:8443/api/v1/vms\n",
+            "next\nsilent\noutput = /dev/null\nrequest = POST\ncacert = {ca}\nheader = @{credential}\nheader = \"Content-Type: application/json\"\ndata = \"{{\\\"name\\\":\\\"many-{number}\\\",\\\"tenant\\\":\\\"many\\\",\\\"spec\\\":{{\\\"specification\\\":\\\"small\\\",\\\"power\\\":\\\"stopped\\\"}}}}\"\nurl = https://{address}:8443/api/v1/vms\n",
             ca = cloud.api.ca().display(),
-            folder = cloud.api.ca().parent().unwrap_or(Path::new("/")).display(),
+            credential = cloud.api.credential().display(),
         ));
     }
     let config = PathBuf::from(FOLDER).join("many.curl");

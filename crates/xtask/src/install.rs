@@ -249,16 +249,34 @@ fn boot(site: &mut Site, controllers: u8, hosts: u8) -> Result<()> {
 
 /// One day of a controller and a host.
 fn live_shortly(site: &mut Site, image: &guest::Image, steps: &mut Steps) -> Result<()> {
+    begin(site, image, upgrade::NEWER, steps)?;
+    run_in(site, steps)?;
+    plugs(site, steps)?;
+    removal(site, steps)
+}
+
+/// From bare machines to a guest, with the packages of a folder.
+fn begin(site: &mut Site, image: &guest::Image, packages: &str, steps: &mut Steps) -> Result<()> {
     steps.take("the packages are installed; nothing runs yet", || {
-        steps::install(site, upgrade::NEWER)
+        steps::install(site, packages)
     })?;
     steps.take("a cluster after the guide", || steps::cluster(site))?;
-    steps.take("hosts join, a guest boots", || steps::guest(site, image))?;
+    steps.take("hosts join, a guest boots", || steps::guest(site, image))
+}
+
+/// What daemons may, and what they bear, while all machines run.
+fn run_in(site: &Site, steps: &mut Steps) -> Result<()> {
     steps.take("nothing runs as root that need not", || steps::users(site))?;
     steps.take("units are closed", || steps::security(site))?;
     steps.take("a backup by the timer's unit", || steps::backup(site))?;
-    steps.take("everything is restarted in turn", || steps::restarts(site))?;
-    steps.take("every machine loses its power", || steps::plugs(site))?;
+    steps.take("everything is restarted in turn", || steps::restarts(site))
+}
+
+fn plugs(site: &mut Site, steps: &mut Steps) -> Result<()> {
+    steps.take("every machine loses its power", || steps::plugs(site))
+}
+
+fn removal(site: &Site, steps: &mut Steps) -> Result<()> {
     steps.take(
         "the packages go, and what they leave goes with a purge",
         || steps::removal(site),
@@ -271,32 +289,22 @@ fn live(site: &mut Site, image: &guest::Image, is_upgraded: bool, steps: &mut St
     } else {
         upgrade::NEWER
     };
-    steps.take("the packages are installed; nothing runs yet", || {
-        steps::install(site, first)
-    })?;
-    steps.take("a cluster after the guide", || steps::cluster(site))?;
-    steps.take("hosts join, a guest boots", || steps::guest(site, image))?;
+    begin(site, image, first, steps)?;
     if is_upgraded {
         steps.take(
             "every machine is upgraded in turn, one put back in between",
             || upgrade::rolling(site),
         )?;
     }
-    steps.take("nothing runs as root that need not", || steps::users(site))?;
-    steps.take("units are closed", || steps::security(site))?;
-    steps.take("a backup by the timer's unit", || steps::backup(site))?;
-    steps.take("everything is restarted in turn", || steps::restarts(site))?;
+    run_in(site, steps)?;
     steps.take("a controller and a host reboot", || steps::reboots(site))?;
-    steps.take("every machine loses its power", || steps::plugs(site))?;
+    plugs(site, steps)?;
     if site.controllers.len() >= DRILLED.0 && site.hosts.len() >= DRILLED.1 {
         drill(site, image, steps)?;
     } else {
         println!("the drills are left out: they need three controllers and two hosts");
     }
-    steps.take(
-        "the packages go, and what they leave goes with a purge",
-        || steps::removal(site),
-    )?;
+    removal(site, steps)?;
     steps.take("an RPM is installed, replaced and removed", || {
         steps::rpm(site)
     })

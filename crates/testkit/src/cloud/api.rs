@@ -84,6 +84,11 @@ impl Api {
         &self.ca
     }
 
+    /// The file with the `Authorization` header.
+    pub fn credential(&self) -> &Path {
+        &self.credential
+    }
+
     /// A curl command for `path` (below `/api/v1`) of the controller at `address`, which prints the
     /// body and, on a last line, the HTTP status.
     pub fn command(

@@ -145,19 +145,14 @@ fn measure(cloud: &mut Cloud, options: &Options, table: &mut Table) -> Result<()
     let cloud = &*cloud;
     let place = cloud.place.rig.lan().init_pid();
     let folder = cloud.place.people().join("wrk");
-    let authorization = cloud
-        .api
-        .ca()
-        .parent()
-        .context("the CA's file has no folder")?
-        .join("authorization");
-    let header = fs::read_to_string(&authorization)?;
+    let authorization = cloud.api.credential();
+    let header = fs::read_to_string(authorization)?;
     let header = header
         .trim()
         .strip_prefix("Authorization: ")
         .context("what the credential's file holds is no header")?
         .to_owned();
-    let wrk = Wrk::new(place, folder, authorization.clone())?;
+    let wrk = Wrk::new(place, folder, authorization.to_owned())?;
     let leader = cloud.leader()?;
     let follower = cloud.followers()?.pop().context("there is no follower")?;
     let lasting = Duration::from_secs(options.seconds);
@@ -200,7 +195,7 @@ fn measure(cloud: &mut Cloud, options: &Options, table: &mut Table) -> Result<()
     beside_nginx(&bench, &nginx, &gets, table)?;
     lists(&bench, table)?;
     creations(&bench, table)?;
-    watching(&bench, &authorization, options, table)
+    watching(&bench, options, table)
 }
 
 /// What each controller holds in memory, the leader first, in MiB.
@@ -419,12 +414,7 @@ fn creations(bench: &Bench<'_>, table: &mut Table) -> Result<()> {
 }
 
 /// Many who watch the VMs of one tenant while some are made.
-fn watching(
-    bench: &Bench<'_>,
-    authorization: &Path,
-    options: &Options,
-    table: &mut Table,
-) -> Result<()> {
+fn watching(bench: &Bench<'_>, options: &Options, table: &mut Table) -> Result<()> {
     let count = usize::try_from(options.watchers)?;
     println!("{count} streams");
     tenant_of(bench, "watched", SHELF)?;
@@ -442,7 +432,7 @@ fn watching(
         place,
         &folder,
         bench.cloud.api.ca(),
-        authorization,
+        bench.cloud.api.credential(),
         &urls,
         count,
     )?;

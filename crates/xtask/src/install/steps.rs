@@ -118,18 +118,24 @@ pub(super) fn cluster(site: &mut Site) -> Result<()> {
 /// Lets a machine that has packages and configuration join as a controller, after the guide, until it votes.
 pub(super) fn another_controller(site: &Site, machine: &Machine) -> Result<()> {
     let [invite, join, start, list] = commands(FIRST_HOUR, "2. The second and the third")?;
-    let invitation = Invitation::of(&follow(site.desk(), &invite)?)?;
+    joins(site, machine, CONTROLLER, [&invite, &join, &start])?;
+    votes(site, machine.name(), &list)
+}
+
+/// Lets a machine join by the guide's commands for the invitation, the joining and the start of its daemon.
+fn joins(site: &Site, machine: &Machine, unit: &str, guide: [&str; 3]) -> Result<()> {
+    let [invite, join, start] = guide;
+    let invitation = Invitation::of(&follow(site.desk(), invite)?)?;
     let join = fill(
-        &join,
+        join,
         &[
             (TOKEN, &invitation.token),
             (FINGERPRINT, &site.ca_fingerprint),
         ],
     )?;
     follow(machine, &join)?;
-    follow(machine, &start)?;
-    machine.wait_unit(CONTROLLER, "active")?;
-    votes(site, machine.name(), &list)
+    follow(machine, start)?;
+    machine.wait_unit(unit, "active")
 }
 
 /// Waits until the guide's list of controllers shows one as a voter.
@@ -208,17 +214,7 @@ pub(super) fn guest(site: &Site, image: &Image) -> Result<()> {
             failing.len() == 1 && failing[0].contains("not joined"),
             "{found}"
         );
-        let invitation = Invitation::of(&follow(site.desk(), &invite)?)?;
-        let join = fill(
-            &join,
-            &[
-                (TOKEN, &invitation.token),
-                (FINGERPRINT, &site.ca_fingerprint),
-            ],
-        )?;
-        follow(machine, &join)?;
-        follow(machine, &start)?;
-        machine.wait_unit(AGENT, "active")?;
+        joins(site, machine, AGENT, [&invite, &join, &start])?;
         follow(machine, &check)?;
     }
     for machine in &site.hosts {

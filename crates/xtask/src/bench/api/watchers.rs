@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use virtflow_testkit::command::system;
 use virtflow_testkit::poll;
 
@@ -113,8 +113,6 @@ impl Watchers {
         let example = waiting
             .first()
             .map(|file| fs::read_to_string(file).unwrap_or_default());
-        result.with_context(|| format!("{late} are not, the first has {example:?}"))?;
-        ensure!(late == 0, "{late} streams are missing");
-        Ok(())
+        result.with_context(|| format!("{late} are not, the first has {example:?}"))
     }
 }

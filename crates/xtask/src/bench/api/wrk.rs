@@ -50,12 +50,7 @@ pub(super) struct Load {
 impl Load {
     /// Requests a second.
     pub(super) fn rate(&self) -> f64 {
-        self.requests as f64 / self.seconds()
-    }
-
-    /// How long it took, in seconds.
-    pub(super) fn seconds(&self) -> f64 {
-        self.micros as f64 / 1e6
+        self.requests as f64 * 1e6 / self.micros as f64
     }
 
     /// Bytes of an answer, headers included.
