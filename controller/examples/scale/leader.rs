@@ -93,6 +93,7 @@ pub(crate) fn bare_pass(state: &State) -> Result<Duration> {
         inventory.put_host(Host {
             id: host.id,
             group: 0,
+            zone: ObjectId::NIL,
             standing: Standing::Ready,
             total,
             free,
@@ -104,10 +105,7 @@ pub(crate) fn bare_pass(state: &State) -> Result<Duration> {
     let demand = [2000, 4096, 40];
     let began = Instant::now();
     for _ in 0..BARE {
-        let request = Request {
-            demand,
-            rooms: &rooms,
-        };
+        let request = Request::new(demand, &rooms);
         let host = place(&inventory, &request).context("no host has room")?;
         inventory.take(host, demand);
     }

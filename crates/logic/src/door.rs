@@ -73,7 +73,7 @@ impl<'a> Door<'a> {
     }
 
     /// An object by id or name, if it exists for the asker; within `tenant` if one is named. One that lies under
-    /// another may be named with that: `web/1.0.0`.
+    /// another may be named with that: `web/1.0.0`; one of several of a name with what tells them apart: `small/gen2`.
     pub(crate) fn find(
         &self,
         kind: Kind,
@@ -91,39 +91,58 @@ impl<'a> Door<'a> {
                 .ok_or_else(missing);
         }
         let above = kind.rules().parent();
+        let told_apart = kind.rules().told_apart;
         // What lies under something may be named with that: no name has a slash.
-        let (parent, name) = match (above, text.split_once('/')) {
+        let (parent, name, apart) = match (above, text.split_once('/')) {
             (Some(above), Some((parent, name))) => {
                 let parent = self.find(above.kind, parent, tenant);
-                (Some(parent.map_err(|_| missing())?.id), name)
+                (Some(parent.map_err(|_| missing())?.id), name, None)
             }
-            _ => (None, text),
+            (None, Some((name, apart))) if told_apart.is_some() => (None, name, Some(apart)),
+            _ => (None, text, None),
         };
         let value = format!("{}/{name}", kind.name());
         let mut found: Option<&Arc<Object>> = None;
+        let mut several = false;
         for object in self.state.by_key(key::NAME, &value, None) {
             let is_under = parent.is_none() || object.parent == parent;
             if !within(object) || !is_under || !self.sees(object) {
                 continue;
             }
-            if found.is_some() {
-                let advice = match above.filter(|_| parent.is_none()) {
-                    Some(above) => format!(
-                        "name the {} that it lies under, too, `{}/{name}`, or use the id",
-                        above.kind.name(),
-                        above.field.to_uppercase()
-                    ),
-                    None => "name the tenant too, or use the id".to_owned(),
-                };
-                return Err(Error::new(
-                    ErrorCode::Conflict,
-                    format!("`{text}` names more than one {}", kind.name()),
-                )
-                .advise(advice));
+            if let Some(field) = told_apart {
+                match (apart, told_by(object, field)) {
+                    (Some(apart), is) if apart != is => continue,
+                    (None, is) if is.is_empty() => return Ok(object.clone()),
+                    _ => {}
+                }
             }
+            several |= found.is_some();
             found = Some(object);
+            // One that nothing tells apart is named by its name alone, however many others have it.
+            if several && told_apart.is_none() {
+                break;
+            }
         }
-        found.cloned().ok_or_else(missing)
+        if !several {
+            return found.cloned().ok_or_else(missing);
+        }
+        let advice = match (above.filter(|_| parent.is_none()), told_apart) {
+            (Some(above), _) => format!(
+                "name the {} that it lies under, too, `{}/{name}`, or use the id",
+                above.kind.name(),
+                above.field.to_uppercase()
+            ),
+            (None, Some(field)) => format!(
+                "name its {field}, too, `{name}/{}`, or use the id",
+                field.to_uppercase()
+            ),
+            (None, None) => "name the tenant too, or use the id".to_owned(),
+        };
+        Err(Error::new(
+            ErrorCode::Conflict,
+            format!("`{text}` names more than one {}", kind.name()),
+        )
+        .advise(advice))
     }
 
     /// The tenant that a request names, or the asker's own; `None` for the system's users who name none.
@@ -355,6 +374,12 @@ impl<'a> Door<'a> {
         }
         Ok(())
     }
+}
+
+/// What an object has in the field that tells it apart from others of its name.
+fn told_by(object: &Object, field: &str) -> String {
+    let spec: Value = serde_json::from_str(&object.spec).unwrap_or_default();
+    spec[field].as_str().unwrap_or_default().to_owned()
 }
 
 fn is_public(template: &Object) -> bool {

@@ -6,7 +6,7 @@ use std::fmt;
 
 use virtflow_model::{PerKind, Resource, dimension};
 use virtflow_state::{Object, State};
-use virtflow_types::{AccountDef, AccountKey, Footprint, Limit, ObjectId};
+use virtflow_types::{AccountDef, AccountKey, Claim, Footprint, Limit, ObjectId, Text};
 
 use crate::explain::call;
 use crate::typed::{decoded, derived_footprint, footprint_of, kind_of};
@@ -68,7 +68,7 @@ impl PerKind for Check<'_> {
         };
         let derived = footprint_of::<R>(self.object, &typed);
         let stored = &self.object.footprint;
-        if *stored == derived || *stored == formerly(&derived) {
+        if *stored == derived || is_former(stored, &derived) {
             return None;
         }
         first_difference(self.state, &derived, stored)
@@ -79,27 +79,59 @@ impl PerKind for Check<'_> {
 /// accounts until a leader writes them again.
 const COUNTED_LATER: &[&str] = &[dimension::DISKS, dimension::ADDRESSES];
 
-/// A footprint as it was derived before these were counted.
-fn formerly(print: &Footprint) -> Footprint {
+/// Spaces of claims that were one before, and are as many now as there is what tells their points apart, which stands
+/// behind them after a slash.
+const TOLD_APART_LATER: &[&str] = &["name/virtual_machine_specification"];
+
+/// True for a footprint that lacks nothing but what is derived since a later version. One version may have begun to
+/// derive some of it and another the rest.
+fn is_former(stored: &Footprint, derived: &Footprint) -> bool {
     let is_later = |dimension: &str| COUNTED_LATER.contains(&dimension);
-    let mut print = print.clone();
-    let charges = print.charges.iter();
-    print.charges = charges
-        .filter(|charge| !is_later(&charge.account.dimension))
-        .cloned()
-        .collect();
-    let accounts = print.accounts.iter();
-    print.accounts = accounts
-        .filter(|account| !is_later(&account.dimension))
-        .cloned()
-        .collect();
-    print
+    let all_derived = stored.charges.iter().all(|it| derived.charges.contains(it))
+        && stored
+            .accounts
+            .iter()
+            .all(|it| derived.accounts.contains(it));
+    let rest = |print: &Footprint| {
+        let mut print = print.clone();
+        let charges = print.charges.iter();
+        print.charges = charges
+            .filter(|charge| !is_later(&charge.account.dimension))
+            .cloned()
+            .collect();
+        let accounts = print.accounts.iter();
+        print.accounts = accounts
+            .filter(|account| !is_later(&account.dimension))
+            .cloned()
+            .collect();
+        print.claims = Default::default();
+        print
+    };
+    let is_claimed = |claim: &Claim| {
+        stored.claims.contains(claim) || stored.claims.contains(&formerly_claimed(claim))
+    };
+    let all_claimed =
+        stored.claims.len() == derived.claims.len() && derived.claims.iter().all(is_claimed);
+    all_derived && all_claimed && rest(stored) == rest(derived)
+}
+
+/// A claim as it was before its space was divided.
+fn formerly_claimed(claim: &Claim) -> Claim {
+    let mut claim = claim.clone();
+    let divided = TOLD_APART_LATER.iter().find(|space| {
+        let rest = claim.space.strip_prefix(**space);
+        rest.is_some_and(|rest| rest.starts_with('/'))
+    });
+    if let Some(space) = divided {
+        claim.space = Text::new(space);
+    }
+    claim
 }
 
 /// True for a row that is sound, and of a footprint as it was derived before.
 pub(crate) fn is_of_former_form(object: &Object) -> bool {
     derived_footprint(object).is_some_and(|derived| {
-        derived != object.footprint && formerly(&derived) == object.footprint
+        derived != object.footprint && is_former(&object.footprint, &derived)
     })
 }
 

@@ -354,6 +354,7 @@ mod tests {
                 "image",
                 "image_version",
                 "group",
+                "pinned_host",
                 "user_group",
                 "cluster",
                 "phase",

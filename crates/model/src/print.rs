@@ -17,6 +17,14 @@ pub mod space {
             None => format!("name/{}", kind.name()),
         }
     }
+    /// Names of a kind that its objects may share as long as something else tells them apart; nothing is a value,
+    /// too.
+    pub fn names_told_apart(kind: Kind, by: &str) -> String {
+        match by {
+            "" => names(kind, None),
+            by => format!("{}/{by}", names(kind, None)),
+        }
+    }
     /// Serial numbers of hosts.
     pub const SERIAL_NUMBER: &str = "serial_number";
     /// Public keys of certificates, by fingerprint.

@@ -72,7 +72,7 @@ pub trait Resource: 'static {
     fn print(meta: &Meta, spec: &Self::Spec, status: &Self::Status, print: &mut Print);
 
     /// The space its name is unique in.
-    fn name_space(meta: &Meta) -> String {
+    fn name_space(meta: &Meta, _spec: &Self::Spec) -> String {
         space::names(Self::KIND, meta.parent.or(meta.tenant))
     }
 
@@ -80,7 +80,7 @@ pub trait Resource: 'static {
     fn footprint(meta: &Meta, spec: &Self::Spec, status: &Self::Status) -> Footprint {
         let mut print = Print::new();
         if Self::NAMED {
-            print.claim(Self::name_space(meta), meta.name.as_bytes());
+            print.claim(Self::name_space(meta, spec), meta.name.as_bytes());
             print.key(key::NAME, format!("{}/{}", Self::KIND.name(), meta.name));
         }
         if let Some(tenant) = meta.tenant {

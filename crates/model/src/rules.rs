@@ -28,6 +28,8 @@ pub struct Rules {
     /// It is changed and removed also while its tenant may only be read: whoever looks after a suspended tenant
     /// looks after who has rights in it.
     pub while_suspended: bool,
+    /// The field of its spec that tells apart objects of one name in one place; none has to be given.
+    pub told_apart: Option<&'static str>,
     /// It goes when its parent goes; otherwise the parent cannot go before it.
     pub cascades: bool,
 }
@@ -46,6 +48,7 @@ impl Rules {
             owner: Owner::Nobody,
             own: &[],
             while_suspended: false,
+            told_apart: None,
             cascades: false,
         }
     }

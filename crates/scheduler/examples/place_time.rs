@@ -23,6 +23,7 @@ fn main() {
             inventory.put_host(Host {
                 id: ObjectId::from_u128(n),
                 group: 0,
+                zone: ObjectId::NIL,
                 standing: Standing::Ready,
                 total: [64_000, 262_144, 4000],
                 free: [64_000 - used, 262_144 - used * 4, 4000],
@@ -34,10 +35,7 @@ fn main() {
         let rooms = [Room::Left([u64::MAX; 3])];
         let began = Instant::now();
         for _ in 0..ROUNDS {
-            let request = Request {
-                demand,
-                rooms: &rooms,
-            };
+            let request = Request::new(demand, &rooms);
             let host = place(&inventory, &request).unwrap();
             inventory.take(host, demand);
         }

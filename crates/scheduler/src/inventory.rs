@@ -73,6 +73,8 @@ pub struct Host {
     pub id: ObjectId,
     /// Its group's place in [`Inventory::groups`].
     pub group: usize,
+    /// The rack it stands in; what has none stands in [`ObjectId::NIL`] together.
+    pub zone: ObjectId,
     /// Whether it takes VMs.
     pub standing: Standing,
     /// What it may hand out, overcommit included.
@@ -83,6 +85,24 @@ pub struct Host {
     pub unused_memory_mib: u64,
     /// CPU in use by its last heartbeat, parts per million; 0 if unknown.
     pub busy_ppm: u32,
+}
+
+/// How many kin of a VM each host and its zone have, in the order of [`Inventory::hosts`]: VMs that had better not all
+/// fail with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kin(Vec<KinAt>);
+
+/// Kin at one host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct KinAt {
+    pub(crate) zone: u32,
+    pub(crate) host: u32,
+}
+
+impl Kin {
+    pub(crate) fn at(&self, host: usize) -> Option<KinAt> {
+        self.0.get(host).copied()
+    }
 }
 
 /// All hosts that there are.
@@ -110,6 +130,21 @@ impl Inventory {
     /// A host by its id.
     pub fn host(&self, id: ObjectId) -> Option<&Host> {
         self.by_id.get(&id).map(|at| &self.hosts[*at])
+    }
+
+    /// The kin that are there by host, told host by host. It is of use until a host comes or goes.
+    pub fn kin(&self, by_host: &BTreeMap<ObjectId, u32>) -> Kin {
+        let mut by_zone: BTreeMap<ObjectId, u32> = BTreeMap::new();
+        for (host, count) in by_host {
+            if let Some(host) = self.host(*host) {
+                *by_zone.entry(host.zone).or_default() += count;
+            }
+        }
+        let at = |host: &Host| KinAt {
+            zone: by_zone.get(&host.zone).copied().unwrap_or(0),
+            host: by_host.get(&host.id).copied().unwrap_or(0),
+        };
+        Kin(self.hosts.iter().map(at).collect())
     }
 
     /// Sets a group's policy, adding it if it is new; its place.

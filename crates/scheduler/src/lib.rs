@@ -10,5 +10,5 @@
 mod inventory;
 mod place;
 
-pub use inventory::{Amounts, DIMENSIONS, Group, Host, Inventory, Standing};
+pub use inventory::{Amounts, DIMENSIONS, Group, Host, Inventory, Kin, Standing};
 pub use place::{Refusal, Request, Room, Why, explain, place};

@@ -1,9 +1,11 @@
 //! The pass over the hosts, and the reason of every host that was passed over.
 
+use std::cmp::Reverse;
+
 use virtflow_model::kinds::baremetal_group::SchedulingPolicy;
 use virtflow_types::ObjectId;
 
-use crate::inventory::{Amounts, Host, Inventory, Standing};
+use crate::inventory::{Amounts, Host, Inventory, Kin, Standing};
 
 /// What a tenant may still take of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +24,26 @@ pub struct Request<'a> {
     /// What its tenant may take of each group, in the order of [`Inventory::groups`]; a group beyond
     /// the end is closed.
     pub rooms: &'a [Room],
+    /// How hosts are chosen for it, whatever their groups' policies are; its kin count under
+    /// [`SchedulingPolicy::Spread`], too.
+    pub policy: Option<SchedulingPolicy>,
+    /// The VMs that it had better not stand beside, for [`SchedulingPolicy::ZoneSpread`].
+    pub kin: Option<&'a Kin>,
+    /// The only host that it may have.
+    pub pinned: Option<ObjectId>,
+}
+
+impl<'a> Request<'a> {
+    /// One that asks for nothing in particular.
+    pub const fn new(demand: Amounts, rooms: &'a [Room]) -> Self {
+        Self {
+            demand,
+            rooms,
+            policy: None,
+            kin: None,
+            pinned: None,
+        }
+    }
 }
 
 /// Why a host did not take it.
@@ -35,6 +57,10 @@ pub enum Why {
     OverQuota(Amounts),
     /// The host is short by this much.
     Short(Amounts),
+    /// It may have another host only.
+    Pinned,
+    /// Only VMs that are pinned to a host of that group come there.
+    Manual,
     /// There is room in the books, but its last heartbeat saw this much too little unused memory, MiB.
     Busy(u64),
 }
@@ -54,11 +80,13 @@ const SCALE: u64 = 1 << 16;
 /// The best host for the request, or `None` if none has room.
 ///
 /// Spread takes the host that is left emptiest in its fullest dimension, pack the one left fullest; a
-/// busy host counts as fuller by up to a quarter. Equal hosts are told apart by their ids, so the same
-/// inventory always gives the same answer.
+/// busy host counts as fuller by up to a quarter. Load balance takes the one that its last heartbeat saw
+/// idlest, by half, and that is left emptiest, by half: heartbeats are seconds old, and what was promised since is in the
+/// books. Zone spread asks first which zone has the fewest kin, then which host has, then which is emptiest. Equal hosts
+/// are told apart by their ids, so the same inventory always gives the same answer.
 pub fn place(inventory: &Inventory, request: &Request<'_>) -> Option<ObjectId> {
-    let mut best: Option<(u64, ObjectId)> = None;
-    for host in inventory.hosts() {
+    let mut best: Option<(Merit, ObjectId)> = None;
+    for (at, host) in inventory.hosts().iter().enumerate() {
         if host.standing != Standing::Ready || !fits(&host.free, &request.demand) {
             continue;
         }
@@ -68,20 +96,50 @@ pub fn place(inventory: &Inventory, request: &Request<'_>) -> Option<ObjectId> {
         if !fits(room, &request.demand) || host.unused_memory_mib < request.demand[1] {
             continue;
         }
-        let emptiness = emptiness(host, &request.demand);
-        let score = match inventory.groups()[host.group].policy {
-            SchedulingPolicy::Spread => emptiness,
-            SchedulingPolicy::Pack => SCALE - emptiness,
-        };
+        let policy = inventory.groups()[host.group].policy;
+        if bars(policy, host, request).is_some() {
+            continue;
+        }
+        let merit = merit(request.policy.unwrap_or(policy), at, host, request);
         let better = match best {
             None => true,
-            Some((most, id)) => score > most || (score == most && host.id < id),
+            Some((most, id)) => merit > most || (merit == most && host.id < id),
         };
         if better {
-            best = Some((score, host.id));
+            best = Some((merit, host.id));
         }
     }
     best.map(|(_, id)| id)
+}
+
+/// How good a host is: one with fewer kin in its zone before one that has fewer itself before one of a higher score.
+type Merit = (Reverse<u32>, Reverse<u32>, u64);
+
+fn merit(policy: SchedulingPolicy, at: usize, host: &Host, request: &Request<'_>) -> Merit {
+    let kin = request.kin.and_then(|kin| kin.at(at));
+    let (zone, own) = match (policy, kin) {
+        (SchedulingPolicy::ZoneSpread, Some(kin)) => (kin.zone, kin.host),
+        (SchedulingPolicy::Spread, Some(kin)) if request.policy.is_some() => (0, kin.host),
+        _ => (0, 0),
+    };
+    let emptiness = emptiness(host, &request.demand);
+    let score = match policy {
+        SchedulingPolicy::Spread | SchedulingPolicy::ZoneSpread | SchedulingPolicy::Manual => {
+            emptiness
+        }
+        SchedulingPolicy::Pack => SCALE - emptiness,
+        SchedulingPolicy::LoadBalance => emptiness.midpoint(idleness(host)),
+    };
+    (Reverse(zone), Reverse(own), score)
+}
+
+/// What keeps a host from a request beside room and standing.
+fn bars(policy: SchedulingPolicy, host: &Host, request: &Request<'_>) -> Option<Why> {
+    match request.pinned {
+        Some(only) if only != host.id => Some(Why::Pinned),
+        None if policy == SchedulingPolicy::Manual => Some(Why::Manual),
+        _ => None,
+    }
 }
 
 /// Why each host refused the request, in the order of their ids; a host that would take it is left out.
@@ -89,17 +147,24 @@ pub fn explain(inventory: &Inventory, request: &Request<'_>) -> Vec<Refusal> {
     let mut refusals: Vec<Refusal> = inventory
         .hosts()
         .iter()
-        .filter_map(|host| why(host, request).map(|why| Refusal { host: host.id, why }))
+        .filter_map(|host| {
+            let policy = inventory.groups()[host.group].policy;
+            let why = why(policy, host, request)?;
+            Some(Refusal { host: host.id, why })
+        })
         .collect();
     refusals.sort_unstable_by_key(|refusal| refusal.host);
     refusals
 }
 
-fn why(host: &Host, request: &Request<'_>) -> Option<Why> {
+fn why(policy: SchedulingPolicy, host: &Host, request: &Request<'_>) -> Option<Why> {
     let room = match request.rooms.get(host.group) {
         Some(Room::Left(room)) => room,
         Some(Room::Closed) | None => return Some(Why::NoQuota),
     };
+    if let Some(barred) = bars(policy, host, request) {
+        return Some(barred);
+    }
     if host.standing != Standing::Ready {
         return Some(Why::Standing(host.standing));
     }
@@ -148,6 +213,17 @@ fn emptiness(host: &Host, demand: &Amounts) -> u64 {
     }
     let busy = u64::from(host.busy_ppm.min(1_000_000)) * (SCALE / 4) / 1_000_000;
     least.saturating_sub(busy)
+}
+
+/// How idle its last heartbeat saw the host, in CPU or in memory, whichever is less, 0 to [`SCALE`]; what is not known is
+/// idle.
+fn idleness(host: &Host) -> u64 {
+    let busy = u64::from(host.busy_ppm.min(1_000_000)) * SCALE / 1_000_000;
+    let memory = match (host.unused_memory_mib, host.total[1]) {
+        (u64::MAX, _) | (_, 0) => SCALE,
+        (unused, total) => share(unused, total).min(SCALE),
+    };
+    memory.min(SCALE - busy)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ fn host(n: u128, total: Amounts, free: Amounts) -> Host {
     Host {
         id: id(n),
         group: 0,
+        zone: ObjectId::NIL,
         standing: Standing::Ready,
         total,
         free,
@@ -40,7 +41,7 @@ const ANY: &[Room] = &[Room::Left([u64::MAX; 3])];
 const TOTAL: Amounts = [8000, 8192, 100];
 
 fn request(demand: Amounts) -> Request<'static> {
-    Request { demand, rooms: ANY }
+    Request::new(demand, ANY)
 }
 
 #[test]
@@ -76,6 +77,35 @@ fn a_busy_host_counts_as_fuller() {
     let calm = host(2, TOTAL, [7500, 7600, 95]);
     let inventory = inventory(SchedulingPolicy::Spread, vec![busy, calm]);
     assert_eq!(place(&inventory, &request([1000, 512, 1])), Some(id(2)));
+}
+
+#[test]
+fn load_balance_takes_the_idlest_and_what_was_promised_since_counts() {
+    let seen = |n, busy_ppm, unused_memory_mib, free| Host {
+        busy_ppm,
+        unused_memory_mib,
+        ..host(n, TOTAL, free)
+    };
+    let hosts = || {
+        vec![
+            // The books say that it is half full; nobody does anything there.
+            seen(1, 10_000, 8000, [4000, 4096, 50]),
+            // Empty by the books, and busy.
+            seen(2, 800_000, 8000, TOTAL),
+            // Idle CPUs, and memory that is used up.
+            seen(3, 10_000, 1100, [6000, 6000, 80]),
+        ]
+    };
+    let small = request([1000, 1024, 10]);
+    let mut balanced = inventory(SchedulingPolicy::LoadBalance, hosts());
+    assert_eq!(place(&balanced, &small), Some(id(1)));
+    assert_eq!(
+        place(&inventory(SchedulingPolicy::Spread, hosts()), &small),
+        Some(id(2))
+    );
+    // Heartbeats do not show yet what was promised a moment ago.
+    balanced.take(id(1), [2900, 1024, 10]);
+    assert_eq!(place(&balanced, &small), Some(id(2)));
 }
 
 #[test]
@@ -121,21 +151,12 @@ fn each_host_says_why_it_refused() {
 fn a_quota_of_the_group_is_a_limit_too() {
     let inventory = inventory(SchedulingPolicy::Spread, vec![host(1, TOTAL, TOTAL)]);
     let rooms = [Room::Left([2000, 8192, 100])];
-    let fits = Request {
-        demand: [2000, 1, 1],
-        rooms: &rooms,
-    };
-    let over = Request {
-        demand: [2001, 1, 1],
-        rooms: &rooms,
-    };
+    let fits = Request::new([2000, 1, 1], &rooms);
+    let over = Request::new([2001, 1, 1], &rooms);
     assert_eq!(place(&inventory, &fits), Some(id(1)));
     assert_eq!(place(&inventory, &over), None);
     assert_eq!(explain(&inventory, &over)[0].why, Why::OverQuota([1, 0, 0]));
-    let closed = Request {
-        demand: [1, 1, 1],
-        rooms: &[Room::Closed],
-    };
+    let closed = Request::new([1, 1, 1], &[Room::Closed]);
     assert_eq!(place(&inventory, &closed), None);
 }
 
@@ -185,7 +206,7 @@ proptest! {
         for (cpu, memory, storage) in demands {
             let demand = [cpu, memory, storage];
             let rooms = [Room::Left(room)];
-            let request = Request { demand, rooms: &rooms };
+            let request = Request::new(demand, &rooms);
             match place(&inventory, &request) {
                 Some(host) => {
                     inventory.take(host, demand);

@@ -212,7 +212,15 @@ impl<'c> World<'c> {
             Some(tenant) => row["tenant_id"].as_str() == tenant.as_deref(),
             None => true,
         };
+        // Of several of one name it is the one that says the same in what tells them apart.
+        let text =
+            |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let told_apart = kind.rules().told_apart.filter(|_| document.name.is_some());
         let mut rows: Vec<Value> = listed.rows.into_iter().filter(is_theirs).collect();
+        if let Some(field) = told_apart {
+            let wanted = text(document.spec.get(field));
+            rows.retain(|row| text(row["spec"].get(field)) == wanted);
+        }
         if document.name.is_none() {
             if listed.more {
                 return Err(document.at.refuse(format!(

@@ -122,7 +122,7 @@ pub(super) const NOUNS: &[Noun] = &[
             flag(
                 "policy",
                 "scheduling_policy",
-                Form::Word(&["spread", "pack"]),
+                Form::Word(&["spread", "pack", "load_balance", "zone_spread", "manual"]),
                 "How hosts are chosen",
             ),
             flag(

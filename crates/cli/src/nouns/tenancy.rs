@@ -85,17 +85,24 @@ pub(super) const NOUNS: &[Noun] = &[
                 "image",
                 "image",
                 Form::Text,
-                "Image that its disk begins as, in its latest version",
+                "Image that its disk begins as, in its default or latest version",
             )
             .for_life(),
             flag(
                 "image-version",
                 "image_version",
                 Form::Text,
-                "Version of an image that its disk begins as",
+                "Version of an image that its disk begins as, or a tag that points to it",
             )
             .for_life(),
             flag("group", "group", Form::Text, "Group of hosts to run in").for_life(),
+            flag(
+                "pinned-host",
+                "pinned_host",
+                Form::Text,
+                "The only host it may run on",
+            )
+            .for_life(),
             flag(
                 "user-group",
                 "user_group",
@@ -309,6 +316,7 @@ pub(super) const NOUNS: &[Noun] = &[
             ),
         ],
         columns: &[
+            column("GENERATION", &["/spec/hardware_generation"], Show::Plain),
             column("CPU", &["/spec/cpu_cores"], Show::Plain),
             column("MEMORY", &["/spec/memory_mib"], Show::Mib),
             column("DISK", &["/spec/storage_gib"], Show::Gib),

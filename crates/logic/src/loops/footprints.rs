@@ -12,9 +12,10 @@ use crate::typed::{decoded, kind_of};
 use crate::verbs::chain_of;
 use crate::verify::is_of_former_form;
 
-/// The kinds that open accounts or are charged since a later version than the first. In this order, as an account
-/// is open before something is charged to it.
+/// The kinds that open accounts, are charged or claim elsewhere since a later version than the first. In this order, as
+/// an account is open before something is charged to it.
 const KINDS: &[Kind] = &[
+    Kind::VirtualMachineSpecification,
     Kind::Tenant,
     Kind::User,
     Kind::UserGroup,

@@ -52,7 +52,8 @@ pub(crate) fn nowhere(
     request: &Request<'_>,
 ) -> Nowhere {
     let mut refusals = refusals_of(inventory, request);
-    refusals.retain(|refusal| refusal.why != Why::NoQuota);
+    // Of a VM that is pinned only its host is of interest.
+    refusals.retain(|refusal| !matches!(refusal.why, Why::NoQuota | Why::Pinned));
     let name = |id| name_of(state, id);
     if !request.rooms.iter().any(|room| *room != Room::Closed) {
         let tenant = vm.tenant.unwrap_or(ObjectId::NIL);
@@ -138,6 +139,8 @@ fn told_one(refusal: &Refusal, host: &str) -> Value {
     let (refused_by, short) = match &refusal.why {
         Why::Standing(standing) => (standing.name(), json!({})),
         Why::NoQuota => ("no_quota", json!({})),
+        Why::Pinned => ("pinned", json!({})),
+        Why::Manual => ("manual", json!({})),
         Why::OverQuota(short) => ("quota", short_by(short)),
         Why::Short(short) => ("capacity", short_by(short)),
         Why::Busy(short) => ("load", json!({"memory_mib": short})),
@@ -159,6 +162,8 @@ fn sentence(why: Why) -> String {
         Why::Standing(Standing::Exclusive) => "is rented out as a whole only".into(),
         Why::Standing(standing) => format!("is {}", standing.name().replace('_', " ")),
         Why::NoQuota => "is in a group without quota".into(),
+        Why::Pinned => "is not the host that it is pinned to".into(),
+        Why::Manual => "takes only VMs that are pinned to it, as its group's policy says".into(),
         Why::OverQuota(amounts) => format!(
             "is barred by the quota in its group, short of {}",
             short(amounts)

@@ -9,11 +9,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use virtflow_model::kinds::baremetal::{BaremetalSpec, HostState, Liveness, Rental};
-use virtflow_model::kinds::baremetal_group::{BaremetalGroupSpec, GroupState};
+use virtflow_model::kinds::baremetal_group::{BaremetalGroupSpec, GroupState, SchedulingPolicy};
 use virtflow_model::kinds::data_center::DataCenterState;
 use virtflow_model::kinds::operation::OperationState;
 use virtflow_model::kinds::virtual_machine::{Placement, VirtualMachineSpec, VmPhase};
-use virtflow_model::kinds::{Baremetal, BaremetalGroup, DataCenter, Rack, VirtualMachine};
+use virtflow_model::kinds::{
+    Baremetal, BaremetalGroup, DataCenter, K8sCluster, Rack, VirtualMachine,
+};
 use virtflow_model::{Kind, key};
 use virtflow_scheduler::{
     Amounts, DIMENSIONS, Group, Host, Inventory, Request, Room, Standing, place as choose,
@@ -31,6 +33,92 @@ use crate::limits::Limits;
 use crate::operations::unfinished;
 use crate::typed::decoded;
 use crate::vm::{allowed, enter};
+
+/// What one pass took, which the image does not show yet.
+#[derive(Debug, Default)]
+struct Taken {
+    /// Of quotas.
+    quotas: BTreeMap<ObjectId, Amounts>,
+    /// How many VMs of a cluster or of a tenant are on each host, as far as that was asked; those of this pass are counted.
+    kin: BTreeMap<ObjectId, BTreeMap<ObjectId, u32>>,
+}
+
+impl Taken {
+    fn add(&mut self, quota: ObjectId, demand: Amounts, whose: Option<Kindred>, host: ObjectId) {
+        let sum = self.quotas.entry(quota).or_default();
+        for (sum, amount) in sum.iter_mut().zip(demand) {
+            *sum += amount;
+        }
+        if let Some(by_host) = whose.and_then(|whose| self.kin.get_mut(&whose.id())) {
+            *by_host.entry(host).or_default() += 1;
+        }
+    }
+}
+
+/// Whose VMs are kin of one that is placed.
+#[derive(Debug, Clone, Copy)]
+enum Kindred {
+    Cluster(ObjectId),
+    Tenant(ObjectId),
+}
+
+impl Kindred {
+    const fn id(self) -> ObjectId {
+        match self {
+            Self::Cluster(id) | Self::Tenant(id) => id,
+        }
+    }
+
+    /// How many of them are on each host. Read from their keys: a tenant may have very many.
+    fn by_host(self, state: &State) -> BTreeMap<ObjectId, u32> {
+        let mut by_host = BTreeMap::new();
+        let mut count = |vm: &Object| {
+            let mut keys = vm.footprint.keys.iter();
+            let host = keys.find(|key| key.name == key::VM_HOST);
+            if let Some(host) = host.and_then(|host| host.value.parse().ok()) {
+                *by_host.entry(host).or_default() += 1;
+            }
+        };
+        match self {
+            Self::Cluster(id) => {
+                let linked = state.linking_to(id).filter_map(|id| state.get(id));
+                linked.for_each(|object| count(object));
+            }
+            Self::Tenant(id) => {
+                let of_tenant = format!("{}/{id}", Kind::VirtualMachine.name());
+                let vms = state.by_key(key::TENANT, &of_tenant, None);
+                vms.for_each(|object| count(object));
+            }
+        }
+        by_host
+    }
+}
+
+/// How hosts are chosen for a machine of a cluster: as the cluster says.
+pub(crate) fn policy_of(state: &State, spec: &VirtualMachineSpec) -> Option<SchedulingPolicy> {
+    let cluster = decoded::<K8sCluster>(state.get(spec.cluster_id?)?).ok()?;
+    Some(cluster.spec.scheduling_mode.policy())
+}
+
+/// Whose VMs count as kin, if any do where this one may go.
+fn kindred(
+    inventory: &Inventory,
+    vm: &Object,
+    spec: &VirtualMachineSpec,
+    policy: Option<SchedulingPolicy>,
+) -> Option<Kindred> {
+    let zones = SchedulingPolicy::ZoneSpread;
+    if let Some(cluster) = spec.cluster_id {
+        let counts = matches!(policy, Some(SchedulingPolicy::Spread)) || policy == Some(zones);
+        return counts.then_some(Kindred::Cluster(cluster));
+    }
+    let asked = inventory
+        .groups()
+        .iter()
+        .any(|group| group.policy == zones && spec.group_id.is_none_or(|only| only == group.id));
+    let tenant = vm.tenant?;
+    asked.then_some(Kindred::Tenant(tenant))
+}
 
 /// The placer of a leader.
 #[derive(Debug)]
@@ -169,8 +257,7 @@ impl Placer {
             );
         }
         self.after = vms.last().map(|vm| vm.id);
-        // What this pass took of quotas, which the image does not show yet.
-        let mut taken: BTreeMap<ObjectId, Amounts> = BTreeMap::new();
+        let mut taken = Taken::default();
         let mut changesets = Vec::new();
         for vm in vms {
             let cx = Cx::system(RequestId::generate(), now);
@@ -186,14 +273,23 @@ impl Placer {
         &mut self,
         draft: &mut Draft<'_>,
         vm: &Arc<Object>,
-        taken: &mut BTreeMap<ObjectId, Amounts>,
+        taken: &mut Taken,
     ) -> Result<(), Error> {
         let typed = decoded::<VirtualMachine>(vm)?;
         let demand = demand_of(&typed.spec);
-        let rooms = rooms(draft.state, &self.inventory, vm, &typed.spec, taken);
+        let rooms = rooms(draft.state, &self.inventory, vm, &typed.spec, &taken.quotas);
+        let policy = policy_of(draft.state, &typed.spec);
+        let whose = kindred(&self.inventory, vm, &typed.spec, policy);
+        let kin = whose.map(|whose| {
+            let counted = taken.kin.entry(whose.id());
+            self.inventory
+                .kin(counted.or_insert_with(|| whose.by_host(draft.state)))
+        });
         let request = Request {
-            demand,
-            rooms: &rooms,
+            policy,
+            kin: kin.as_ref(),
+            pinned: typed.spec.pinned_host_id,
+            ..Request::new(demand, &rooms)
         };
         let open = vm
             .tenant
@@ -222,10 +318,7 @@ impl Placer {
         };
         bind(draft, vm, host, group, quota)?;
         self.inventory.take(host, demand);
-        let sum = taken.entry(quota).or_default();
-        for (sum, amount) in sum.iter_mut().zip(demand) {
-            *sum += amount;
-        }
+        taken.add(quota, demand, whose, host);
         Ok(())
     }
 
@@ -280,6 +373,7 @@ impl Placer {
         self.inventory.put_host(Host {
             id: host.id,
             group: at,
+            zone: typed.spec.rack_id.unwrap_or(ObjectId::NIL),
             standing,
             total,
             free,

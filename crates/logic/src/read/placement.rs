@@ -41,8 +41,8 @@ pub fn placement(state: &State, cx: &Cx, vm: &str, tenant: Option<&str>) -> Resu
         &BTreeMap::new(),
     );
     let request = Request {
-        demand: demand_of(&typed.spec),
-        rooms: &rooms,
+        pinned: typed.spec.pinned_host_id,
+        ..Request::new(demand_of(&typed.spec), &rooms)
     };
     let nowhere = nowhere(state, placer.inventory(), &vm, &typed.spec, &request);
     Ok(json!({

@@ -4,6 +4,7 @@ use serde_json::{Map, Value};
 use virtflow_model::{Kind, Scope};
 use virtflow_types::{Error, ObjectId};
 
+use super::images;
 use crate::door::Door;
 
 /// Resolves names to ids and checks that every id names something that the asker may see. What `old`
@@ -30,6 +31,12 @@ pub(crate) fn resolve(
             }
             let id = match &value {
                 Value::Null => Value::Null,
+                Value::String(text) if target == Kind::ImageVersion => {
+                    let image = id_in_fields(fields, "image_id");
+                    let image = image.filter(|_| name != "parent_version");
+                    let found = images::version_named(door, text, image, tenant)?;
+                    found.id.to_string().into()
+                }
                 Value::String(text) => {
                     // The tenant's own come first, then the cloud's.
                     let within = tenant.filter(|_| target.scope() != Scope::System);
@@ -53,6 +60,10 @@ pub(crate) fn resolve(
         Some(named) => resolve_any(door, fields, named.field, named.or_system),
         None => Ok(()),
     }
+}
+
+fn id_in_fields(fields: &Map<String, Value>, field: &str) -> Option<ObjectId> {
+    fields.get(field)?.as_str()?.parse().ok()
 }
 
 fn check_id(

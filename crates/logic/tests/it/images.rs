@@ -472,3 +472,99 @@ fn what_a_template_is_made_from_is_passed_on() {
     let error = world.create_as(bob, Kind::Instance, "i", from).unwrap_err();
     refused_at(&error, "spec.template_version");
 }
+
+#[test]
+fn an_image_stands_for_its_default_and_else_for_its_latest() {
+    let mut shelf = Shelf::new();
+    let alice = shelf.alice;
+    let v1 = shelf.version("1", json!({"default": true})).unwrap();
+    let v2 = shelf.version("2", json!({})).unwrap();
+    let mut n = 0;
+    let mut stands_for = |world: &mut World| {
+        n += 1;
+        let spec = sized(1, 128, 1, json!({"image": "app"}));
+        let made = world.vm(alice, &format!("vm-{n}"), spec).unwrap();
+        made.object.unwrap()["spec"]["image_version_id"].clone()
+    };
+    assert_eq!(stands_for(&mut shelf.world), json!(v1));
+    let set = |world: &mut World, id: ObjectId, default: bool| {
+        let change = json!({"default": default});
+        world.patch(alice, Kind::ImageVersion, id, change).unwrap();
+    };
+    set(&mut shelf.world, v2, true);
+    let defaults = |world: &World| {
+        let versions = world.state.of_kind("image_version", None);
+        versions
+            .filter(|it| it.spec.contains("\"default\":true"))
+            .count()
+    };
+    assert_eq!(defaults(&shelf.world), 1, "the former one steps back");
+    assert_eq!(stands_for(&mut shelf.world), json!(v2));
+    let v3 = shelf.version("3", json!({})).unwrap();
+    assert_eq!(
+        stands_for(&mut shelf.world),
+        json!(v2),
+        "newer, and no default"
+    );
+    set(&mut shelf.world, v2, false);
+    assert_eq!(stands_for(&mut shelf.world), json!(v3));
+    let image = shelf.image;
+    let making = |name: &str| {
+        let spec = version(image, json!({"default": true, "latest": false}));
+        (
+            alice,
+            Request::Create(Create::new(Kind::ImageVersion, name, spec)),
+        )
+    };
+    let told = shelf.world.race_told(making("4"), making("5"));
+    assert!(told.contains("default"), "{told}");
+    assert_eq!(defaults(&shelf.world), 1);
+    shelf.world.verify();
+}
+
+#[test]
+fn a_version_is_named_by_a_tag_that_points_to_it() {
+    let mut shelf = Shelf::new();
+    let alice = shelf.alice;
+    let [v1, v2] = ["1", "2"].map(|name| shelf.version(name, json!({})).unwrap());
+    let tag = shelf.tag("lts", v1, false).unwrap();
+    // Another image has a version and a tag of the same names.
+    let other = shelf
+        .world
+        .create_as(alice, Kind::Image, "other", json!({}))
+        .unwrap();
+    let theirs = shelf
+        .world
+        .create_as(alice, Kind::ImageVersion, "1", version(other, json!({})))
+        .unwrap();
+    let spec = json!({"image": other, "version": "1"});
+    let other_tag = shelf.world.create_as(alice, Kind::ImageTag, "lts", spec);
+    other_tag.unwrap();
+    let mut n = 0;
+    let mut vm = |world: &mut World, image: Value| {
+        n += 1;
+        let made = world.vm(alice, &format!("vm-{n}"), sized(1, 128, 1, image))?;
+        Ok::<Value, Error>(made.object.unwrap()["spec"]["image_version_id"].clone())
+    };
+    let world = &mut shelf.world;
+    let by = |image: &str, version: &str| json!({"image": image, "image_version": version});
+    assert_eq!(vm(world, by("app", "lts")).unwrap(), json!(v1));
+    assert_eq!(vm(world, by("other", "lts")).unwrap(), json!(theirs));
+    assert_eq!(vm(world, by("other", "1")).unwrap(), json!(theirs));
+    let alone = |version: &str| json!({"image_version": version});
+    assert_eq!(vm(world, alone("app/lts")).unwrap(), json!(v1));
+    assert_eq!(
+        vm(world, alone("lts")).unwrap_err().code,
+        ErrorCode::Conflict
+    );
+    let missing = vm(world, by("app", "beta")).unwrap_err();
+    assert_eq!(missing.code, ErrorCode::NotFound);
+    assert!(missing.message.contains("image_version"), "{missing}");
+    // A tag moves; what was made keeps what it had.
+    world
+        .patch(alice, Kind::ImageTag, tag, json!({"version": v2}))
+        .unwrap();
+    assert_eq!(vm(world, by("app", "lts")).unwrap(), json!(v2));
+    let first = world.named(Kind::VirtualMachine, "vm-1");
+    assert!(first.spec.contains(&v1.to_string()));
+}

@@ -33,6 +33,8 @@ mod reading;
 mod rental;
 mod requests;
 mod roles;
+mod scheduling;
+mod specifications;
 mod tenants;
 mod upgrades;
 mod user_groups;

@@ -359,7 +359,7 @@ impl Resource for Baremetal {
         Self::validate(new)
     }
 
-    fn name_space(_meta: &Meta) -> String {
+    fn name_space(_: &Meta, _: &Self::Spec) -> String {
         space::names(Kind::Baremetal, None)
     }
 

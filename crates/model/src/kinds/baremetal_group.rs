@@ -28,11 +28,18 @@ pub enum GroupState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SchedulingPolicy {
-    /// The emptiest host first.
+    /// The emptiest host first, by what is promised on it.
     #[default]
     Spread,
     /// The fullest host that has room.
     Pack,
+    /// The host that is least busy, by its last heartbeat and by what is promised on it.
+    LoadBalance,
+    /// A rack that has the fewest VMs of the same cluster, or else of the same tenant; there the host that has the
+    /// fewest; of such the emptiest.
+    ZoneSpread,
+    /// None by itself: only VMs that are pinned to a host come here.
+    Manual,
 }
 
 /// What is asked for.
@@ -98,7 +105,7 @@ impl Resource for BaremetalGroup {
         percent("memory_overcommit_percent", spec.memory_overcommit_percent, 400)?;
         percent("storage_overcommit_percent", spec.storage_overcommit_percent, 1000)
     }
-    fn name_space(_meta: &Meta) -> String {
+    fn name_space(_: &Meta, _: &Self::Spec) -> String {
         space::names(Kind::BaremetalGroup, None)
     }
     /// Its accounts begin at zero; each host supplies what it has.

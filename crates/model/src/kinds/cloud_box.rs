@@ -199,7 +199,7 @@ impl Resource for CloudBox {
         validate_labels(&spec.labels)
     }
 
-    fn name_space(meta: &Meta) -> String {
+    fn name_space(meta: &Meta, _: &Self::Spec) -> String {
         space::names(Kind::CloudBox, meta.tenant)
     }
 

@@ -30,6 +30,10 @@ pub struct ImageVersionSpec {
     /// former one steps back.
     #[serde(default = "yes")]
     pub latest: bool,
+    /// Whether the image stands for it where no version is named. At most one does, and a former one steps back; where
+    /// none does the image stands for its latest.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub default: bool,
     /// SHA-256 of its bytes, 64 lower-case hexadecimal digits; stays.
     pub sha256: String,
     /// MD5 of its bytes, 32 lower-case hexadecimal digits, for other systems; stays.
@@ -77,6 +81,7 @@ impl Resource for ImageVersion {
             title: String::new(),
             release_notes: "Kernel 6.12".into(),
             latest: true,
+            default: false,
             sha256: "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".into(),
             size_bytes: 536_870_912,
             source_url: "https://images.example/debian-13.qcow2".into(),
@@ -114,6 +119,9 @@ impl Resource for ImageVersion {
         print.link(spec.parent_version_id);
         if spec.latest {
             print.claim(space::LATEST, spec.image_id.as_bytes());
+        }
+        if spec.default {
+            print.claim(space::SINGLE, format!("default/{}", spec.image_id));
         }
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::baremetal_group::SchedulingPolicy;
 use super::virtual_machine::validate_labels;
 use crate::recorded::Recorded;
 use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope, checks};
@@ -13,15 +14,31 @@ use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope, checks};
 #[derive(Debug)]
 pub enum K8sCluster {}
 
-/// How its VMs are laid over hosts.
+/// How its VMs are laid over hosts, whatever the policy of the hosts' group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum SchedulingMode {
-    /// Over as many hosts as there are.
+    /// Over as many hosts as there are: first on those that have the fewest of its VMs.
     #[default]
     Spread,
     /// On as few as will do.
     Pack,
+    /// On those that are least busy.
+    LoadBalance,
+    /// Over as many racks as there are, and there over as many hosts.
+    ZoneSpread,
+}
+
+impl SchedulingMode {
+    /// The same as the policy of a group.
+    pub const fn policy(self) -> SchedulingPolicy {
+        match self {
+            Self::Spread => SchedulingPolicy::Spread,
+            Self::Pack => SchedulingPolicy::Pack,
+            Self::LoadBalance => SchedulingPolicy::LoadBalance,
+            Self::ZoneSpread => SchedulingPolicy::ZoneSpread,
+        }
+    }
 }
 
 /// What was decided about it.

@@ -61,7 +61,7 @@ impl Resource for Rack {
             128,
         )
     }
-    fn name_space(_meta: &Meta) -> String {
+    fn name_space(_: &Meta, _: &Self::Spec) -> String {
         space::names(Kind::Rack, None)
     }
     fn print(_: &Meta, spec: &RackSpec, _: &RackStatus, print: &mut Print) {

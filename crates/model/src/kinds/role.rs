@@ -84,7 +84,7 @@ impl Resource for Role {
         Ok(())
     }
 
-    fn name_space(_meta: &Meta) -> String {
+    fn name_space(_: &Meta, _: &Self::Spec) -> String {
         space::names(Kind::Role, None)
     }
 

@@ -99,7 +99,7 @@ impl Resource for User {
     }
 
     /// User names are unique in the whole cloud: one logs in without naming a tenant.
-    fn name_space(_meta: &Meta) -> String {
+    fn name_space(_: &Meta, _: &Self::Spec) -> String {
         space::names(Kind::User, None)
     }
 

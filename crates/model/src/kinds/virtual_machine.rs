@@ -70,15 +70,19 @@ pub struct VirtualMachineSpec {
     /// GiB.
     #[serde(default)]
     pub storage_gib: u64,
-    /// The image that its root disk begins as; its latest version is taken unless one is named.
+    /// The image that its root disk begins as; its default version is taken unless one is named, and its latest if none
+    /// is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_id: Option<ObjectId>,
-    /// The version of that image. It stays.
+    /// The version of that image. It stays. One that is named by a tag is the one that the tag points to now.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image_version_id: Option<ObjectId>,
     /// The only group of hosts it may run in; absent: any that the tenant has a quota in.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub group_id: Option<ObjectId>,
+    /// The only host it may run on, for who looks after hosts; absent: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pinned_host_id: Option<ObjectId>,
     /// The user group whose quota it takes, with that of all groups above; absent when the VM is made:
     /// the user's first. It does not change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -304,6 +308,7 @@ impl Resource for VirtualMachine {
             Reference::to("image", Kind::Image),
             Reference::to("image_version", Kind::ImageVersion),
             Reference::to("group", Kind::BaremetalGroup),
+            Reference::to("pinned_host", Kind::Baremetal),
             Reference::to("user_group", Kind::UserGroup),
             Reference::to("cluster", Kind::K8sCluster),
         ],
@@ -342,6 +347,9 @@ impl Resource for VirtualMachine {
         if old.group_id != new.group_id {
             return Err(Invalid::new("group_id", "a VM does not change its group"));
         }
+        if old.pinned_host_id != new.pinned_host_id {
+            return Err(Invalid::new("pinned_host_id", "a VM stays pinned, or free, for life"));
+        }
         if old.user_group_id != new.user_group_id {
             return Err(Invalid::new(
                 "user_group_id",
@@ -377,6 +385,7 @@ impl Resource for VirtualMachine {
         print.link(spec.image_id).link(spec.image_version_id);
         print.link(spec.group_id).link(spec.user_group_id);
         print.link(spec.cluster_id);
+        print.link(spec.pinned_host_id);
         if let Some(placement) = &status.placement {
             print.link(placement.quota_id);
             match placement.adopted_domain {

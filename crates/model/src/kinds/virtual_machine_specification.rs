@@ -34,7 +34,7 @@ pub struct VirtualMachineSpecificationSpec {
     /// Number of GPUs.
     #[serde(default)]
     pub gpu_count: u32,
-    /// Which generation of hardware it is for.
+    /// Which generation of hardware it is for. Specifications of one name are told apart by it: `small/gen2`.
     #[serde(default)]
     pub hardware_generation: String,
     /// Whether it may be chosen.
@@ -51,6 +51,7 @@ impl Resource for VirtualMachineSpecification {
     const SCOPE: Scope = Scope::System;
     const RULES: Rules = Rules {
         shared: true,
+        told_apart: Some("hardware_generation"),
         ..Rules::plain("A size that VMs are made in")
     };
     const NAMED: bool = true;
@@ -67,7 +68,14 @@ impl Resource for VirtualMachineSpecification {
     }
     fn validate(spec: &Self::Spec) -> Result<(), Invalid> {
         super::virtual_machine::validate_size(spec.cpu_cores, spec.memory_mib, spec.storage_gib)?;
-        Invalid::text("hardware_generation", &spec.hardware_generation, 63)
+        Invalid::text("hardware_generation", &spec.hardware_generation, 63)?;
+        if spec.hardware_generation.contains(char::is_whitespace) || spec.hardware_generation.contains('/') {
+            return Err(Invalid::new(
+                "hardware_generation",
+                "must have no blanks and no slashes: it is written behind the name, `small/gen2`",
+            ));
+        }
+        Ok(())
     }
     fn validate_update(old: &Self::Spec, new: &Self::Spec) -> Result<(), Invalid> {
         let size = |s: &Self::Spec| (s.cpu_cores, s.memory_mib, s.storage_gib, s.gpu_count);
@@ -80,8 +88,9 @@ impl Resource for VirtualMachineSpecification {
             ))
         }
     }
-    fn name_space(_meta: &Meta) -> String {
-        space::names(Kind::VirtualMachineSpecification, None)
+    /// A name is there once for each generation of hardware.
+    fn name_space(_: &Meta, spec: &Self::Spec) -> String {
+        space::names_told_apart(Self::KIND, &spec.hardware_generation)
     }
     fn print(_: &Meta, _: &Self::Spec, _: &Self::Status, _: &mut Print) {}
 }

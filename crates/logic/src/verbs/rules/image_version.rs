@@ -1,4 +1,5 @@
-//! Versions of images: exactly one of an image is its latest. A claim keeps it from being two.
+//! Versions of images: exactly one of an image is its latest, at most one its default. Claims keep either from being
+//! two.
 
 use virtflow_model::kinds::{ImageTag, ImageVersion};
 use virtflow_model::{Kind, space};
@@ -10,8 +11,20 @@ use crate::draft::Draft;
 use crate::explain::call;
 use crate::limits::CASCADE_MAX;
 use crate::typed::decoded;
+use crate::verbs::images;
 
 pub(super) fn on_write(writing: &mut Writing<'_, '_>) -> Result<(), Error> {
+    let default = writing
+        .parent
+        .and_then(|image| images::default_of(writing.draft.state, image))
+        .filter(|former| Some(*former) != writing.id);
+    if writing.new["default"] == true
+        && let Some(former) = default
+    {
+        writing
+            .draft
+            .update::<ImageVersion>(former, |spec, _| spec.default = false)?;
+    }
     let former = writing
         .parent
         .and_then(|image| latest_of(writing.draft.state, image))
