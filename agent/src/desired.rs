@@ -68,6 +68,9 @@ pub struct DesiredVm {
     pub memory_mib: u64,
     /// Size of its disk; 0 for none.
     pub storage_gib: u64,
+    /// Whole GPUs that it has for itself.
+    #[serde(default, skip_serializing_if = "no_gpus")]
+    pub gpu_count: u32,
     /// The power state asked for.
     pub power: Power,
     /// Grows with each start, stop and reboot that was asked for.
@@ -86,6 +89,10 @@ pub struct DesiredVm {
     /// domain is made here.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub adopted_domain: Option<ObjectId>,
+}
+
+fn no_gpus(count: &u32) -> bool {
+    *count == 0
 }
 
 /// The order to remove a VM's domain.
@@ -198,6 +205,7 @@ impl DesiredVm {
         within("cpu_cores", (1..=4096).contains(&wire.cpu_cores))?;
         within("memory_mib", (1..=1 << 30).contains(&wire.memory_mib))?;
         within("storage_gib", wire.storage_gib <= 1 << 22)?;
+        within("gpu_count", wire.gpu_count <= 16)?;
         within("grace_s", wire.grace_s <= GRACE_S_MAX)?;
         within("nics", wire.nics.len() <= NICS_MAX)?;
         Ok(Self {
@@ -208,6 +216,7 @@ impl DesiredVm {
             vcpus: wire.cpu_cores,
             memory_mib: wire.memory_mib,
             storage_gib: wire.storage_gib,
+            gpu_count: wire.gpu_count,
             power: match wire.power() {
                 v1::Power::Running => Power::Running,
                 v1::Power::Stopped => Power::Stopped,

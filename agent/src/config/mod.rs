@@ -307,6 +307,12 @@ impl Written {
 
     fn check_amounts(&self) -> Result<(), Problem> {
         let (reserve, capacity) = (self.reserve, self.capacity);
+        if capacity.gpus.is_some_and(|gpus| gpus > 0)
+            && self.hypervisor != HypervisorChoice::Simulated
+        {
+            let problem = "no GPU is passed to a guest yet, except to simulated ones; leave it out";
+            return Err(("capacity.gpus", problem.into()));
+        }
         for (key, reserve, capacity) in [
             ("reserve.cpu_milli", reserve.cpu_milli, capacity.cpu_milli),
             (
@@ -319,6 +325,7 @@ impl Written {
                 reserve.storage_gib,
                 capacity.storage_gib,
             ),
+            ("reserve.gpus", reserve.gpus, capacity.gpus),
         ] {
             if let (Some(reserve), Some(capacity)) = (reserve, capacity)
                 && reserve > capacity

@@ -118,6 +118,10 @@ fn errors_name_file_line_and_key() {
             ":3: `boot.cmdline`: kernel arguments",
         ),
         (
+            "hypervisor = \"qemu\"\n[capacity]\ngpus = 1\n",
+            ":3: `capacity.gpus`: no GPU is passed to a guest yet",
+        ),
+        (
             "[capacity]\ncpu_milli = 1\n[reserve]\ncpu_milli = 2\n",
             ":4: `reserve.cpu_milli`: 2 is more than the capacity, 1",
         ),

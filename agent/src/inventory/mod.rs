@@ -34,6 +34,8 @@ pub struct Amounts {
     pub memory_mib: Option<u64>,
     /// Storage of the filesystem that holds the guests' folder.
     pub storage_gib: Option<u64>,
+    /// Whole GPUs, of hosts whose guests are simulated.
+    pub gpus: Option<u64>,
 }
 
 /// Memory kept for the host unless configured.
@@ -58,6 +60,8 @@ pub fn collect(
         .iter()
         .find(|filesystem| filesystem.holds_guests)
         .map_or(0, |filesystem| filesystem.total_mib / 1024);
+    // No agent passes real ones to guests yet.
+    let mut gpus = 0;
     if capabilities.is_some_and(|can| can.driver == "simulated") {
         // Simulated guests take nothing of the machine: it counts as large as it is told to be.
         let threads = capacity.cpu_milli.map(|milli| milli.div_ceil(1000));
@@ -65,6 +69,7 @@ pub fn collect(
         topology.threads = threads.unwrap_or(topology.threads);
         memory_mib = capacity.memory_mib.unwrap_or(memory_mib);
         storage_gib = capacity.storage_gib.unwrap_or(storage_gib);
+        gpus = capacity.gpus.unwrap_or(0);
     }
     let reserved = [
         reserve.cpu_milli.unwrap_or(0),
@@ -107,6 +112,8 @@ pub fn collect(
         reserved_memory_mib: reserved[1],
         reserved_storage_gib: reserved[2],
         gpus: machine::gpus(),
+        schedulable_gpus: u32::try_from(usable(gpus, None, reserve.gpus.unwrap_or(0)))
+            .unwrap_or(u32::MAX),
         guests_dir: guests.guests_dir.to_string_lossy().into_owned(),
         // Known once the listener is bound.
         status_address: String::new(),

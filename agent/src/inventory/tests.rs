@@ -141,6 +141,7 @@ fn capacity_caps_and_reserve_is_taken_off() {
         cpu_milli: Some(cpu_milli),
         memory_mib: Some(memory_mib),
         storage_gib: Some(storage_gib),
+        gpus: None,
     };
     let part = with(amounts(700, 600, 3), amounts(200, 100, 1));
     let schedulable = |i: &v1::Inventory| {
@@ -175,6 +176,7 @@ fn a_machine_with_simulated_guests_is_as_large_as_it_is_told_to_be() {
             cpu_milli: Some(9_000_500),
             memory_mib: Some(1 << 40),
             storage_gib: Some(1 << 40),
+            gpus: Some(2),
         };
         collect(
             &guests(folder.path()),
@@ -189,7 +191,9 @@ fn a_machine_with_simulated_guests_is_as_large_as_it_is_told_to_be() {
     assert_eq!((told.threads, told.memory_mib), (9_001, 1 << 40));
     let lent = (1 << 40) - RESERVE_MEMORY_MIB_DEFAULT;
     assert_eq!(told.schedulable_memory_mib, lent);
+    assert_eq!(told.schedulable_gpus, 2);
     let real = with("libvirt");
+    assert_eq!(real.schedulable_gpus, 0, "no guest is passed a real one");
     assert_eq!(real.threads, here().threads);
     assert_eq!(real.schedulable_cpu_milli, u64::from(real.threads) * 1000);
 }

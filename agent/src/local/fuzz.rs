@@ -20,6 +20,7 @@ fn vm(id: u8) -> v1::DesiredVm {
         cpu_cores: 2,
         memory_mib: 512,
         storage_gib: 4,
+        gpu_count: 0,
         power: v1::Power::Running.into(),
         power_serial: 1,
         reboot: false,

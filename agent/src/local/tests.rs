@@ -14,6 +14,7 @@ fn vm(number: u128, epoch: u64) -> DesiredVm {
         vcpus: 1,
         memory_mib: 128,
         storage_gib: 1,
+        gpu_count: 0,
         power: Power::Running,
         power_serial: 1,
         reboot: false,

@@ -82,6 +82,7 @@ prop_compose! {
                 vcpus: 1,
                 memory_mib: 1,
                 storage_gib: 0,
+                gpu_count: 0,
                 power: if running { Power::Running } else { Power::Stopped },
                 power_serial,
                 reboot,

@@ -64,6 +64,9 @@ pub enum PlanError {
     /// The host can't run guests the way it is told to.
     #[error("this host cannot run guests under {0}; see `virtflow-agent check`")]
     Acceleration(&'static str),
+    /// It would have to be made without what it asks for.
+    #[error("this agent passes no GPUs to guests, and the VM asks for {0}")]
+    Gpus(u32),
 }
 
 impl GuestSettings {
@@ -86,9 +89,12 @@ impl GuestSettings {
     /// The definition of a VM's domain.
     ///
     /// # Errors
-    /// If a value may not stand in one, or the host can't run guests as configured.
+    /// If a value may not stand in one, the host can't run guests as configured, or it can't be given the GPUs it asks for.
     pub fn plan(&self, vm: &StoredVm, can: &Capabilities) -> Result<DomainSpec, PlanError> {
         let desired = &vm.desired;
+        if desired.gpu_count > 0 && can.driver != "simulated" {
+            return Err(PlanError::Gpus(desired.gpu_count));
+        }
         let folder = guest_dir(&self.guests_dir, desired.vm_id);
         let disks = if desired.storage_gib == 0 {
             Vec::new()

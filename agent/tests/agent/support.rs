@@ -302,6 +302,7 @@ pub(crate) fn vm(number: u128) -> v1::DesiredVm {
         cpu_cores: 1,
         memory_mib: 128,
         storage_gib: 1,
+        gpu_count: 0,
         power: v1::Power::Running.into(),
         power_serial: 1,
         grace_s: 1,

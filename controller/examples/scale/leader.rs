@@ -101,8 +101,8 @@ pub(crate) fn bare_pass(state: &State) -> Result<Duration> {
             busy_ppm: 0,
         });
     }
-    let rooms = [Room::Left([u64::MAX; 3])];
-    let demand = [2000, 4096, 40];
+    let rooms = [Room::Left([u64::MAX; 4])];
+    let demand = [2000, 4096, 40, 0];
     let began = Instant::now();
     for _ in 0..BARE {
         let request = Request::new(demand, &rooms);

@@ -202,6 +202,7 @@ impl World {
                     cpu_milli: HOST[0],
                     memory_mib: HOST[1],
                     storage_gib: HOST[2],
+                    gpus: 0,
                     foreign: None,
                     facts: facts(n),
                 },

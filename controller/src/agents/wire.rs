@@ -76,6 +76,7 @@ fn desired_vm(vm: &LogicVm) -> wire::DesiredVm {
         }
         .into(),
         nics: Vec::new(),
+        gpu_count: vm.gpu_count,
         adopted_domain: vm
             .adopted_domain
             .map_or_else(Vec::new, |domain| domain.as_bytes().to_vec()),
@@ -128,6 +129,7 @@ pub fn inventory_of(inventory: &wire::Inventory) -> HostInventory {
         cpu_milli: inventory.schedulable_cpu_milli,
         memory_mib: inventory.schedulable_memory_mib,
         storage_gib: inventory.schedulable_storage_gib,
+        gpus: u64::from(inventory.schedulable_gpus),
         foreign: inventory.foreign.as_ref().map(foreign),
         facts,
     }
@@ -144,6 +146,7 @@ fn foreign(foreign: &wire::ForeignDomains) -> Foreign {
             cpu_cores: foreign.unlisted_cpu_cores,
             memory_mib: foreign.unlisted_memory_mib,
             storage_gib: foreign.unlisted_storage_gib,
+            gpus: 0,
         },
         take: Amounts::default(),
     }

@@ -354,6 +354,16 @@ pub(crate) fn usage() -> Value {
         ("quotas", list(quota)),
     ])
 }
+pub(crate) fn usage_of_level() -> Value {
+    let account = members([("used", number()), ("limit", or_null(number()))]);
+    let level = members([
+        ("kind", text()),
+        ("id", id()),
+        ("name", text()),
+        ("accounts", map(account)),
+    ]);
+    members([("levels", list(level))])
+}
 pub(crate) fn bill() -> Value {
     let sum = members([("lines", list(object())), ("total", text())]);
     members([

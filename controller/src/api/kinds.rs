@@ -276,8 +276,13 @@ pub(crate) async fn get_of(api: &Api, call: &Call, kind: Kind, id: &str) -> Answ
     }
     let fields = fields_of(call, kind)?;
     let image = call.image()?;
-    let object = logic::get(image, &call.cx()?, kind, id, call.query.get("tenant"))?;
+    let cx = call.cx()?;
+    let object = logic::get(image, &cx, kind, id, call.query.get("tenant"))?;
     let answer = match fields {
+        fields if logic::has_totals(kind) => {
+            let shown = logic::shown(image, &cx, &object)?;
+            Answer::ok(image.index(), chosen(fields.as_ref(), shown))
+        }
         None => Answer::written(image.index(), logic::public_text(image, &object)),
         Some(fields) => Answer::ok(image.index(), fields.of(&logic::public(image, &object))),
     };

@@ -448,6 +448,16 @@ fn of_many(kind: Kind, word: &str) -> Vec<Route> {
     ]
 }
 
+fn usage_of_level(path: &str, kind: Kind) -> Route {
+    Route::get(
+        path,
+        tenants::usage_of(kind),
+        "What it uses of its quotas, and what is used of those above it",
+    )
+    .query(&["tenant"])
+    .gives_data(answers::usage_of_level())
+}
+
 /// What a kind has beside that.
 fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
     let of_one = |verb: &str| format!("{one}/{verb}");
@@ -585,7 +595,9 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 "Let a frozen address be again what it was",
             ),
         ],
+        Kind::UserGroup => vec![usage_of_level(&of_one("usage"), kind)],
         Kind::User => vec![
+            usage_of_level(&of_one("usage"), kind),
             Route::post(
                 &of_one("password"),
                 routing::post(auth::set_password),

@@ -40,6 +40,8 @@ pub struct DesiredVm {
     pub memory_mib: u64,
     /// GiB.
     pub storage_gib: u64,
+    /// Whole GPUs.
+    pub gpu_count: u32,
     /// Whether it should run.
     pub power: Power,
     /// The last act on its power that was asked for; it is carried out once.
@@ -83,6 +85,7 @@ pub fn desired_of(state: &State, host: ObjectId) -> Desired {
             cpu_cores: vm.spec.cpu_cores,
             memory_mib: vm.spec.memory_mib,
             storage_gib: vm.spec.storage_gib,
+            gpu_count: vm.spec.gpu_count,
             power: vm.spec.power,
             power_serial: vm.status.power_serial,
             reboot: matches!(act, Some(PowerAct::Reboot | PowerAct::ForceReboot)),

@@ -78,5 +78,6 @@ fn sum(a: Amounts, b: Amounts) -> Amounts {
         cpu_cores: a.cpu_cores.saturating_add(b.cpu_cores),
         memory_mib: a.memory_mib.saturating_add(b.memory_mib),
         storage_gib: a.storage_gib.saturating_add(b.storage_gib),
+        gpus: a.gpus.saturating_add(b.gpus),
     }
 }

@@ -68,9 +68,9 @@ pub use read::{
     OntologyQuery, Page, Past, PastList, Plan, PlanOrder, Search, Sight, TargetRole, TextPage,
     Watch, Whom, access_effect, audit_actor, audit_scope, authorize_only, bill, can_i, capacity,
     cluster_view, console_of, effective, effective_for, effective_of, explain_access,
-    foreign_domains, get, list, list_text, merged, monitoring_targets, ontology, operation_state,
-    permission_of, placement, public, public_text, upgrade_view, usage, verify_report, who_can,
-    whoami,
+    foreign_domains, get, has_totals, list, list_text, merged, monitoring_targets, ontology,
+    operation_state, permission_of, placement, public, public_text, shown, upgrade_view, usage,
+    usage_of_level, verify_report, who_can, whoami,
 };
 pub use request::{
     AddressAct, AddressVerb, Adopt, AllocateAddress, ControllerVerb, Create, Delete, Group,

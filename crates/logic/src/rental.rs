@@ -57,7 +57,7 @@ impl Draft<'_> {
         let tenant = place.tenant.unwrap_or(ObjectId::NIL);
         let offer = find(door.state, tenant, &spec, at_least)?;
         let id = place.id.unwrap_or_else(ObjectId::generate);
-        let [cpu_milli, memory_mib, storage_gib] = offer.total;
+        let [cpu_milli, memory_mib, storage_gib, gpus] = offer.total;
         let status = InstanceStatus {
             vm_id: None,
             rented: Some(Rented {
@@ -68,6 +68,7 @@ impl Draft<'_> {
                 cpu_milli,
                 memory_mib,
                 storage_gib,
+                gpus,
                 rented_at: door.cx.now,
             }),
         };

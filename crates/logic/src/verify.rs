@@ -77,7 +77,12 @@ impl PerKind for Check<'_> {
 
 /// What is counted since a later version than the first: rows of stores from before have no such charges and
 /// accounts until a leader writes them again.
-const COUNTED_LATER: &[&str] = &[dimension::DISKS, dimension::ADDRESSES];
+const COUNTED_LATER: &[&str] = &[
+    dimension::DISKS,
+    dimension::ADDRESSES,
+    dimension::GPUS,
+    dimension::CLUSTERS,
+];
 
 /// Spaces of claims that were one before, and are as many now as there is what tells their points apart, which stands
 /// behind them after a slash.

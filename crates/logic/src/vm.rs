@@ -158,6 +158,7 @@ impl Draft<'_> {
                     cpu_cores: u64::from(typed.spec.cpu_cores),
                     memory_mib: typed.spec.memory_mib,
                     storage_gib: typed.spec.storage_gib,
+                    gpus: u64::from(typed.spec.gpu_count),
                 },
             };
             self.create::<Residue>(Place::default(), spec, ResidueStatus::default())?;

@@ -36,7 +36,7 @@ pub use print::{Print, dimension, key, space};
 pub use resource::{PerKind, Resource, Scope};
 pub use rules::{Anything, ByPeople, Owner, Reference, Rules, Tie};
 pub use schema::schema_of;
-pub use sizes::Amounts;
+pub use sizes::{Amounts, Capacity, Room};
 pub use sorts::{Sort, SortBy};
 
 #[cfg(test)]

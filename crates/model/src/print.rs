@@ -97,6 +97,10 @@ pub mod dimension {
     pub const MEMORY_MIB: &str = "memory_mib";
     /// GiB of storage.
     pub const STORAGE_GIB: &str = "storage_gib";
+    /// Whole GPUs. None is ever promised twice: there is no overcommit of them.
+    pub const GPUS: &str = "gpus";
+    /// Number of Kubernetes clusters.
+    pub const CLUSTERS: &str = "clusters";
     /// Number of VMs.
     pub const VMS: &str = "vms";
     /// Number of disks of a tenant's own; a VM's root disk is part of its VM and counts with it.

@@ -25,14 +25,14 @@ fn main() {
                 group: 0,
                 zone: ObjectId::NIL,
                 standing: Standing::Ready,
-                total: [64_000, 262_144, 4000],
-                free: [64_000 - used, 262_144 - used * 4, 4000],
+                total: [64_000, 262_144, 4000, 0],
+                free: [64_000 - used, 262_144 - used * 4, 4000, 0],
                 unused_memory_mib: u64::MAX,
                 busy_ppm: 0,
             });
         }
-        let demand = [200, 128, 1];
-        let rooms = [Room::Left([u64::MAX; 3])];
+        let demand = [200, 128, 1, 0];
+        let rooms = [Room::Left([u64::MAX; 4])];
         let began = Instant::now();
         for _ in 0..ROUNDS {
             let request = Request::new(demand, &rooms);

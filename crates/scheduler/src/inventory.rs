@@ -6,9 +6,12 @@ use virtflow_model::kinds::baremetal_group::SchedulingPolicy;
 use virtflow_types::ObjectId;
 
 /// The dimensions that are counted, in the order of [`Amounts`], by their names in ledgers.
-pub const DIMENSIONS: [&str; 3] = ["cpu_milli", "memory_mib", "storage_gib"];
+pub const DIMENSIONS: [&str; 4] = ["cpu_milli", "memory_mib", "storage_gib", "gpus"];
 
-/// Thousandths of a CPU, MiB of memory, GiB of storage.
+/// Where GPUs stand among them.
+pub(crate) const GPUS: usize = 3;
+
+/// Thousandths of a CPU, MiB of memory, GiB of storage, whole GPUs.
 pub type Amounts = [u64; DIMENSIONS.len()];
 
 /// Whether a host takes VMs, and why not.

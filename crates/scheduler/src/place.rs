@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use virtflow_model::kinds::baremetal_group::SchedulingPolicy;
 use virtflow_types::ObjectId;
 
-use crate::inventory::{Amounts, Host, Inventory, Kin, Standing};
+use crate::inventory::{Amounts, GPUS, Host, Inventory, Kin, Standing};
 
 /// What a tenant may still take of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,8 +82,9 @@ const SCALE: u64 = 1 << 16;
 /// Spread takes the host that is left emptiest in its fullest dimension, pack the one left fullest; a
 /// busy host counts as fuller by up to a quarter. Load balance takes the one that its last heartbeat saw
 /// idlest, by half, and that is left emptiest, by half: heartbeats are seconds old, and what was promised since is in the
-/// books. Zone spread asks first which zone has the fewest kin, then which host has, then which is emptiest. Equal hosts
-/// are told apart by their ids, so the same inventory always gives the same answer.
+/// books. Zone spread asks first which zone has the fewest kin, then which host has, then which is emptiest. Whatever the
+/// policy, what asks for no GPUs comes to a host with GPUs only if no other takes it: else such hosts fill up with
+/// VMs that need none. Equal hosts are told apart by their ids, so the same inventory always gives the same answer.
 pub fn place(inventory: &Inventory, request: &Request<'_>) -> Option<ObjectId> {
     let mut best: Option<(Merit, ObjectId)> = None;
     for (at, host) in inventory.hosts().iter().enumerate() {
@@ -112,8 +113,9 @@ pub fn place(inventory: &Inventory, request: &Request<'_>) -> Option<ObjectId> {
     best.map(|(_, id)| id)
 }
 
-/// How good a host is: one with fewer kin in its zone before one that has fewer itself before one of a higher score.
-type Merit = (Reverse<u32>, Reverse<u32>, u64);
+/// How good a host is: one whose GPUs are not in vain before one with fewer kin in its zone before one that has fewer
+/// itself before one of a higher score.
+type Merit = (Reverse<bool>, Reverse<u32>, Reverse<u32>, u64);
 
 fn merit(policy: SchedulingPolicy, at: usize, host: &Host, request: &Request<'_>) -> Merit {
     let kin = request.kin.and_then(|kin| kin.at(at));
@@ -130,7 +132,8 @@ fn merit(policy: SchedulingPolicy, at: usize, host: &Host, request: &Request<'_>
         SchedulingPolicy::Pack => SCALE - emptiness,
         SchedulingPolicy::LoadBalance => emptiness.midpoint(idleness(host)),
     };
-    (Reverse(zone), Reverse(own), score)
+    let in_vain = request.demand[GPUS] == 0 && host.total[GPUS] > 0;
+    (Reverse(in_vain), Reverse(zone), Reverse(own), score)
 }
 
 /// What keeps a host from a request beside room and standing.
@@ -185,7 +188,7 @@ fn fits(free: &Amounts, demand: &Amounts) -> bool {
 }
 
 fn short(free: &Amounts, demand: &Amounts) -> Amounts {
-    let mut short = [0; 3];
+    let mut short = Amounts::default();
     for (short, (free, asked)) in short.iter_mut().zip(free.iter().zip(demand)) {
         *short = asked.saturating_sub(*free);
     }
@@ -204,10 +207,14 @@ fn share(part: u64, total: u64) -> u64 {
     }
 }
 
-/// How empty the host would be in its fullest dimension, 0 to [`SCALE`].
+/// How empty the host would be in its fullest dimension, 0 to [`SCALE`]. GPUs do not tell: they are few, and whole.
 fn emptiness(host: &Host, demand: &Amounts) -> u64 {
     let mut least = SCALE;
-    let dimensions = host.total.iter().zip(host.free.iter().zip(demand));
+    let dimensions = host
+        .total
+        .iter()
+        .zip(host.free.iter().zip(demand))
+        .take(GPUS);
     for (total, (free, asked)) in dimensions.filter(|(total, _)| **total > 0) {
         least = least.min(share(free - asked, *total));
     }

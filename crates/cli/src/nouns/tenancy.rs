@@ -38,6 +38,13 @@ const QUOTA_ADDRESSES: Flag = flag(
     Form::Count,
     "Limit of addresses",
 );
+const QUOTA_GPUS: Flag = flag("quota-gpus", "quota.gpus", Form::Count, "Limit of GPUs");
+const QUOTA_CLUSTERS: Flag = flag(
+    "quota-clusters",
+    "quota.clusters",
+    Form::Count,
+    "Limit of Kubernetes clusters",
+);
 /// What is said of a VM however it is made.
 pub(crate) const RESTART: Flag = flag(
     "restart",
@@ -81,6 +88,7 @@ pub(super) const NOUNS: &[Noun] = &[
             .for_life(),
             flag("memory", "memory_mib", Form::Mib, "Memory, 512MiB").for_life(),
             flag("storage", "storage_gib", Form::Gib, "Disk, 20GiB").for_life(),
+            flag("gpus", "gpu_count", Form::Count, "GPUs, whole ones").for_life(),
             flag(
                 "image",
                 "image",
@@ -163,6 +171,8 @@ pub(super) const NOUNS: &[Noun] = &[
             QUOTA_VMS,
             QUOTA_DISKS,
             QUOTA_ADDRESSES,
+            QUOTA_GPUS,
+            QUOTA_CLUSTERS,
             flag(
                 "admin-user",
                 "admin_user",
@@ -206,6 +216,8 @@ pub(super) const NOUNS: &[Noun] = &[
             QUOTA_VMS,
             QUOTA_DISKS,
             QUOTA_ADDRESSES,
+            QUOTA_GPUS,
+            QUOTA_CLUSTERS,
         ],
         columns: &[
             TENANT,

@@ -37,7 +37,7 @@ pub(crate) fn grammar(kind: Kind, command: Command) -> Command {
         Kind::InstanceSet => set::grammar(command),
         Kind::IpAddress => address::of_addresses(command),
         Kind::IpPool => address::of_pools(command),
-        Kind::Tenant | Kind::User => people::grammar(kind, command),
+        Kind::Tenant | Kind::User | Kind::UserGroup => people::grammar(kind, command),
         Kind::Role => command
             .subcommand(Command::new("catalogue").about("All permissions that a role may have")),
         _ => command,
@@ -84,6 +84,9 @@ pub(crate) async fn run(
             address::act(run, cluster, noun, verb, matches).await
         }
         (Kind::BillingPeriod, "bill") => billing::bill(run, cluster, matches).await,
+        (Kind::User | Kind::UserGroup, "usage") => {
+            people::usage_of_levels(run, cluster, noun, matches).await
+        }
         (Kind::Tenant, "usage") => people::usage(run, cluster, matches).await,
         (Kind::User, "create") => people::create_user(run, cluster, noun, matches).await,
         (Kind::User, "set-password") => people::set_password(run, cluster, noun, matches).await,

@@ -8,7 +8,7 @@ use virtflow_types::Timestamp;
 
 use crate::failure::Failure;
 use crate::generic::{create, is_set, report, target, text, write};
-use crate::grammar::{option, switch, target as target_arg, writing};
+use crate::grammar::{option, switch, target as target_arg, verb, writing};
 use crate::noun::{Noun, Show};
 use crate::run::{Cluster, Run};
 use crate::secret;
@@ -16,12 +16,14 @@ use crate::table::{of_cells, show};
 use crate::wait::Patience;
 
 pub(crate) fn grammar(kind: Kind, command: Command) -> Command {
-    if kind == Kind::Tenant {
-        return command.subcommand(
-            Command::new("usage")
-                .about("What it may take, and what it takes")
-                .arg(target_arg()),
-        );
+    let about = "What it may take, and what it takes";
+    let usage = match kind {
+        Kind::Tenant => Command::new("usage").about(about).arg(target_arg()),
+        _ => verb("usage", about),
+    };
+    let command = command.subcommand(usage);
+    if kind != Kind::User {
+        return command;
     }
     let file = || {
         option(
@@ -111,25 +113,55 @@ pub(crate) async fn usage(
     run.output.data(&data, |data| usage_text(data, run.now))
 }
 
+/// Of a user or a user group: of itself and of what is above it.
+pub(crate) async fn usage_of_levels(
+    run: &Run,
+    cluster: &Cluster,
+    noun: &Noun,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    let call = Call::new(Method::Get, &[noun.kind.plural(), target(matches), "usage"])?;
+    let call = call.query_if("tenant", text(matches, "tenant"));
+    let data = cluster.client.send(&call).await?.data;
+    run.output.data(&data, |data| levels_text(data, run.now))
+}
+
+fn levels_text(data: &Value, now: Timestamp) -> String {
+    let mut rows = Vec::new();
+    for level in data["levels"].as_array().into_iter().flatten() {
+        let word = |field: &str| level[field].as_str().unwrap_or_default();
+        let whose = format!("{} {}", word("kind").replace('_', " "), word("name"));
+        add_accounts(&mut rows, &whose, level, now);
+    }
+    of_cells(HEAD, &rows)
+}
+
+const HEAD: &[&str] = &["WHERE", "DIMENSION", "USED", "LIMIT"];
+
+fn add_accounts(rows: &mut Vec<Vec<String>>, whose: &str, level: &Value, now: Timestamp) {
+    for (dimension, account) in level["accounts"].as_object().into_iter().flatten() {
+        let form = form_of(dimension);
+        rows.push(vec![
+            whose.to_owned(),
+            dimension.clone(),
+            show(Some(&account["used"]), form, now),
+            match &account["limit"] {
+                Value::Null => "unlimited".into(),
+                limit => show(Some(limit), form, now),
+            },
+        ]);
+    }
+}
+
 fn usage_text(data: &Value, now: Timestamp) -> String {
     let whole = [json!({"group": "whole tenant", "accounts": data["accounts"]})];
     let quotas = data["quotas"].as_array().into_iter().flatten();
     let mut rows = Vec::new();
     for level in whole.iter().chain(quotas) {
-        for (dimension, account) in level["accounts"].as_object().into_iter().flatten() {
-            let form = form_of(dimension);
-            rows.push(vec![
-                level["group"].as_str().unwrap_or_default().to_owned(),
-                dimension.clone(),
-                show(Some(&account["used"]), form, now),
-                match &account["limit"] {
-                    Value::Null => "unlimited".into(),
-                    limit => show(Some(limit), form, now),
-                },
-            ]);
-        }
+        let group = level["group"].as_str().unwrap_or_default();
+        add_accounts(&mut rows, group, level, now);
     }
-    of_cells(&["WHERE", "DIMENSION", "USED", "LIMIT"], &rows)
+    of_cells(HEAD, &rows)
 }
 
 /// How an amount in a dimension is shown.
@@ -145,6 +177,22 @@ pub(crate) fn form_of(dimension: &str) -> Show {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn usage_of_a_user_and_of_what_is_above() {
+        let vms = |used, limit| json!({"vms": {"limit": limit, "used": used}});
+        let data = json!({"levels": [
+            {"kind": "user", "name": "alice", "accounts": vms(1, json!(null))},
+            {"kind": "user_group", "name": "lab", "accounts": vms(2, json!(3))},
+        ]});
+        assert_eq!(
+            levels_text(&data, Timestamp::EPOCH),
+            "\
+WHERE           DIMENSION  USED  LIMIT
+user alice      vms        1     unlimited
+user group lab  vms        2     3"
+        );
+    }
 
     #[test]
     fn usage_at_all_levels() {

@@ -19,7 +19,11 @@ const KINDS: &[Kind] = &[
     Kind::Tenant,
     Kind::User,
     Kind::UserGroup,
+    Kind::BaremetalGroup,
+    Kind::BaremetalGroupTenantQuota,
+    Kind::Baremetal,
     Kind::PrivateDataDisk,
+    Kind::K8sCluster,
     Kind::IpAddress,
 ];
 

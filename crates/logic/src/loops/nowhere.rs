@@ -1,6 +1,6 @@
 //! Why a VM found no host, in words and figures.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use virtflow_model::kinds::virtual_machine::VirtualMachineSpec;
 use virtflow_scheduler::{
     Amounts, DIMENSIONS, Inventory, Refusal, Request, Room, Standing, Why, explain as refusals_of,
@@ -87,10 +87,9 @@ pub(crate) fn nowhere(
     } else {
         format!("no host has room: {}", lines.join("; "))
     };
-    let [cpu_milli, memory_mib, storage_gib] = request.demand;
     let first = &refusals[..refusals.len().min(REFUSALS_TOLD_MAX)];
     let details = json!({
-        "asked": {"cpu_milli": cpu_milli, "memory_mib": memory_mib, "storage_gib": storage_gib},
+        "asked": amounts(&request.demand),
         "hosts": told(state, first),
         "host_count": refusals.len(),
     });
@@ -126,23 +125,24 @@ fn told(state: &State, refusals: &[Refusal]) -> Vec<Value> {
     refusals.iter().map(tell).collect()
 }
 
+/// By name, what is none left out.
+fn amounts(amounts: &Amounts) -> Value {
+    let amounts = DIMENSIONS.iter().zip(amounts);
+    let some = amounts.filter(|(_, amount)| **amount > 0);
+    let map: Map<String, Value> = some
+        .map(|(dimension, amount)| ((*dimension).to_owned(), json!(amount)))
+        .collect();
+    map.into()
+}
+
 fn told_one(refusal: &Refusal, host: &str) -> Value {
-    let short_by = |amounts: &Amounts| -> Value {
-        DIMENSIONS
-            .iter()
-            .zip(amounts)
-            .filter(|(_, amount)| **amount > 0)
-            .map(|(dimension, amount)| ((*dimension).to_owned(), json!(amount)))
-            .collect::<serde_json::Map<_, _>>()
-            .into()
-    };
     let (refused_by, short) = match &refusal.why {
         Why::Standing(standing) => (standing.name(), json!({})),
         Why::NoQuota => ("no_quota", json!({})),
         Why::Pinned => ("pinned", json!({})),
         Why::Manual => ("manual", json!({})),
-        Why::OverQuota(short) => ("quota", short_by(short)),
-        Why::Short(short) => ("capacity", short_by(short)),
+        Why::OverQuota(short) => ("quota", amounts(short)),
+        Why::Short(short) => ("capacity", amounts(short)),
         Why::Busy(short) => ("load", json!({"memory_mib": short})),
     };
     json!({"host_id": refusal.host, "host": host, "refused_by": refused_by, "short_by": short})

@@ -405,6 +405,7 @@ pub(crate) fn demand_of(spec: &VirtualMachineSpec) -> Amounts {
         u64::from(spec.cpu_cores) * 1000,
         spec.memory_mib,
         spec.storage_gib,
+        u64::from(spec.gpu_count),
     ]
 }
 

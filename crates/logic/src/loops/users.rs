@@ -1,6 +1,6 @@
 use virtflow_model::Kind;
-use virtflow_model::kinds::{PrivateDataDisk, User};
-use virtflow_state::{Changeset, State};
+use virtflow_model::kinds::{K8sCluster, PrivateDataDisk, User};
+use virtflow_state::{Changeset, Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId, Timestamp};
 
 use super::{Watching, changed_of, ids_of, packed};
@@ -39,6 +39,14 @@ fn work(state: &State, now: Timestamp, limits: &Limits, leaving: &[ObjectId]) ->
     })
 }
 
+/// Disks and clusters outlive their makers; what they take of the tenant stays counted.
+fn outlives(object: &Object) -> bool {
+    matches!(
+        Kind::of_name(&object.kind),
+        Some(Kind::PrivateDataDisk | Kind::K8sCluster)
+    )
+}
+
 /// Removes what a user holds, at most `most` of it, and the user if that was all. True if it was.
 pub(crate) fn empty_user(
     draft: &mut Draft<'_>,
@@ -50,8 +58,7 @@ pub(crate) fn empty_user(
         let Some(object) = draft.state.get(*id) else {
             continue;
         };
-        // A disk outlives its maker; what it takes of the tenant stays counted.
-        if object.kind == Kind::PrivateDataDisk.name() {
+        if outlives(object) {
             continue;
         }
         let goes_along = match Kind::of_name(&object.kind) {
@@ -74,11 +81,17 @@ pub(crate) fn empty_user(
         }
     }
     for id in held.iter().take(most) {
-        let object = draft.state.get(*id);
-        if object.is_some_and(|object| object.kind == Kind::PrivateDataDisk.name()) {
-            draft.update::<PrivateDataDisk>(*id, |_, status| status.charged_user_id = None)?;
-        } else {
-            draft.delete(*id);
+        let Some(object) = draft.state.get(*id) else {
+            continue;
+        };
+        match Kind::of_name(&object.kind) {
+            Some(Kind::PrivateDataDisk) => {
+                draft.update::<PrivateDataDisk>(*id, |_, status| status.charged_user_id = None)?;
+            }
+            Some(Kind::K8sCluster) => {
+                draft.update::<K8sCluster>(*id, |_, status| status.charged_user_id = None)?;
+            }
+            _ => draft.delete(*id),
         }
     }
     let all = held.len() <= most;

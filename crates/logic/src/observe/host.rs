@@ -44,6 +44,8 @@ pub struct HostInventory {
     pub memory_mib: u64,
     /// Schedulable storage before overcommit, GiB.
     pub storage_gib: u64,
+    /// GPUs that it hands out.
+    pub gpus: u64,
     /// Domains that are not ours; `None` if it did not tell.
     pub foreign: Option<Foreign>,
     /// The rest, which nothing decides by.
@@ -264,6 +266,7 @@ fn take_inventory(
     status.cpu_milli = inventory.cpu_milli;
     status.memory_mib = inventory.memory_mib;
     status.storage_gib = inventory.storage_gib;
+    status.gpus = inventory.gpus;
     status.inventory = inventory.facts.clone();
     // One that did not tell may not know: then they are as they were.
     if let Some(foreign) = &inventory.foreign {

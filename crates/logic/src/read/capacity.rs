@@ -1,14 +1,14 @@
 //! What groups and hosts have, and what is taken of it.
 
 use serde_json::{Map, Value, json};
-use virtflow_model::kinds::Baremetal;
+use virtflow_model::kinds::{Baremetal, UserGroup};
 use virtflow_model::{Kind, key};
 use virtflow_scheduler::DIMENSIONS;
 use virtflow_state::State;
 use virtflow_types::{Error, ObjectId};
 
 use crate::cx::Cx;
-use crate::door::Door;
+use crate::door::{Door, groups_of};
 use crate::loops::balance;
 use crate::typed::decoded;
 
@@ -44,6 +44,52 @@ pub fn usage(state: &State, cx: &Cx, tenant: &str) -> Result<Value, Error> {
         "accounts": accounts(state, tenant.id),
         "quotas": quotas,
     }))
+}
+
+/// Limits and use of a user or a user group, itself first, then of every level above that what it makes is charged to: a
+/// user's groups, the groups above those, the tenant. Levels that the asker does not see are left out.
+pub fn usage_of_level(
+    state: &State,
+    cx: &Cx,
+    kind: Kind,
+    target: &str,
+    tenant: Option<&str>,
+) -> Result<Value, Error> {
+    let door = Door::open(state, cx)?;
+    let tenant = door.tenant(tenant)?;
+    let object = door.find(kind, target, tenant)?;
+    let mut groups: Vec<ObjectId> = match kind {
+        Kind::UserGroup => vec![object.id],
+        _ => groups_of(state, object.id).collect(),
+    };
+    let mut levels = vec![object.id];
+    // Breadth first: what is nearer comes earlier.
+    while !groups.is_empty() {
+        let mut above = Vec::new();
+        for group in groups {
+            if levels.contains(&group) && group != object.id {
+                continue;
+            }
+            if group != object.id {
+                levels.push(group);
+            }
+            if let Some(found) = state.get(group) {
+                above.extend(decoded::<UserGroup>(found)?.spec.parent_group_id);
+            }
+        }
+        groups = above;
+    }
+    levels.extend(object.tenant);
+    let told = |id: &ObjectId| {
+        let level = state.get(*id).filter(|level| door.sees(level))?;
+        Some(json!({
+            "kind": level.kind.as_str(),
+            "id": level.id,
+            "name": level.name.as_str(),
+            "accounts": accounts(state, level.id),
+        }))
+    };
+    Ok(json!({"levels": levels.iter().filter_map(told).collect::<Vec<_>>()}))
 }
 
 /// What groups and hosts have, hand out and have left, overcommit included.

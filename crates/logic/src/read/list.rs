@@ -8,9 +8,9 @@ use virtflow_policy::Rights;
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ObjectId, PAGE_OBJECTS_DEFAULT, PAGE_OBJECTS_MAX};
 
+use super::cursor;
 use super::filter::Filter;
-use super::public::write_public;
-use super::{cursor, public};
+use super::totals::Totals;
 use crate::cx::Cx;
 use crate::door::Door;
 use crate::limits::LIST_SCAN_MAX;
@@ -99,8 +99,9 @@ pub struct TextPage {
 /// Lists what the asker may see.
 pub fn list(state: &State, cx: &Cx, query: &ListQuery) -> Result<Page, Error> {
     let mut objects = Vec::new();
-    let next_cursor = each(state, cx, query, |object| {
-        objects.push(public(state, object));
+    let totals = Totals::default();
+    let next_cursor = each(state, cx, query, |door, object| {
+        objects.push(totals.shown(door, object));
     })?;
     Ok(Page {
         objects,
@@ -111,11 +112,12 @@ pub fn list(state: &State, cx: &Cx, query: &ListQuery) -> Result<Page, Error> {
 /// [`list`] without values in between: what a page costs then is what is written.
 pub fn list_text(state: &State, cx: &Cx, query: &ListQuery) -> Result<TextPage, Error> {
     let mut objects = String::from("[");
-    let next_cursor = each(state, cx, query, |object| {
+    let totals = Totals::default();
+    let next_cursor = each(state, cx, query, |door, object| {
         if objects.len() > 1 {
             objects.push(',');
         }
-        write_public(state, object, &mut objects);
+        totals.write(door, object, &mut objects);
     })?;
     objects.push(']');
     Ok(TextPage {
@@ -129,7 +131,7 @@ fn each(
     state: &State,
     cx: &Cx,
     query: &ListQuery,
-    mut show: impl FnMut(&Object),
+    mut show: impl FnMut(&Door<'_>, &Object),
 ) -> Result<Option<String>, Error> {
     let door = Door::open(state, cx)?;
     let limit = match query.limit {
@@ -157,7 +159,7 @@ fn each(
         }
         last = Some(object.id);
         if object.kind == query.kind.name() && filter.matches(object, query) && door.sees(object) {
-            show(object);
+            show(&door, object);
             shown += 1;
         }
     }

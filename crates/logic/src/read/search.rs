@@ -8,9 +8,10 @@ use virtflow_model::{Kind, Sort, SortBy};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ObjectId};
 
+use super::cursor;
 use super::filter::Filter;
 use super::list::{ListQuery, one_tenant, question};
-use super::{cursor, public};
+use super::totals::Totals;
 use crate::cx::Cx;
 use crate::door::Door;
 use crate::views::ViewPart;
@@ -29,6 +30,7 @@ pub struct Search<'a> {
     sort: &'static Sort,
     is_descending: bool,
     words: Vec<String>,
+    totals: Totals,
 }
 
 /// What SQL is asked for. Conditions leave out only what [`Search::show`] would.
@@ -100,6 +102,7 @@ impl<'a> Search<'a> {
             sort,
             is_descending,
             words,
+            totals: Totals::default(),
         })
     }
 
@@ -127,7 +130,7 @@ impl<'a> Search<'a> {
             && self.filter.matches(object, self.query)
             && self.has_words(object)
             && self.door.sees(object);
-        is_asked_for.then(|| public(self.door.state, object))
+        is_asked_for.then(|| self.totals.shown(&self.door, object))
     }
 
     /// Where the next page begins. It carries the value of an object that was shown, and of no other.

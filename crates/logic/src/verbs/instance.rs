@@ -50,6 +50,7 @@ struct Size {
     cpu_cores: u32,
     memory_mib: u64,
     storage_gib: u64,
+    gpu_count: u32,
     image_id: Option<ObjectId>,
     image_version_id: Option<ObjectId>,
 }
@@ -60,6 +61,7 @@ impl Size {
             u64::from(self.cpu_cores) * 1000,
             self.memory_mib,
             self.storage_gib,
+            u64::from(self.gpu_count),
         ]
     }
 }
@@ -77,6 +79,7 @@ fn make_vm(
             "cpu_cores": size.cpu_cores,
             "memory_mib": size.memory_mib,
             "storage_gib": size.storage_gib,
+            "gpu_count": size.gpu_count,
             "image_id": size.image_id,
             "image_version_id": size.image_version_id,
         }),
@@ -125,11 +128,11 @@ fn size_of(door: &Door<'_>, spec: &InstanceSpec) -> Result<Size, Error> {
             return Err(Error::new(ErrorCode::Conflict, message).advise("name another"));
         }
         let size = &decoded::<VirtualMachineSpecification>(named)?.spec;
-        vm_create::refuse_gpus("spec.specification", named, size.gpu_count)?;
         return Ok(Size {
             cpu_cores: size.cpu_cores,
             memory_mib: size.memory_mib,
             storage_gib: size.storage_gib,
+            gpu_count: size.gpu_count,
             image_id: None,
             image_version_id: None,
         });
@@ -145,12 +148,12 @@ fn size_of(door: &Door<'_>, spec: &InstanceSpec) -> Result<Size, Error> {
         .advise("name another template"));
     }
     let size = &decoded::<TemplateVersion>(version)?.spec;
-    vm_create::refuse_gpus("spec.template_version", version, size.gpu_count)?;
     images::refuse_unseen(door, size.image_id)?;
     Ok(Size {
         cpu_cores: size.cpu_cores,
         memory_mib: size.memory_mib,
         storage_gib: size.storage_gib,
+        gpu_count: size.gpu_count,
         image_id: size.image_id,
         image_version_id: size.image_version_id,
     })

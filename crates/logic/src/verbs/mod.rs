@@ -4,12 +4,13 @@
 //! tells the wrapper in `decide` what to record and to answer.
 
 mod adopt;
+mod charged;
 mod config;
 mod controller;
 mod create;
 mod credentials;
 mod delete;
-mod disk;
+
 mod host;
 mod images;
 mod instance;

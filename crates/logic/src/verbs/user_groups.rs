@@ -1,4 +1,4 @@
-//! Which user group's quota a VM or a disk takes.
+//! Which user group's quota a VM, a disk or a cluster takes.
 
 use serde_json::{Value, json};
 use virtflow_model::{Action, Kind, Permission};

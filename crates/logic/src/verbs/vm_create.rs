@@ -16,7 +16,7 @@ use super::create::{id_in, place};
 use super::{Done, Outcome, images, parse_spec, references, user_groups};
 use crate::door::Door;
 use crate::draft::{Draft, Place};
-use crate::explain::{call, check_group_quota};
+use crate::explain::check_group_quota;
 use crate::limits::OPERATION_MAX;
 use crate::loops::demand_of;
 use crate::operations::verb;
@@ -82,11 +82,11 @@ fn fill_size(door: &Door<'_>, spec: &mut Value) -> Result<(), Error> {
         .get(id)
         .ok_or_else(|| Error::not_found("virtual_machine_specification", &id.to_string()))?;
     let size = &decoded::<VirtualMachineSpecification>(object)?.spec;
-    refuse_gpus("spec.specification", object, size.gpu_count)?;
     let sizes = [
         ("cpu_cores", json!(size.cpu_cores)),
         ("memory_mib", json!(size.memory_mib)),
         ("storage_gib", json!(size.storage_gib)),
+        ("gpu_count", json!(size.gpu_count)),
     ];
     for (field, value) in sizes {
         // Nothing is asked for by nothing, said or not.
@@ -104,13 +104,4 @@ fn fill_size(door: &Door<'_>, spec: &mut Value) -> Result<(), Error> {
         spec[field] = value;
     }
     Ok(())
-}
-
-/// What asks for GPUs is refused, and not made without them.
-pub(crate) fn refuse_gpus(field: &str, asks: &Object, gpu_count: u32) -> Result<(), Error> {
-    if gpu_count == 0 {
-        return Ok(());
-    }
-    let problem = format!("{} asks for GPUs, which nothing is given yet", call(asks));
-    Err(Error::invalid(field, problem).advise("name one without GPUs"))
 }

@@ -43,6 +43,7 @@ fn tells(world: &mut World, host: &Host, foreign: Option<Foreign>) {
         cpu_milli: 4000,
         memory_mib: 8192,
         storage_gib: 100,
+        gpus: 0,
         foreign,
         facts: json!({"cpu_model": "test"}),
     };
@@ -395,6 +396,7 @@ fn what_cannot_be_adopted_is_refused_and_nothing_changes() {
         cpu_milli: 4000,
         memory_mib: 2048,
         storage_gib: 100,
+        gpus: 0,
         foreign: Some(of(["a", "b"]
             .map(|name| {
                 let mut one = domain(ObjectId::from_u128(name.as_bytes()[0].into()), name);

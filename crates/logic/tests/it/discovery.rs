@@ -17,6 +17,7 @@ fn told(world: &World, role: Option<TargetRole>) -> Vec<Value> {
 /// The agent tells where monitoring reaches it.
 fn tells(world: &mut World, host: ObjectId, address: &str) {
     let inventory = HostInventory {
+        gpus: 0,
         foreign: None,
         cpu_milli: 4000,
         memory_mib: 8192,

@@ -35,7 +35,7 @@ fn a_cluster_is_recorded_with_sound_networks_and_a_version() {
     let made = cluster(&mut world, alice, "k");
     assert_eq!(
         status(&world, made),
-        json!({"phase": "pending", "reason": "not_available"})
+        json!({"phase": "pending", "reason": "not_available", "charged_user_id": alice})
     );
     let mut try_with = |spec: Value| world.create_as(alice, Kind::K8sCluster, "other", spec);
     refuses_field(try_with(json!({"version": "latest"})), "spec.version");

@@ -14,6 +14,7 @@ mod credentials;
 mod discovery;
 mod disks;
 mod filters;
+mod gpus;
 mod help;
 mod hosts;
 mod images;

@@ -1,4 +1,4 @@
-//! Quotas by number: disks of a tenant's own, and addresses.
+//! Quotas by number: disks of a tenant's own, addresses, and clusters.
 
 use std::time::Duration;
 
@@ -212,9 +212,62 @@ fn the_last_address_is_not_given_twice() {
     );
 }
 
-/// A row as it was written before disks and addresses were counted.
+fn cluster(world: &mut World, user: ObjectId, name: &str) -> Result<ObjectId, Error> {
+    world.create_as(user, Kind::K8sCluster, name, json!({"version": "1.31.0"}))
+}
+
+#[test]
+fn clusters_count_at_their_user_their_groups_and_their_tenant() {
+    let (mut world, alice, levels) = grouped();
+    let [acme, lab, team, _] = levels;
+    let first = cluster(&mut world, alice, "k1").unwrap();
+    assert_eq!(levels.map(|level| world.used(level, "clusters")), [1; 4]);
+    let kinds = [Kind::Tenant, Kind::UserGroup, Kind::UserGroup, Kind::User];
+    let whose = [
+        "tenant `acme`",
+        "user_group `lab`",
+        "user_group `team`",
+        "user `alice`",
+    ];
+    for ((level, kind), whose) in levels.into_iter().zip(kinds).zip(whose) {
+        limit(&mut world, kind, level, "clusters", 1);
+        let error = cluster(&mut world, alice, "k2").unwrap_err();
+        let message =
+            format!("the quota of {whose} is exceeded in clusters: limit 1, used 1, asked 1");
+        refused(&error, &message);
+        limit(&mut world, kind, level, "clusters", 2);
+    }
+    let made = |name: &str| {
+        let create = Create::new(Kind::K8sCluster, name, json!({"version": "1.31.0"}));
+        (alice, Request::Create(create))
+    };
+    let told = world.race_told(made("k2"), made("k3"));
+    assert!(
+        told.contains("exceeded in clusters: limit 2, used 2, asked 1"),
+        "{told}"
+    );
+    // The cluster stays counted at its tenant when its maker goes.
+    let moved = world.patch(alice, Kind::K8sCluster, first, json!({"user_group": "lab"}));
+    assert_eq!(moved.unwrap_err().fields[0].field, "spec.user_group_id");
+    let admin = world.admin;
+    world.delete(admin, Kind::User, alice).unwrap();
+    world.loops();
+    assert_eq!(
+        [acme, lab, team].map(|level| world.used(level, "clusters")),
+        [2; 3]
+    );
+    world.delete(admin, Kind::K8sCluster, first).unwrap();
+    assert_eq!(
+        [acme, lab, team].map(|level| world.used(level, "clusters")),
+        [1; 3]
+    );
+    world.verify();
+}
+
+/// A row as it was written before disks, addresses, clusters and GPUs were counted.
 fn former(object: &Object) -> Object {
-    let is_older = |dimension: &str| !matches!(dimension, "disks" | "addresses");
+    let is_older =
+        |dimension: &str| !matches!(dimension, "disks" | "addresses" | "gpus" | "clusters");
     let mut row = object.next();
     let print = &mut row.footprint;
     print.charges = std::mem::take(&mut print.charges)
@@ -241,18 +294,21 @@ fn what_an_older_version_wrote_is_counted() {
         .vm(alice, "web-3", json!({"specification": "small"}))
         .unwrap();
     net.allocate("web-3").unwrap();
+    cluster(&mut net.world, alice, "k").unwrap();
     let used = |world: &World| {
-        [acme, lab, team, alice].map(|at| (world.used(at, "disks"), world.used(at, "addresses")))
+        let of = |at| ["disks", "addresses", "clusters"].map(|dimension| world.used(at, dimension));
+        [acme, lab, team, alice].map(of)
     };
-    assert_eq!(used(&net.world), [(2, 1); 4]);
+    assert_eq!(used(&net.world), [[2, 1, 1]; 4]);
 
     let world = &mut net.world;
     let mut older = Changeset::new(RequestId::generate(), world.now, world.cx(admin).actor());
     let rows = world.state.objects().map(|object| former(object));
     let rows = rows.filter(|row| world.state.get(row.id).unwrap().footprint != row.footprint);
     older.ops = rows.map(|row| Op::Put(Box::new(row))).collect();
-    // Two tenants, two groups, three users, two disks, an address.
-    assert_eq!(older.ops.len(), 10);
+    // Two tenants, two user groups, three users, two disks, an address, a cluster; a group of hosts with two quotas
+    // and a host.
+    assert_eq!(older.ops.len(), 15);
     world.commit(&older).unwrap();
     let account = virtflow_state::AccountKey::new(acme, "disks");
     assert!(world.state.account(&account).is_none());
@@ -264,11 +320,11 @@ fn what_an_older_version_wrote_is_counted() {
         ..Limits::default()
     };
     let renewed = loops::footprints(&world.state, world.now, &limits);
-    assert_eq!(renewed.len(), 10);
+    assert_eq!(renewed.len(), 15);
     for changeset in &renewed {
         world.commit(changeset).unwrap();
     }
-    assert_eq!(used(world), [(2, 1); 4]);
+    assert_eq!(used(world), [[2, 1, 1]; 4]);
     assert!(loops::footprints(&world.state, world.now, &limits).is_empty());
     limit(world, Kind::Tenant, acme, "disks", 2);
     assert_eq!(

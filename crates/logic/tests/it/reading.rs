@@ -1,6 +1,6 @@
 //! Lists, cursors, reports, and the verifier that finds what was planted.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use virtflow_logic::{
     ListQuery, Request, capacity, cluster_view, list, verify_footprints, verify_report, views,
     whoami,
@@ -132,15 +132,15 @@ fn reports_add_up() {
     let group = &report["groups"][0];
     assert_eq!(
         group["total"],
-        json!({"cpu_milli": 16000, "memory_mib": 8192, "storage_gib": 100})
+        json!({"cpu_milli": 16000, "memory_mib": 8192, "storage_gib": 100, "gpus": 0})
     );
     assert_eq!(
         group["allocated"],
-        json!({"cpu_milli": 1000, "memory_mib": 128, "storage_gib": 1})
+        json!({"cpu_milli": 1000, "memory_mib": 128, "storage_gib": 1, "gpus": 0})
     );
     assert_eq!(
         group["hosts"][0]["available"],
-        json!({"cpu_milli": 15000, "memory_mib": 8064, "storage_gib": 99})
+        json!({"cpu_milli": 15000, "memory_mib": 8064, "storage_gib": 99, "gpus": 0})
     );
     let view = cluster_view(&world.state, &admin).unwrap();
     assert_eq!(
@@ -326,4 +326,120 @@ fn lists_by_group_state_and_phase_hold_what_is_so_and_nothing_else() {
     assert_eq!(operations(some("acme"), "completed"), 1);
     assert_eq!(operations(some("acme"), "pending"), 1);
     assert_eq!(operations(some("acme"), "failed"), 0);
+}
+
+#[test]
+fn groups_and_data_centres_are_told_with_what_their_hosts_have_to_who_may_know() {
+    let (mut world, host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    world.create(Kind::DataCenter, "dc2", json!({}));
+    world.create(Kind::Rack, "r2", json!({"data_center": "dc2"}));
+    let away = world.host("SN-2", 1000, 1024, 10);
+    let admin = world.admin;
+    world
+        .patch(admin, Kind::Baremetal, away.id, json!({"rack": "r2"}))
+        .unwrap();
+    let pinned = json!({"specification": "small", "pinned_host": host.id});
+    let made = crate::asking::create(Kind::VirtualMachine, "a", Some("acme"), pinned);
+    world.ask(admin, &made).unwrap();
+    world.place();
+    let told = |world: &World, user, kind, name: &str| {
+        let mut query = ListQuery::of(kind);
+        query.name = Some(name.into());
+        let cx = world.cx(user);
+        let listed = list(&world.state, &cx, &query).unwrap().objects;
+        let text = virtflow_logic::list_text(&world.state, &cx, &query).unwrap();
+        let text: Value = serde_json::from_str(&text.objects).unwrap();
+        assert_eq!(text, json!(listed));
+        let object = world.named(kind, name);
+        let one = virtflow_logic::shown(&world.state, &cx, &object).unwrap();
+        assert_eq!(one, listed[0]);
+        listed[0]["status"]["capacity"].clone()
+    };
+    let room = |cpu: u64, memory: u64, storage: u64| json!({"cpu_milli": cpu, "memory_mib": memory, "storage_gib": storage, "gpus": 0});
+    assert_eq!(
+        told(&world, admin, Kind::BaremetalGroup, "g1"),
+        json!({"hosts": 2, "total": room(20_000, 9216, 110), "allocated": room(1000, 128, 1),
+               "available": room(19_000, 9088, 109)})
+    );
+    // The one without a rack stands where its group does.
+    assert_eq!(
+        told(&world, admin, Kind::DataCenter, "dc1"),
+        json!({"hosts": 1, "total": room(16_000, 8192, 100), "allocated": room(1000, 128, 1),
+               "available": room(15_000, 8064, 99)})
+    );
+    let other = told(&world, admin, Kind::DataCenter, "dc2");
+    assert_eq!(
+        (&other["hosts"], &other["total"]),
+        (&json!(1), &room(4000, 1024, 10))
+    );
+    // A tenant sees the group that it has a quota in, and nothing of what others take of it.
+    for (kind, name) in [(Kind::BaremetalGroup, "g1"), (Kind::DataCenter, "dc1")] {
+        assert_eq!(told(&world, alice, kind, name), Value::Null);
+    }
+    // Nothing of it is stored.
+    for kind in ["baremetal_group", "data_center"] {
+        let mut stored = world.state.of_kind(kind, None);
+        assert!(stored.all(|object| !object.status.contains("capacity")));
+    }
+}
+
+#[test]
+fn what_users_and_groups_take_is_told_with_the_levels_above() {
+    let (mut world, _host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    let admin = world.admin;
+    let group = |name: &str, above: Value| {
+        crate::asking::create(Kind::UserGroup, name, Some("acme"), above)
+    };
+    world
+        .ask(admin, &group("lab", json!({"quota": {"vms": 3}})))
+        .unwrap();
+    world
+        .ask(admin, &group("team", json!({"parent_group": "lab"})))
+        .unwrap();
+    let member = json!({"user_group": "team", "user": "alice"});
+    let member = crate::asking::create(Kind::UserGroupMember, "", None, member);
+    world.ask(admin, &member).unwrap();
+    world
+        .vm(alice, "a", json!({"specification": "small"}))
+        .unwrap();
+    let usage = |world: &World, user, kind, name: &str| {
+        let cx = world.cx(user);
+        let told = virtflow_logic::usage_of_level(&world.state, &cx, kind, name, None)?;
+        let levels = told["levels"].as_array().unwrap().clone();
+        let levels = levels.iter().map(|level| {
+            let word = |field: &str| level[field].as_str().unwrap().to_owned();
+            let vms = &level["accounts"]["vms"];
+            (
+                word("kind"),
+                word("name"),
+                vms["used"].clone(),
+                vms["limit"].clone(),
+            )
+        });
+        Ok::<_, virtflow_types::Error>(levels.collect::<Vec<_>>())
+    };
+    let level =
+        |kind: &str, name: &str, limit: Value| (kind.to_owned(), name.to_owned(), json!(1), limit);
+    let above = [
+        level("user_group", "team", Value::Null),
+        level("user_group", "lab", json!(3)),
+        level("tenant", "acme", json!(5)),
+    ];
+    assert_eq!(
+        usage(&world, admin, Kind::UserGroup, "team").unwrap(),
+        above
+    );
+    let of_alice = usage(&world, admin, Kind::User, "alice").unwrap();
+    assert_eq!(of_alice[0], level("user", "alice", Value::Null));
+    assert_eq!(of_alice[1..], above);
+    // Everybody knows what they take themselves; others' is for who may see them.
+    let own = usage(&world, alice, Kind::User, "alice").unwrap();
+    assert_eq!(own[0], level("user", "alice", Value::Null));
+    let carol = world.user("carol", Some("acme"));
+    assert!(usage(&world, carol, Kind::User, "alice").is_err());
+    world.tenant("globex", "bob");
+    let bob = world.named(Kind::User, "bob").id;
+    assert!(usage(&world, bob, Kind::UserGroup, "team").is_err());
 }

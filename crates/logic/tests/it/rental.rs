@@ -7,7 +7,7 @@ use virtflow_model::kinds::virtual_machine::VmPhase;
 use virtflow_state::Refused;
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
-use crate::asking::{create, refuses, refuses_field, status};
+use crate::asking::{create, refuses, status};
 use crate::world::{Host, World};
 
 /// A cloud with the shared host `SN-1`, and `SN-2` for rent: 1 core overcommitted four times, 1 GiB, 10 GiB.
@@ -243,19 +243,4 @@ fn a_tenant_that_goes_gives_its_hosts_back() {
     assert!(it.world.state.get(acme).is_none());
     assert_eq!(status(&it.world, it.host.id)["instance_id"], Value::Null);
     assert!(!it.world.state.get(it.host.id).unwrap().closed);
-}
-
-#[test]
-fn what_asks_for_gpus_is_refused_and_not_made_without_them() {
-    let mut it = Rental::new();
-    let gpu = json!({"cpu_cores": 1, "memory_mib": 128, "storage_gib": 1, "gpu_count": 2});
-    it.world
-        .create(Kind::VirtualMachineSpecification, "gpu", gpu);
-    let vm = it
-        .world
-        .vm(it.alice, "web", json!({"specification": "gpu"}));
-    refuses_field(vm, "spec.specification");
-    let whole = json!({"specification": "gpu", "rental": "exclusive"});
-    let whole = it.world.create_as(it.alice, Kind::Instance, "i", whole);
-    refuses_field(whole, "spec.specification");
 }

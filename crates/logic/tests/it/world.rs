@@ -12,9 +12,9 @@ use virtflow_logic::{
     public, public_text, verify_footprints,
 };
 use virtflow_model::Kind;
-use virtflow_model::kinds::VirtualMachine;
 use virtflow_model::kinds::controller::ControllerSpec;
 use virtflow_model::kinds::virtual_machine::{VirtualMachineStatus, VmPhase};
+use virtflow_model::kinds::{Baremetal, VirtualMachine};
 use virtflow_state::{Changeset, Object, Refused, State, verify};
 use virtflow_types::{Error, Incarnation, ObjectId, RequestId, Timestamp};
 
@@ -218,11 +218,21 @@ impl World {
                 cpu_milli,
                 memory_mib,
                 storage_gib,
+                // As many as it told last: no test takes a host's GPUs away by the way.
+                gpus: self.gpus_of(host.id),
                 foreign: None,
                 facts: json!({"cpu_model": "test"}),
             },
         };
         host_online(&self.state, RequestId::generate(), self.now, &hello)
+    }
+
+    fn gpus_of(&self, host: ObjectId) -> u64 {
+        let host = self.state.get(host).unwrap();
+        virtflow_logic::decoded::<Baremetal>(host)
+            .unwrap()
+            .status
+            .gpus
     }
 
     pub(crate) fn offline(&mut self, host: &Host) {

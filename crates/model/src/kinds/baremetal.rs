@@ -175,6 +175,9 @@ pub struct BaremetalStatus {
     /// Schedulable storage before overcommit, GiB.
     #[serde(default)]
     pub storage_gib: u64,
+    /// GPUs that it hands out, whole ones and each to one VM.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gpus: u64,
     /// The same after the group's overcommit: the limits of its accounts.
     #[serde(default)]
     pub schedulable_cpu_milli: u64,
@@ -196,6 +199,10 @@ pub struct BaremetalStatus {
     /// The instance that has all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<ObjectId>,
+}
+
+fn is_zero(amount: &u64) -> bool {
+    *amount == 0
 }
 
 /// Domains on a host that are not VirtFlow's.
@@ -284,6 +291,7 @@ impl ForeignDomain {
             cpu_cores: if has_memory { u64::from(self.cpu_cores) } else { 0 },
             memory_mib: if has_memory { self.memory_mib } else { 0 },
             storage_gib: self.storage_gib,
+            gpus: 0,
         }
     }
 }
@@ -390,6 +398,7 @@ impl Resource for Baremetal {
             (dimension::CPU_MILLI, status.schedulable_cpu_milli, taken.cpu_cores.saturating_mul(1000)),
             (dimension::MEMORY_MIB, status.schedulable_memory_mib, taken.memory_mib),
             (dimension::STORAGE_GIB, status.schedulable_storage_gib, taken.storage_gib),
+            (dimension::GPUS, status.gpus, taken.gpus),
         ] {
             let amount = amount.saturating_sub(taken);
             let group = AccountKey::new(spec.group_id, dimension);

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use virtflow_types::{Limit, ObjectId};
 
 use crate::print::{dimension, space};
-use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
+use crate::{Capacity, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// A group of hosts.
 #[derive(Debug)]
@@ -75,7 +75,11 @@ fn hundred() -> u32 {
 
 /// Nothing is observed of it directly.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct BaremetalGroupStatus {}
+pub struct BaremetalGroupStatus {
+    /// What its hosts have together, for who may read the group as its operator; never kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
+}
 
 impl Resource for BaremetalGroup {
     const KIND: Kind = Kind::BaremetalGroup;
@@ -115,6 +119,7 @@ impl Resource for BaremetalGroup {
             dimension::CPU_MILLI,
             dimension::MEMORY_MIB,
             dimension::STORAGE_GIB,
+            dimension::GPUS,
         ] {
             print.account(dimension, Limit::Fixed(0), None);
         }

@@ -25,6 +25,9 @@ pub struct BaremetalGroupTenantQuotaSpec {
     pub memory_mib: u64,
     /// GiB.
     pub storage_gib: u64,
+    /// Whole GPUs; absent: as many as the group has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u64>,
 }
 
 impl BaremetalGroupTenantQuotaSpec {
@@ -63,6 +66,7 @@ impl Resource for BaremetalGroupTenantQuota {
             cpu_quota_percentage: 12.5,
             memory_mib: 65_536,
             storage_gib: 1024,
+            gpus: Some(4),
         }
     }
     fn validate(spec: &Self::Spec) -> Result<(), Invalid> {
@@ -95,6 +99,7 @@ impl Resource for BaremetalGroupTenantQuota {
         print
             .account(dimension::CPU_MILLI, share, None)
             .account(dimension::MEMORY_MIB, Limit::Fixed(spec.memory_mib), None)
-            .account(dimension::STORAGE_GIB, Limit::Fixed(spec.storage_gib), None);
+            .account(dimension::STORAGE_GIB, Limit::Fixed(spec.storage_gib), None)
+            .account(dimension::GPUS, spec.gpus.map_or(Limit::Unlimited, Limit::Fixed), None);
     }
 }

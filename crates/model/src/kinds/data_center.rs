@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope, checks};
+use crate::{Capacity, Invalid, Kind, Meta, Print, Resource, Rules, Scope, checks};
 
 /// A data centre. Its totals are derived from its hosts.
 #[derive(Debug)]
@@ -46,7 +46,11 @@ pub struct DataCenterSpec {
 
 /// Nothing is observed of it directly.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
-pub struct DataCenterStatus {}
+pub struct DataCenterStatus {
+    /// What its hosts have together, for who may read all groups of hosts as its operator; never kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capacity: Option<Capacity>,
+}
 
 impl Resource for DataCenter {
     const KIND: Kind = Kind::DataCenter;

@@ -66,6 +66,9 @@ pub struct Rented {
     pub memory_mib: u64,
     /// GiB.
     pub storage_gib: u64,
+    /// Whole GPUs.
+    #[serde(default)]
+    pub gpus: u64,
     /// Since when.
     pub rented_at: Timestamp,
 }
@@ -145,6 +148,7 @@ impl Resource for Instance {
                 cpu,
                 (dimension::MEMORY_MIB, rented.memory_mib),
                 (dimension::STORAGE_GIB, rented.storage_gib),
+                (dimension::GPUS, rented.gpus),
             ] {
                 print.charge(owner, dimension, amount);
             }

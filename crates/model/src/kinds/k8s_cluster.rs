@@ -4,11 +4,13 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use virtflow_types::ObjectId;
 
 use super::baremetal_group::SchedulingPolicy;
 use super::virtual_machine::validate_labels;
-use crate::recorded::Recorded;
-use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope, checks};
+use crate::print::dimension;
+use crate::recorded::{RecordedPhase, RecordedReason};
+use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope, checks};
 
 /// A cluster.
 #[derive(Debug)]
@@ -110,14 +112,35 @@ pub struct K8sClusterSpec {
     /// For people.
     #[serde(default)]
     pub description: String,
+    /// The user group whose quota of clusters it takes, with that of all groups above; absent when the cluster is made:
+    /// the user's first. It does not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_group_id: Option<ObjectId>,
+}
+
+/// What is known of it: that it was asked for, and by whom.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct K8sClusterStatus {
+    /// How far it is.
+    pub phase: RecordedPhase,
+    /// Why it is no further.
+    pub reason: RecordedReason,
+    /// Whose user quota is charged; nobody's once that user is gone.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub charged_user_id: Option<ObjectId>,
 }
 
 impl Resource for K8sCluster {
     const KIND: Kind = Kind::K8sCluster;
     const SCOPE: Scope = Scope::Tenant;
-    const RULES: Rules = Rules::plain("A Kubernetes cluster; recorded, not made yet");
+    const RULES: Rules = Rules {
+        references: &[Reference::to("user_group", Kind::UserGroup)],
+        create: ByPeople::ByVerb,
+        ..Rules::plain("A Kubernetes cluster; recorded, not made yet")
+    };
     type Spec = K8sClusterSpec;
-    type Status = Recorded;
+    type Status = K8sClusterStatus;
 
     fn example() -> K8sClusterSpec {
         K8sClusterSpec {
@@ -147,7 +170,20 @@ impl Resource for K8sCluster {
                 "the networks of a cluster do not change; make another cluster",
             ));
         }
+        if old.user_group_id != new.user_group_id {
+            return Err(Invalid::new(
+                "user_group_id",
+                "a cluster does not change the user group whose quota it takes",
+            ));
+        }
         Self::validate(new)
     }
-    fn print(_: &Meta, _: &K8sClusterSpec, _: &Recorded, _: &mut Print) {}
+    /// Counted where a disk is: at the user, and at the user group and what is above it, or else at the tenant.
+    fn print(meta: &Meta, spec: &K8sClusterSpec, status: &K8sClusterStatus, print: &mut Print) {
+        print.link(spec.user_group_id).link(status.charged_user_id);
+        let shared = spec.user_group_id.or(meta.tenant);
+        for owner in [shared, status.charged_user_id].into_iter().flatten() {
+            print.charge(owner, dimension::CLUSTERS, 1);
+        }
+    }
 }

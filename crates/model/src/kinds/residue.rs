@@ -54,6 +54,7 @@ impl Resource for Residue {
                 cpu_cores: 2,
                 memory_mib: 2048,
                 storage_gib: 20,
+                gpus: 0,
             },
         }
     }
@@ -72,6 +73,7 @@ impl Resource for Residue {
             .charge(host, dimension::CPU_MILLI, spec.amounts.cpu_cores * 1000)
             .charge(host, dimension::MEMORY_MIB, spec.amounts.memory_mib)
             .charge(host, dimension::STORAGE_GIB, spec.amounts.storage_gib)
+            .charge(host, dimension::GPUS, spec.amounts.gpus)
             .key(key::RESIDUE_HOST, host.to_string());
     }
 }

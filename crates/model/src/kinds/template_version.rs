@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use virtflow_types::ObjectId;
 
-use super::virtual_machine::validate_size;
+use super::virtual_machine::{validate_gpus, validate_size};
 use crate::print::space;
 use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope, checks};
 
@@ -89,6 +89,7 @@ impl Resource for TemplateVersion {
     }
     fn validate(spec: &TemplateVersionSpec) -> Result<(), Invalid> {
         validate_size(spec.cpu_cores, spec.memory_mib, spec.storage_gib)?;
+        validate_gpus(spec.gpu_count)?;
         Invalid::outside("gpu_count", u64::from(spec.gpu_count), 0, 64)?;
         if let Some(bandwidth) = spec.bandwidth_mbps {
             Invalid::outside("bandwidth_mbps", bandwidth, 1, 10_000_000)?;

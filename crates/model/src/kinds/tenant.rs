@@ -46,11 +46,17 @@ pub struct Quota {
     /// Number of addresses that are allocated or reserved, of whichever pool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub addresses: Option<u64>,
+    /// Whole GPUs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub gpus: Option<u64>,
+    /// Number of Kubernetes clusters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub clusters: Option<u64>,
 }
 
 impl Quota {
     /// Each dimension with its limit.
-    pub fn limits(&self) -> [(&'static str, Limit); 6] {
+    pub fn limits(&self) -> [(&'static str, Limit); 8] {
         let limit = |n: Option<u64>| n.map_or(Limit::Unlimited, Limit::Fixed);
         [
             (dimension::CPU_CORES, limit(self.cpu_cores)),
@@ -59,6 +65,8 @@ impl Quota {
             (dimension::VMS, limit(self.vms)),
             (dimension::DISKS, limit(self.disks)),
             (dimension::ADDRESSES, limit(self.addresses)),
+            (dimension::GPUS, limit(self.gpus)),
+            (dimension::CLUSTERS, limit(self.clusters)),
         ]
     }
 }
@@ -113,6 +121,8 @@ impl Resource for Tenant {
                 vms: Some(50),
                 disks: Some(100),
                 addresses: Some(64),
+                gpus: Some(8),
+                clusters: Some(4),
             },
             ..TenantSpec::default()
         }

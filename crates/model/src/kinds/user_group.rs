@@ -53,6 +53,8 @@ impl Resource for UserGroup {
                 vms: Some(20),
                 disks: Some(40),
                 addresses: Some(32),
+                gpus: Some(4),
+                clusters: Some(2),
             },
             ..UserGroupSpec::default()
         }

@@ -70,6 +70,9 @@ pub struct VirtualMachineSpec {
     /// GiB.
     #[serde(default)]
     pub storage_gib: u64,
+    /// Whole GPUs, up to 16, which it has for itself.
+    #[serde(default, skip_serializing_if = "no_gpus")]
+    pub gpu_count: u32,
     /// The image that its root disk begins as; its default version is taken unless one is named, and its latest if none
     /// is the default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +108,10 @@ pub struct VirtualMachineSpec {
     /// Labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
+}
+
+fn no_gpus(count: &u32) -> bool {
+    *count == 0
 }
 
 fn grace() -> u32 {
@@ -284,6 +291,11 @@ pub(crate) fn validate_size(cpu: u32, memory_mib: u64, storage_gib: u64) -> Resu
     Invalid::outside("storage_gib", storage_gib, 0, 1024 * 1024)
 }
 
+/// As many GPUs as one machine is ever given.
+pub(crate) fn validate_gpus(count: u32) -> Result<(), Invalid> {
+    Invalid::outside("gpu_count", u64::from(count), 0, 16)
+}
+
 /// Labels: few, short, printable.
 pub(crate) fn validate_labels(labels: &BTreeMap<String, String>) -> Result<(), Invalid> {
     if labels.len() > 64 {
@@ -331,12 +343,13 @@ impl Resource for VirtualMachine {
 
     fn validate(spec: &VirtualMachineSpec) -> Result<(), Invalid> {
         validate_size(spec.cpu_cores, spec.memory_mib, spec.storage_gib)?;
+        validate_gpus(spec.gpu_count)?;
         Invalid::outside("grace_s", u64::from(spec.grace_s), 0, 3600)?;
         validate_labels(&spec.labels)
     }
 
     fn validate_update(old: &VirtualMachineSpec, new: &VirtualMachineSpec) -> Result<(), Invalid> {
-        let size = |s: &VirtualMachineSpec| (s.cpu_cores, s.memory_mib, s.storage_gib);
+        let size = |s: &VirtualMachineSpec| (s.cpu_cores, s.memory_mib, s.storage_gib, s.gpu_count);
         if size(old) != size(new) || old.specification_id != new.specification_id {
             return Err(Invalid::new("cpu_cores", "resizing a VM is not available yet"));
         }
@@ -370,6 +383,7 @@ impl Resource for VirtualMachine {
         let size = [
             (dimension::MEMORY_MIB, spec.memory_mib),
             (dimension::STORAGE_GIB, spec.storage_gib),
+            (dimension::GPUS, u64::from(spec.gpu_count)),
         ];
         let shared = spec.user_group_id.or(meta.tenant);
         for owner in [shared, status.charged_user_id].into_iter().flatten() {

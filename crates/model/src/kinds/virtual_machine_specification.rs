@@ -68,6 +68,7 @@ impl Resource for VirtualMachineSpecification {
     }
     fn validate(spec: &Self::Spec) -> Result<(), Invalid> {
         super::virtual_machine::validate_size(spec.cpu_cores, spec.memory_mib, spec.storage_gib)?;
+        super::virtual_machine::validate_gpus(spec.gpu_count)?;
         Invalid::text("hardware_generation", &spec.hardware_generation, 63)?;
         if spec.hardware_generation.contains(char::is_whitespace) || spec.hardware_generation.contains('/') {
             return Err(Invalid::new(

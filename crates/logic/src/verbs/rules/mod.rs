@@ -101,7 +101,7 @@ pub(crate) fn complete(
     match kind {
         Kind::TemplateVersion => return template_version::complete(door, place, spec),
         Kind::Ontology => ontology::complete(door, place, spec),
-        Kind::PrivateDataDisk => {
+        Kind::K8sCluster | Kind::PrivateDataDisk => {
             let tenant = place.tenant.unwrap_or(ObjectId::NIL);
             return user_groups::fill(door, spec, tenant);
         }
