@@ -12,6 +12,7 @@ pub mod config;
 pub mod daemon;
 pub mod leader;
 pub mod metrics;
+mod noted;
 mod off_loop;
 #[cfg(virtflow_sim)]
 pub mod simulated;

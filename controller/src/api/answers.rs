@@ -339,6 +339,9 @@ pub(crate) fn merged() -> Value {
         ("missing_classes", list(anything())),
     ])
 }
+pub(crate) fn report_every() -> Value {
+    members([("report_every_s", number())])
+}
 pub(crate) fn usage() -> Value {
     let account = members([("used", number()), ("limit", or_null(number()))]);
     let quota = members([

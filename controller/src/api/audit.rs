@@ -5,13 +5,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value};
 use virtflow_logic as logic;
-use virtflow_shadow::{AuditCursor, AuditQuery};
+use virtflow_model::Kind;
+use virtflow_shadow::{AuditCursor, AuditQuery, PAGE_RECORDS_MAX};
 use virtflow_state::RecordRow;
 use virtflow_types::{Error, ObjectId, Timestamp};
 
 use super::Api;
 use super::envelope::Answer;
 use super::kinds::{Answered, TheCall};
+use super::request::Call;
 use super::sql;
 use super::write::add;
 
@@ -25,8 +27,68 @@ const BYTES: &str = "bytes";
 
 /// Parameters it knows.
 pub(crate) const PARAMETERS: &[&str] = &[
-    "tenant", "from", "to", "actor", "object", BYTES, "limit", "cursor",
+    "tenant", "from", "to", "actor", "object", "outcome", "action", "kind", BYTES, "limit",
+    "cursor",
 ];
+
+/// How something ended.
+pub(crate) const OUTCOMES: &[&str] = &["success", "denied", "failed"];
+/// Records that one request looks at, for what SQL has no column for.
+const LOOKED_MAX: usize = 10_000;
+
+/// What is asked of records beyond what SQL looks for.
+#[derive(Debug, Default)]
+struct Sought {
+    outcome: Option<String>,
+    action: Option<String>,
+    kind: Option<Kind>,
+}
+
+impl Sought {
+    fn of(call: &Call) -> Result<Self, Error> {
+        let text = |name| call.query.get(name).map(str::to_owned);
+        let outcome = text("outcome");
+        if let Some(outcome) = outcome.as_deref().filter(|it| !OUTCOMES.contains(it)) {
+            let words = OUTCOMES.join(", ");
+            let problem = format!("`{outcome}` is no outcome; there are {words}");
+            return Err(Error::invalid("outcome", problem));
+        }
+        let kind = match call.query.get("kind") {
+            Some(word) => Some(
+                Kind::parse(word)
+                    .ok_or_else(|| Error::invalid("kind", format!("there is no kind `{word}`")))?,
+            ),
+            None => None,
+        };
+        Ok(Self {
+            outcome,
+            action: text("action"),
+            kind,
+        })
+    }
+
+    fn is_anything(&self) -> bool {
+        self.outcome.is_some() || self.action.is_some() || self.kind.is_some()
+    }
+
+    /// What was refused tells of no object: its kind is that of the path that was asked for, `/api/v1/racks/r1`.
+    fn matches(&self, data: &Value) -> bool {
+        let is = |field: &str, wanted: Option<&str>| {
+            wanted.is_none_or(|wanted| data[field].as_str() == Some(wanted))
+        };
+        let asked = || {
+            let path = data["object"].as_str()?.strip_prefix("/api/v1/")?;
+            Kind::parse(path.split('/').next()?)
+        };
+        let of_kind = |kind: Kind| match data["kind"].as_str() {
+            Some(told) => told == kind.name(),
+            None => asked() == Some(kind),
+        };
+        is("outcome", self.outcome.as_deref())
+            && is("action", self.action.as_deref())
+            && self.kind.is_none_or(of_kind)
+    }
+}
 
 /// `GET /audit`
 pub(crate) async fn list(State(api): State<Api>, Extension(call): TheCall) -> Answered {
@@ -38,7 +100,8 @@ pub(crate) async fn list(State(api): State<Api>, Extension(call): TheCall) -> An
     let object: Option<ObjectId> = call.query.parsed("object", "an id")?;
     let with_bytes = call.query.flag(BYTES)?;
     let limit = call.query.limit()?;
-    let query = AuditQuery {
+    let sought = Sought::of(&call)?;
+    let mut query = AuditQuery {
         stream: STREAM.into(),
         from: call.query.parsed("from", time)?,
         to: call.query.parsed("to", time)?,
@@ -54,11 +117,39 @@ pub(crate) async fn list(State(api): State<Api>, Extension(call): TheCall) -> An
     };
     let shadow = api.app().shadow();
     sql::caught_up(&api, image, TRAIL).await?;
-    let page = shadow.audit(&query).await;
-    let page = page.map_err(|error| sql::unavailable(TRAIL, error))?;
-    let rows: Vec<Value> = page.rows.iter().map(|it| row(it, with_bytes)).collect();
-    let next = page.next.as_ref().map(cursor);
-    Ok(Answer::ok(page.seen.index, rows.into()).next(next))
+    if sought.is_anything() {
+        query.limit = PAGE_RECORDS_MAX;
+    }
+    let mut rows: Vec<Value> = Vec::new();
+    let mut looked = 0;
+    // A page may be short, even empty, and still have a next one: a request looks at a bounded number of records.
+    loop {
+        let page = shadow.audit(&query).await;
+        let page = page.map_err(|error| sql::unavailable(TRAIL, error))?;
+        let mut next = page.next;
+        looked += page.rows.len();
+        for record in &page.rows {
+            let data = row(record, with_bytes);
+            if !sought.matches(&data) {
+                continue;
+            }
+            if rows.len() == limit {
+                // The one before it was the last of this page.
+                next = query.after;
+                break;
+            }
+            rows.push(data);
+            query.after = Some(AuditCursor {
+                at: record.at,
+                count: record.count,
+            });
+        }
+        if rows.len() == limit || looked >= LOOKED_MAX || next.is_none() {
+            let next = next.as_ref().map(cursor);
+            return Ok(Answer::ok(page.seen.index, rows.into()).next(next));
+        }
+        query.after = next;
+    }
 }
 
 /// A record with its place in the stream and the chained hash up to it. With its bytes, whoever reads it can compute that

@@ -14,6 +14,7 @@ mod audit;
 mod auth;
 mod billing;
 mod bulk;
+mod cloud_boxes;
 mod configs;
 mod controllers;
 mod credential;
@@ -48,6 +49,7 @@ mod tenants;
 #[cfg(test)]
 mod tests;
 mod upgrade;
+mod uses;
 mod vms;
 mod watch;
 mod write;
@@ -65,6 +67,7 @@ use self::gate::{Gate, Rate};
 use self::hashing::Hashing;
 use self::metrics::HttpMetrics;
 use self::refusals::Refusals;
+use self::uses::Uses;
 use self::watch::{Recent, Watchers};
 use crate::app::App;
 
@@ -100,6 +103,7 @@ struct Shared {
     hashing: Hashing,
     gates: Gates,
     refusals: Arc<Refusals>,
+    uses: Arc<Uses>,
     metrics: HttpMetrics,
     recent: Arc<Recent>,
     watchers: Watchers,
@@ -117,6 +121,9 @@ impl Api {
     }
     fn gates(&self) -> &Gates {
         &self.0.gates
+    }
+    fn uses(&self) -> &Uses {
+        &self.0.uses
     }
     fn refusals(&self) -> &Refusals {
         &self.0.refusals
@@ -136,6 +143,7 @@ impl Api {
 /// records refusals and one that follows the changes run until the controller stops.
 pub fn router(app: App) -> Router {
     let refusals = Arc::new(Refusals::default());
+    let uses = Arc::new(Uses::default());
     let (recent, kept) = watch::follow(&app);
     let limits = &app.config().limits;
     let user_rate = Rate {
@@ -157,12 +165,13 @@ pub fn router(app: App) -> Router {
         },
         metrics: app.registry(HttpMetrics::register),
         refusals: Arc::clone(&refusals),
+        uses: Arc::clone(&uses),
         recent,
         watchers: Watchers::default(),
         app: app.clone(),
     }));
     tokio::spawn(kept);
-    tokio::spawn(refusals::propose(app, refusals));
+    tokio::spawn(refusals::propose(app, refusals, uses));
     routes()
         .fallback(|| async { StatusCode::NOT_FOUND })
         .method_not_allowed_fallback(|| async { StatusCode::METHOD_NOT_ALLOWED })

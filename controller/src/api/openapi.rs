@@ -12,6 +12,7 @@ use virtflow_model::{By, ByPeople, Kind, PerKind, Resource};
 use virtflow_types::{CONSOLE_BYTES_MAX, ErrorCode, PAGE_OBJECTS_MAX};
 
 use super::aliases;
+use super::audit;
 use super::bulk;
 use super::envelope::Answer;
 use super::kinds::{Answered, TheCall};
@@ -149,6 +150,9 @@ fn parameters(route: &Route) -> Vec<Value> {
             "bytes" if route.path == "/audit" => json!({"type": "boolean"}),
             "bytes" => json!({"type": "integer", "minimum": 1, "maximum": CONSOLE_BYTES_MAX}),
             "confirm" => json!({"type": "integer", "minimum": 0, "maximum": bulk::ITEMS_MAX}),
+            "outcome" if route.path == "/audit" => {
+                json!({"type": "string", "enum": audit::OUTCOMES})
+            }
             "from" | "to" if route.path == "/audit" => {
                 json!({"type": "string", "format": "date-time"})
             }

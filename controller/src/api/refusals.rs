@@ -1,20 +1,22 @@
 //! What was refused: counted in memory, proposed as a summary.
 //!
 //! A flood of refused requests must not become a flood of log entries, so what is alike is counted
-//! together and recorded every [`PROPOSE_EVERY`] by the controller that leads. What a follower refuses
-//! stays with it until it leads, and stands in its log in any case.
+//! together and recorded every [`PROPOSE_EVERY`] by the controller that leads, which the others tell. What could not be told
+//! stays where it was refused until it can be, and stands in the log there in any case.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use virtflow_logic::{Principal, Refusal, refusals_summary};
-use virtflow_types::{ErrorCode, ObjectId, RequestId, Timestamp};
+use virtflow_logic::{Principal, Refusal};
+use virtflow_types::{ErrorCode, ObjectId, Timestamp};
 
 use super::envelope::Failure;
 use super::request::Call;
+use super::uses::Uses;
 use crate::app::App;
+use crate::noted::{NotWritten, Noted};
 
 /// How often a summary is proposed.
 const PROPOSE_EVERY: Duration = Duration::from_secs(10);
@@ -217,8 +219,8 @@ fn rows(counts: &BTreeMap<Key, Count>) -> Vec<Refusal> {
         .collect()
 }
 
-/// Proposes summaries while this controller leads, until it stops.
-pub(crate) async fn propose(app: App, refusals: Arc<Refusals>) {
+/// Tells the leader what was counted here, or writes it while this controller leads, until it stops.
+pub(crate) async fn propose(app: App, refusals: Arc<Refusals>, uses: Arc<Uses>) {
     let stopping = app.stopping().clone();
     let mut every = tokio::time::interval(PROPOSE_EVERY);
     every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -227,29 +229,22 @@ pub(crate) async fn propose(app: App, refusals: Arc<Refusals>) {
             () = stopping.cancelled() => return,
             _ = every.tick() => {}
         }
-        if app.leads() {
-            propose_once(&app, &refusals).await;
-        }
+        propose_once(&app, &refusals, &uses).await;
     }
 }
 
-async fn propose_once(app: &App, refusals: &Refusals) {
+async fn propose_once(app: &App, refusals: &Refusals, uses: &Uses) {
     let taken = refusals.take();
-    if taken.is_empty() {
+    let noted = Noted {
+        refusals: rows(&taken),
+        uses: uses.take(),
+    };
+    if noted.is_empty() {
         return;
     }
-    let rows = rows(&taken);
-    let (request_id, now) = (RequestId::generate(), Timestamp::now());
-    let proposed = app
-        .node()
-        .decide(move |head| Ok((refusals_summary(head, request_id, now, &rows), ())));
-    // An unknown outcome is not proposed again: twice is worse than a gap that the log has anyway.
-    if let Err(error) = proposed.await {
-        let unknown = matches!(error, virtflow_raft::DecideError::Unknown { .. });
-        tracing::warn!(%error, unknown, "a summary of refusals could not be recorded");
-        if !unknown {
-            refusals.put_back(taken);
-        }
+    if let Err(NotWritten(error)) = noted.deliver(app).await {
+        tracing::debug!(%error, "what was refused is not recorded yet");
+        refusals.put_back(taken);
     }
 }
 
@@ -326,8 +321,9 @@ mod tests {
         };
         refusals.count(denied.clone(), Timestamp::from_ms(7));
         refusals.count(denied, Timestamp::from_ms(9));
-        propose_once(&app, &refusals).await;
-        propose_once(&app, &refusals).await;
+        let uses = Uses::default();
+        propose_once(&app, &refusals, &uses).await;
+        propose_once(&app, &refusals, &uses).await;
         let shadow = app.shadow();
         shadow
             .wait_written(app.node().image().index())

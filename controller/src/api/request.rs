@@ -354,6 +354,7 @@ impl Api {
                 gate.take(tenant, now).map_err(too_many_of_tenant)?;
             }
         }
+        self.uses().note(&image, &principal, Timestamp::now());
         Ok(Signed { principal, image })
     }
 

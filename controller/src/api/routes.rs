@@ -10,9 +10,9 @@ use virtflow_pki::TokenPrefix;
 
 use super::write::DRY_RUN;
 use super::{
-    Api, access, addresses, answers, audit, auth, billing, bulk, configs, controllers, discovery,
-    hosts, kinds, moment, ontologies, openapi, operations, past, secrets, sets, status, tenants,
-    upgrade, vms,
+    Api, access, addresses, answers, audit, auth, billing, bulk, cloud_boxes, configs, controllers,
+    discovery, hosts, kinds, moment, ontologies, openapi, operations, past, secrets, sets, status,
+    tenants, upgrade, vms,
 };
 
 /// A route below `/api/v1`.
@@ -536,6 +536,16 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
             .query(&[DRY_RUN])
             .takes_a::<hosts::AdoptBody>()
             .gives(Gives::Begun(Kind::VirtualMachine)),
+        ],
+        Kind::CloudBox => vec![
+            Route::post(
+                &of_one("heartbeat"),
+                routing::post(cloud_boxes::heartbeat),
+                "A box tells of itself: that it is there, what it has, how busy it is",
+            )
+            .query(&["tenant"])
+            .takes_a::<cloud_boxes::HeartbeatBody>()
+            .gives(Gives::OneAnd(kind, answers::report_every())),
         ],
         Kind::InstanceSet => {
             let verb = |verb: &str, handler, summary| {

@@ -8,20 +8,22 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue};
 use http_body_util::BodyExt;
 use prost::Message;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tonic::Code;
 use tonic::transport::Channel;
 use tower::ServiceExt;
 use virtflow_pki::ConnectError;
 use virtflow_proto::agent::v1 as agent;
 use virtflow_proto::raft::v1::peer_client::PeerClient;
 use virtflow_proto::raft::v1::{
-    Envelope, ForwardReply, ForwardRequest, Header, LiveReply, LiveRequest, PeerEnrolRequest,
-    RelayReply, RelayRequest,
+    Envelope, ForwardReply, ForwardRequest, Header, LiveReply, LiveRequest, NoteRequest,
+    PeerEnrolRequest, RelayReply, RelayRequest,
 };
 use virtflow_raft::MESSAGE_BYTES_MAX;
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use crate::app::{App, Caller, Forwarded, HostLive};
+use crate::noted::{NotWritten, Noted};
 
 /// How long a request waits for a leader to be known before it is refused.
 const LEADER_WAIT: Duration = Duration::from_secs(3);
@@ -35,6 +37,8 @@ const RELAY_TIMEOUT: Duration = Duration::from_secs(1);
 const ENROL_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time a member may take to say its clock.
 const LIVE_TIMEOUT: Duration = Duration::from_secs(1);
+/// Longest time the leader may take to write what was counted elsewhere.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Headers that belong to one connection and are not passed on.
 const HOP_BY_HOP: [&str; 6] = [
     "connection",
@@ -299,6 +303,41 @@ pub async fn live(app: &App, node_id: u64, hosts: bool) -> Result<LiveReply, Err
             "asking controller {node_id}: {status}"
         ))),
         Err(_) => Err(unavailable(format!("controller {node_id} did not answer"))),
+    }
+}
+
+/// Tells the leader what was counted here.
+pub(crate) async fn note(app: &App, noted: &Noted) -> Result<(), NotWritten> {
+    let leader = app.node().leadership().borrow().leader;
+    let Some(leader) = leader.filter(|id| *id != app.node().node_id()) else {
+        return Err(NotWritten(unavailable("no controller leads at the moment")));
+    };
+    let noted_json = serde_json::to_vec(noted)
+        .map_err(|error| NotWritten(Error::new(ErrorCode::Internal, error.to_string())))?;
+    let request = NoteRequest {
+        from: from_here(app, leader),
+        noted_json: noted_json.into(),
+    };
+    let mut client = client(app, leader).map_err(NotWritten)?;
+    match timeout(NOTE_TIMEOUT, client.note(request)).await {
+        Ok(Ok(reply)) => {
+            let reply = reply.into_inner();
+            if reply.nothing_done {
+                return Err(NotWritten(unavailable(reply.error)));
+            }
+            Ok(())
+        }
+        Ok(Err(status)) if was_not_sent(&status) || status.code() == Code::Unimplemented => {
+            Err(NotWritten(unavailable(status.to_string())))
+        }
+        Ok(Err(status)) => {
+            tracing::warn!(%status, "whether the leader recorded what was refused here is not known");
+            Ok(())
+        }
+        Err(_) => {
+            tracing::warn!("the leader did not say whether it recorded what was refused here");
+            Ok(())
+        }
     }
 }
 

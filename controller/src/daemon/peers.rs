@@ -13,8 +13,8 @@ use virtflow_proto::agent::v1 as agent;
 use virtflow_proto::raft::v1::peer_server::Peer;
 use virtflow_proto::raft::v1::{
     Envelope, ForwardReply, ForwardRequest, JoinReply, JoinRequest, LiveReply, LiveRequest,
-    PeerConsoleReply, PeerConsoleRequest, PeerEnrolReply, PeerEnrolRequest, ReadIndexReply,
-    ReadIndexRequest, RecordsChunk, RecordsRequest, RelayReply, RelayRequest,
+    NoteReply, NoteRequest, PeerConsoleReply, PeerConsoleRequest, PeerEnrolReply, PeerEnrolRequest,
+    ReadIndexReply, ReadIndexRequest, RecordsChunk, RecordsRequest, RelayReply, RelayRequest,
 };
 use virtflow_raft::MemberInfo;
 use virtflow_types::{ErrorCode, ObjectId, Timestamp};
@@ -22,6 +22,7 @@ use virtflow_types::{ErrorCode, ObjectId, Timestamp};
 use super::{members, peer_calls};
 use crate::agents::{console, enrolment};
 use crate::app::{App, Caller, Forwarded};
+use crate::noted::{NotWritten, Noted};
 
 /// Largest difference between "received" and now that a relayed message may claim.
 const RELAY_AGE_MAX: Duration = Duration::from_secs(5);
@@ -256,6 +257,25 @@ impl Peer for PeerService {
         Ok(Response::new(PeerEnrolReply {
             message: reply.encode_to_vec().into(),
         }))
+    }
+
+    async fn note(&self, request: Request<NoteRequest>) -> Result<Response<NoteReply>, Status> {
+        self.member(request.extensions(), request.get_ref().from.as_ref())?;
+        let noted: Noted = serde_json::from_slice(&request.get_ref().noted_json)
+            .map_err(|error| Status::invalid_argument(error.to_string()))?;
+        let nothing_done = |error: String| NoteReply {
+            error,
+            nothing_done: true,
+        };
+        let reply = if !self.app.leads() {
+            nothing_done(format!("controller {} does not lead", self.app.name()))
+        } else {
+            match noted.write(&self.app).await {
+                Ok(()) => NoteReply::default(),
+                Err(NotWritten(error)) => nothing_done(error.to_string()),
+            }
+        };
+        Ok(Response::new(reply))
     }
 
     async fn live(&self, request: Request<LiveRequest>) -> Result<Response<LiveReply>, Status> {

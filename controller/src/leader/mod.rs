@@ -6,6 +6,7 @@
 //! of work a pass, and tell how they fare in `/status`.
 
 mod alone;
+mod boxes;
 mod clock;
 mod hosts;
 mod leases;
@@ -53,6 +54,7 @@ pub struct Leader {
     term: u64,
     began: Instant,
     hosts: Mutex<Hosts>,
+    boxes: Mutex<boxes::Heard>,
     reports: mpsc::Sender<Report>,
     sessions: AtomicU64,
     /// Wakes the loops that work on the state alone.
@@ -91,6 +93,7 @@ impl Leader {
             term,
             began: now,
             hosts: Mutex::new(Hosts::from_state(&app.node().image(), now)),
+            boxes: Mutex::new(boxes::Heard::new(now)),
             reports,
             sessions: AtomicU64::new(0),
             changed: Notify::new(),
@@ -105,6 +108,15 @@ impl Leader {
 
     fn hosts(&self) -> std::sync::MutexGuard<'_, Hosts> {
         self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn boxes(&self) -> std::sync::MutexGuard<'_, boxes::Heard> {
+        self.boxes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A cloud box that there is told of itself.
+    pub(crate) fn heard(&self, cloud_box: ObjectId) {
+        self.boxes().hear(cloud_box, Instant::now());
     }
 
     /// A number that no session of this or an earlier leadership has.
@@ -271,6 +283,7 @@ fn start(app: &App, term: u64) -> JoinSet<()> {
     tasks.spawn(watch(app.clone(), leader.clone()));
     tasks.spawn(reports::run(app.clone(), leader.clone(), reports));
     tasks.spawn(leases::run(app.clone(), leader.clone()));
+    tasks.spawn(boxes::run(app.clone(), leader.clone()));
     tasks.spawn(placer::run(app.clone(), leader.clone()));
     tasks.spawn(clock::run(app.clone(), leader.clone()));
     tasks.spawn(members::run(app.clone(), leader.clone()));

@@ -38,6 +38,9 @@ pub(crate) async fn audit(run: &Run, cluster: &Cluster, asked: &Audit) -> Result
         .query_if("to", asked.to.as_deref())
         .query_if("actor", asked.actor.as_deref())
         .query_if("object", asked.object.as_deref())
+        .query_if("outcome", asked.outcome.as_deref())
+        .query_if("action", asked.action.as_deref())
+        .query_if("kind", asked.kind.as_deref())
         .query_if("tenant", asked.tenant.as_deref());
     if let Some(AuditCommand::Verify { head, .. }) = &asked.command {
         let mut chain = Chain::through(*head);

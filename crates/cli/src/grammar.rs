@@ -258,6 +258,15 @@ pub(crate) struct Audit {
     /// On what: an object's id
     #[arg(long, value_name = "ID")]
     pub(crate) object: Option<String>,
+    /// How it ended
+    #[arg(long, value_name = "WORD", value_parser = ["success", "denied", "failed"])]
+    pub(crate) outcome: Option<String>,
+    /// What was done, such as virtual_machine.delete or login
+    #[arg(long, value_name = "ACTION")]
+    pub(crate) action: Option<String>,
+    /// To what kind of object
+    #[arg(long, value_name = "KIND")]
+    pub(crate) kind: Option<String>,
     /// Of which tenant
     #[arg(long, value_name = "TENANT")]
     pub(crate) tenant: Option<String>,

@@ -3,6 +3,7 @@
 //! The body is JSON; `actor`, `object` and `tenant` are text at its top, which is what readers filter
 //! by. Specs hold no secrets, so the fields that changed may be told; what statuses hold never is.
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use virtflow_model::kinds::User;
 use virtflow_state::{Changeset, Expect, Object, Op, Record, State};
@@ -65,7 +66,7 @@ impl Draft<'_> {
 }
 
 /// What was refused, counted by who, what and why.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// A user's id or name as given, or `anonymous`.
     pub actor: String,

@@ -29,12 +29,14 @@ pub fn decide(state: &State, cx: &Cx, request: &Request) -> Result<(Changeset, R
         return Ok((nothing, reply));
     }
     let (mut draft, outcome) = run(&door, request)?;
-    draft.audit(&Entry {
-        action: &outcome.action,
-        object: &outcome.object,
-        before: outcome.before.as_deref(),
-        note: &outcome.note,
-    });
+    if outcome.is_recorded {
+        draft.audit(&Entry {
+            action: &outcome.action,
+            object: &outcome.object,
+            before: outcome.before.as_deref(),
+            note: &outcome.note,
+        });
+    }
     if let Some(idempotency) = &cx.idempotency {
         remember(&mut draft, idempotency, &outcome)?;
     }

@@ -91,6 +91,7 @@ pub fn genesis(genesis: &Genesis) -> Result<Changeset, Error> {
         };
         let status = ApiTokenStatus {
             secret_hash: token.hash.clone(),
+            ..ApiTokenStatus::default()
         };
         draft.create::<ApiToken>(place, ApiTokenSpec::default(), status)?;
     }

@@ -42,7 +42,7 @@ mod verify;
 mod views;
 mod vm;
 
-pub use accounts::lock_user;
+pub use accounts::{CREDENTIAL_USES_MAX, credentials_used, is_use_news, lock_user};
 pub use audit::{AUDIT_STREAM, REFUSALS_MAX, Refusal, refusals_summary};
 pub use billing::{Measured, record_usage};
 pub use cx::{
@@ -56,12 +56,12 @@ pub use enrol::{
 };
 pub use explain::explain;
 pub use genesis::{Genesis, genesis};
-pub use limits::Limits;
+pub use limits::{CLOUD_BOX_REPORT_EVERY, CLOUD_BOX_SILENCE_MAX, Limits};
 pub use loops::{Placer, overdue, wakes_placer};
 pub use observe::{
-    HostHello, HostInventory, ObservedPhase, ObservedReport, ObservedVm, controller_admitted,
-    host_admitted, host_of_key, host_offline, host_online, host_quarantine, inventory_changed,
-    observed,
+    HostHello, HostInventory, ObservedPhase, ObservedReport, ObservedVm, cloud_boxes_heard,
+    cloud_boxes_silent, controller_admitted, host_admitted, host_of_key, host_offline, host_online,
+    host_quarantine, inventory_changed, observed,
 };
 pub use read::{
     AccessQuestion, ConsoleTarget, EffectiveQuery, Fields, Layers, ListQuery, Meant, MergeQuery,
@@ -73,9 +73,9 @@ pub use read::{
     usage_of_level, verify_report, who_can, whoami,
 };
 pub use request::{
-    AddressAct, AddressVerb, Adopt, AllocateAddress, ControllerVerb, Create, Delete, Group,
-    GroupMember, HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply, Request, Reveal,
-    SetPassword, Update,
+    AddressAct, AddressVerb, Adopt, AllocateAddress, CloudBoxTells, ControllerVerb, Create, Delete,
+    Group, GroupMember, HostAct, HostVerb, Login, NewSecret, Power, Refresh, Reply, Request,
+    Reveal, SetPassword, Update,
 };
 pub use seal::{Seal, SecretAt};
 pub use together::{Item, decide_together};

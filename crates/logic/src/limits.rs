@@ -122,3 +122,13 @@ pub const FOREIGN_DISKS_MAX: usize = 16;
 pub const FOREIGN_OBSTACLES_MAX: usize = 8;
 /// Bytes of a name in what is told of them.
 pub const FOREIGN_TEXT_BYTES_MAX: usize = 128;
+
+/// How often a cloud box is to tell of itself.
+pub const CLOUD_BOX_REPORT_EVERY: Duration = Duration::from_secs(30);
+/// A cloud box that was silent for so long is offline.
+pub const CLOUD_BOX_SILENCE_MAX: Duration = Duration::from_secs(100);
+/// How old the figures of a cloud box that is heard may be in the state.
+pub const CLOUD_BOX_FIGURES_EVERY: Duration = Duration::from_secs(15 * 60);
+
+/// How old what is kept of a credential's last use may be.
+pub const CREDENTIAL_USE_EVERY: Duration = Duration::from_secs(5 * 60);

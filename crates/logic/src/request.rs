@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 use virtflow_model::Kind;
+use virtflow_model::kinds::cloud_box::CloudBoxReport;
 use virtflow_model::kinds::virtual_machine::PowerAct;
 use virtflow_types::{ObjectId, Timestamp};
 
@@ -18,6 +19,8 @@ pub enum Request {
     Power(Power),
     /// Operate a host.
     Host(HostAct),
+    /// Note what a cloud box tells of itself.
+    CloudBox(CloudBoxTells),
     /// Make a VM of a domain that a host has already.
     Adopt(Adopt),
     /// Give an address of a pool to a VM.
@@ -317,4 +320,15 @@ pub struct Reply {
     pub extra: Map<String, Value>,
     /// True if an idempotency key was seen before and this is its first answer again.
     pub replayed: bool,
+}
+
+/// What a cloud box tells of itself.
+#[derive(Debug, Clone)]
+pub struct CloudBoxTells {
+    /// Its id or name.
+    pub target: String,
+    /// Where its name is looked for.
+    pub tenant: Option<String>,
+    /// What it tells.
+    pub report: CloudBoxReport,
 }

@@ -2,7 +2,9 @@
 //! id is looked for. The routes come from the list that the router is made from.
 
 use serde_json::{Value, json};
+use virtflow_logic::{Refusal, refusals_summary};
 use virtflow_model::{ByPeople, Kind};
+use virtflow_types::{ErrorCode, RequestId, Timestamp};
 
 use super::support::Rig;
 use super::world::{World, every_route, label};
@@ -127,4 +129,70 @@ async fn records_are_found_by_the_name_of_who_did_it() {
     let seen = by("other", &rig.admin).await;
     assert!(!seen.data(200).as_array().unwrap().is_empty());
     assert_eq!(by("system", &rig.admin).await.status, 200);
+}
+
+/// What SQL has no column for is looked for in the records, page by page, and pages are whole.
+#[tokio::test]
+async fn records_are_found_by_how_it_ended_what_was_done_and_to_which_kind() {
+    let rig = Rig::start().await;
+    for n in 0..5 {
+        let body = json!({"name": format!("r-{n}")});
+        rig.make("/racks", body).await;
+        let body = json!({"name": format!("d-{n}")});
+        rig.make("/data_centers", body).await;
+    }
+    let now = Timestamp::now();
+    let refused = Refusal {
+        actor: "dev".into(),
+        action: "POST /api/v1/racks".into(),
+        object: "/api/v1/racks".into(),
+        source: "192.0.2.1".into(),
+        code: ErrorCode::Forbidden,
+        count: 1,
+        first: now,
+        last: now,
+    };
+    let told = refusals_summary(
+        &rig.app.node().image(),
+        RequestId::generate(),
+        now,
+        &[refused],
+    );
+    rig.app.node().propose(told).await.unwrap();
+    let all = async |query: &str| {
+        let mut rows: Vec<Value> = Vec::new();
+        let mut cursor = String::new();
+        loop {
+            let page = rig
+                .get(&format!("/audit?limit=2&{query}{cursor}"), &rig.admin)
+                .await;
+            let found = page.data(200).as_array().unwrap();
+            assert!(found.len() <= 2);
+            rows.extend(found.iter().cloned());
+            match page.body["meta"]["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => return rows,
+            }
+        }
+    };
+    let names = |rows: &[Value]| -> Vec<String> {
+        let names = rows
+            .iter()
+            .map(|row| row["name"].as_str().unwrap_or_default().to_owned());
+        names.collect()
+    };
+    let racks = all("kind=rack&outcome=success").await;
+    assert_eq!(names(&racks), ["r-4", "r-3", "r-2", "r-1", "r-0"]);
+    assert!(racks.iter().all(|row| row["action"] == "rack.create"));
+    let made = all("action=data_center.create").await;
+    assert_eq!(names(&made), ["d-4", "d-3", "d-2", "d-1", "d-0"]);
+    assert_eq!(all("action=data_center.delete").await, [Value::Null; 0]);
+    let everything = all("").await;
+    let successes = all("outcome=success").await;
+    let denied = all("outcome=denied").await;
+    assert_eq!(everything.len(), successes.len() + denied.len());
+    // What was refused names no object: its kind is that of what was asked for.
+    let denied = all("outcome=denied&kind=rack").await;
+    assert_eq!(denied.len(), 1, "{denied:?}");
+    assert_eq!(denied[0]["action"], "POST /api/v1/racks");
 }

@@ -228,6 +228,8 @@ async fn bad_queries_and_headers_are_refused() {
         "/audit?cursor=forged",
         "/audit?from=yesterday",
         "/audit?object=web-1",
+        "/audit?outcome=succes",
+        "/audit?kind=vmm",
         "/vms/x/console?bytes=0",
         "/vms/x/console?bytes=1048577",
         "/operations/x?wait=61s",

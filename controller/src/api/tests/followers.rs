@@ -183,3 +183,33 @@ async fn leadership_goes_over_and_the_former_leader_can_be_removed() {
     let in_raft = listed.iter().filter(|c| !c["member"].is_null()).count();
     assert_eq!(in_raft, 2, "{}", members.text);
 }
+
+/// What a follower refuses, and what is used there, is the leader's to write, and it is told.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_follower_counted_is_written_by_the_leader() {
+    let (rig, [second, _third], _dir) = three().await;
+    let alice = rig.tenant_with("acme", "alice", "developer").await;
+    let body = json!({"name": "ci", "parent": "alice", "spec": {}});
+    let made = rig.ask("POST", "/api_tokens").token(&alice);
+    let made = made.json(&body).send().await;
+    let token = made.data(201)["token"].as_str().unwrap().to_owned();
+    let path = format!("/api_tokens/{}", made.id());
+    // A read: nothing of it reaches the leader by itself.
+    let refused = send(&second, &token, "GET", "/verify", Value::Null).await;
+    assert_eq!(refused.error(403), "forbidden");
+    assert_eq!(refused.body["meta"]["controller"], "c2");
+    let mut told = (Value::Null, Value::Null);
+    for _ in 0..300 {
+        let denied = rig.get("/audit?outcome=denied", &rig.admin).await;
+        let shown = rig.get(&path, &alice).await;
+        told = (
+            denied.data(200)[0]["object"].clone(),
+            shown.data(200)["status"]["last_used_at"].clone(),
+        );
+        if told.0 == "/api/v1/verify" && told.1.is_string() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    panic!("{told:?}");
+}

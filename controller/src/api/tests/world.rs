@@ -373,6 +373,8 @@ impl World {
         Some(match (&route.body, label) {
             (_, "allocate") => json!({"vm": web}),
             (_, "snapshot") => json!({"name": format!("all-{asked}")}),
+            // Each tells something else than the one before.
+            (_, "heartbeat") => json!({"report": {"firmware_version": format!("1.{asked}")}}),
             (_, "adopt") => {
                 json!({"domain": "old", "name": format!("adopted-{asked}"), "tenant": "acme"})
             }

@@ -285,6 +285,7 @@ pub(super) const NOUNS: &[Noun] = &[
         flags: &[],
         columns: &[
             column("USER", &["/names/parent", "/parent_id"], Show::Plain),
+            column("LAST USED", &["/status/last_used_at"], Show::Age),
             column("EXPIRES IN", &["/spec/expires_at"], Show::Until),
             column("PERMISSIONS", &["/spec/permissions"], Show::Length),
             AGE,
@@ -300,6 +301,7 @@ pub(super) const NOUNS: &[Noun] = &[
             column("USER", &["/names/parent", "/parent_id"], Show::Plain),
             column("DEVICE", &["/spec/device"], Show::Plain),
             column("ADDRESS", &["/spec/address"], Show::Plain),
+            column("ACTIVE", &["/status/last_active_at"], Show::Age),
             column("EXPIRES IN", &["/spec/expires_at"], Show::Until),
             AGE,
         ],

@@ -2,6 +2,7 @@
 
 mod address;
 mod billing;
+mod cloud_box;
 mod config;
 mod controller;
 mod host;
@@ -34,6 +35,7 @@ pub(crate) fn grammar(kind: Kind, command: Command) -> Command {
         Kind::Controller => controller::grammar(command),
         Kind::ApiToken | Kind::JoinToken => tokens::grammar(kind, command),
         Kind::BillingPeriod => billing::grammar(command),
+        Kind::CloudBox => cloud_box::grammar(command),
         Kind::InstanceSet => set::grammar(command),
         Kind::IpAddress => address::of_addresses(command),
         Kind::IpPool => address::of_pools(command),
@@ -83,6 +85,7 @@ pub(crate) async fn run(
         (Kind::IpAddress, "release" | "reserve" | "freeze" | "unfreeze") => {
             address::act(run, cluster, noun, verb, matches).await
         }
+        (Kind::CloudBox, "heartbeat") => cloud_box::heartbeat(run, cluster, noun, matches).await,
         (Kind::BillingPeriod, "bill") => billing::bill(run, cluster, matches).await,
         (Kind::User | Kind::UserGroup, "usage") => {
             people::usage_of_levels(run, cluster, noun, matches).await

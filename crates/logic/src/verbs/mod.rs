@@ -5,6 +5,7 @@
 
 mod adopt;
 mod charged;
+mod cloud_box;
 mod config;
 mod controller;
 mod create;
@@ -60,6 +61,8 @@ pub(crate) struct Outcome {
     pub(crate) operation: Option<Arc<Object>>,
     pub(crate) extra: Map<String, Value>,
     pub(crate) note: String,
+    /// It is no act of anybody's, and no record tells of it: figures that were brought up to date.
+    pub(crate) is_recorded: bool,
 }
 
 impl Outcome {
@@ -73,7 +76,12 @@ impl Outcome {
             operation: None,
             extra: Map::new(),
             note: String::new(),
+            is_recorded: true,
         }
+    }
+    pub(crate) fn unrecorded(mut self) -> Self {
+        self.is_recorded = false;
+        self
     }
     pub(crate) fn gone(mut self) -> Self {
         self.gone = true;
@@ -157,6 +165,7 @@ pub(crate) fn run<'a>(door: &Door<'a>, request: &Request) -> Done<'a> {
         Request::Delete(delete) => delete::run(door, delete),
         Request::Power(power) => vm_power::run(door, power),
         Request::Host(act) => host::run(door, act),
+        Request::CloudBox(tells) => cloud_box::tell(door, tells),
         Request::Adopt(adopt) => adopt::run(door, adopt),
         Request::AllocateAddress(allocate) => ip::allocate(door, allocate),
         Request::Address(act) => match act.act {

@@ -57,6 +57,7 @@ pub(crate) fn login<'a>(door: &Door<'a>, login: &Login) -> Done<'a> {
     let status = SessionStatus {
         refresh_hash: login.session.hash.clone(),
         rotations: 0,
+        last_active_at: Some(now),
     };
     let session = draft.create::<Session>(place, spec, status)?;
     Ok((draft, Outcome::new("session.login", 201, session)))
@@ -89,6 +90,7 @@ pub(crate) fn refresh<'a>(door: &Door<'a>, refresh: &Refresh) -> Done<'a> {
         return Ok((draft, outcome));
     }
     let after = draft.update::<Session>(session.id, |_, status| {
+        status.last_active_at = Some(door.cx.now);
         status.refresh_hash.clone_from(&refresh.new_hash);
         status.rotations += 1;
     })?;

@@ -3,12 +3,15 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use virtflow_logic::get;
+use virtflow_logic::{
+    CloudBoxTells, Limits, Request, cloud_boxes_heard, cloud_boxes_silent, decide, get,
+};
 use virtflow_model::Kind;
-use virtflow_state::Refused;
+use virtflow_model::kinds::cloud_box::CloudBoxStatus;
+use virtflow_state::{Op, Refused};
 use virtflow_types::{ErrorCode, ObjectId};
 
-use crate::asking::{create, delete, field_of, patch};
+use crate::asking::{create, delete, field_of, patch, status};
 use crate::world::World;
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -103,7 +106,7 @@ fn a_serial_number_is_one_boxs() {
     assert_eq!(
         serde_json::from_str::<Value>(&boxes.world.state.get(boxes.first).unwrap().status).unwrap()
             ["status"],
-        json!({"phase": "pending", "reason": "not_available"})
+        json!({"phase": "initializing"})
     );
 }
 
@@ -239,4 +242,142 @@ fn a_tenants_box_refers_to_its_own_and_its_user_reads_it() {
     };
     assert!(read(theirs).is_ok());
     assert_eq!(read(boxes.first).unwrap_err().code, ErrorCode::NotFound);
+}
+
+/// What a box tells, sent by a user.
+fn tell(
+    world: &mut World,
+    user: ObjectId,
+    target: ObjectId,
+    report: Value,
+) -> Result<usize, virtflow_types::Error> {
+    let request = Request::CloudBox(CloudBoxTells {
+        target: target.to_string(),
+        tenant: None,
+        report: serde_json::from_value(report).unwrap(),
+    });
+    let cx = world.cx(user);
+    let (changeset, _) = decide(&world.state, &cx, &request)?;
+    let records = changeset.ops.iter();
+    let records = records.filter(|op| matches!(op, Op::Record(_))).count();
+    let written = changeset.ops.len();
+    if written > 0 {
+        world.commit(&changeset).unwrap();
+    }
+    // 0: nothing was written; 1: figures alone; 2: and a record.
+    Ok(usize::from(written > 0) + records)
+}
+
+#[test]
+fn what_a_box_tells_is_written_when_it_is_news_and_figures_once_in_a_while() {
+    let (mut world, _host) = World::furnished();
+    let admin = world.admin;
+    let spec = json!({"serial_number": "CB-1"});
+    let id = world.create(Kind::CloudBox, "desk", spec);
+    assert_eq!(status(&world, id)["phase"], "initializing");
+    let usual = json!({"firmware_version": "1.0", "cpu_used_percent": 12.5, "uptime_s": 100});
+    assert_eq!(tell(&mut world, admin, id, usual.clone()).unwrap(), 2);
+    let first = status(&world, id);
+    assert_eq!(
+        (&first["phase"], &first["report"]),
+        (&json!("online"), &usual)
+    );
+    let generation = world.state.get(id).unwrap().generation;
+
+    // The same again, and other figures: nothing is written.
+    world.wait(Duration::from_secs(30));
+    let busier = json!({"firmware_version": "1.0", "cpu_used_percent": 99.0, "uptime_s": 130});
+    assert_eq!(tell(&mut world, admin, id, busier.clone()).unwrap(), 0);
+    assert_eq!(status(&world, id), first);
+    world.wait(Duration::from_secs(15 * 60));
+    let later = json!({"firmware_version": "1.0", "cpu_used_percent": 50.0, "uptime_s": 1030});
+    assert_eq!(tell(&mut world, admin, id, later.clone()).unwrap(), 1);
+    assert_eq!(status(&world, id)["report"], later);
+    assert_eq!(status(&world, id)["booted_at"], first["booted_at"]);
+
+    // Another firmware, a start, trouble: at once.
+    world.wait(Duration::from_secs(30));
+    for news in [
+        json!({"firmware_version": "1.1", "uptime_s": 1060}),
+        json!({"firmware_version": "1.1", "uptime_s": 5}),
+        json!({"firmware_version": "1.1", "uptime_s": 5, "error": "the fan stands still"}),
+    ] {
+        assert_eq!(
+            tell(&mut world, admin, id, news.clone()).unwrap(),
+            2,
+            "{news}"
+        );
+    }
+    let trouble = status(&world, id);
+    assert_eq!(trouble["phase"], "error");
+    assert_ne!(trouble["booted_at"], first["booted_at"]);
+    assert_eq!(world.state.get(id).unwrap().generation, generation);
+
+    // Silent, and heard again; what it told stays.
+    assert_eq!(cloud_boxes_heard(&world.state), [id]);
+    let silent = cloud_boxes_silent(&world.state, world.now, &Limits::default(), &[id]);
+    world.commit_all(&silent);
+    let gone = status(&world, id);
+    assert_eq!(
+        (&gone["phase"], &gone["report"]),
+        (&json!("offline"), &trouble["report"])
+    );
+    assert_eq!(cloud_boxes_heard(&world.state), []);
+    assert!(cloud_boxes_silent(&world.state, world.now, &Limits::default(), &[id]).is_empty());
+    let well = json!({"firmware_version": "1.1", "uptime_s": 5});
+    assert_eq!(tell(&mut world, admin, id, well).unwrap(), 2);
+    assert_eq!(status(&world, id)["phase"], "online");
+}
+
+#[test]
+fn who_may_read_and_execute_one_box_tells_of_that_one_only() {
+    let (mut world, _host) = World::furnished();
+    let [mine, other] = ["CB-1", "CB-2"].map(|serial| {
+        let spec = json!({"serial_number": serial});
+        world.create(Kind::CloudBox, &serial.to_lowercase(), spec)
+    });
+    let role = json!({"permissions": ["cloud_box.read", "cloud_box.execute"]});
+    world.create(Kind::Role, "box", role);
+    let device = world.user("device", None);
+    world.bind("device", "box", "cloud_box/cb-1");
+    assert_eq!(tell(&mut world, device, mine, json!({})).unwrap(), 2);
+    let error = tell(&mut world, device, other, json!({})).unwrap_err();
+    assert_eq!(error.code, ErrorCode::NotFound);
+    // The one it was given to reads it and is not it.
+    let alice = world.named(Kind::User, "alice").id;
+    let admin = world.admin;
+    world
+        .patch(
+            admin,
+            Kind::CloudBox,
+            mine,
+            json!({"assigned_user": "alice"}),
+        )
+        .unwrap();
+    let error = tell(&mut world, alice, mine, json!({})).unwrap_err();
+    assert_eq!(error.code, ErrorCode::Forbidden);
+    for (wrong, field) in [
+        (json!({"cpu_used_percent": 101.0}), "cpu_used_percent"),
+        (
+            json!({"temperature_celsius": -273.0}),
+            "temperature_celsius",
+        ),
+        (json!({"mac": "52:54:00:ab:cd"}), "mac"),
+        (json!({"mac": "52:54:00:ab:cd:eg"}), "mac"),
+        (json!({"error": "x".repeat(257)}), "error"),
+        (json!({"uptime_s": u64::MAX}), "uptime_s"),
+    ] {
+        let error = tell(&mut world, device, mine, wrong).unwrap_err();
+        assert_eq!(
+            (error.code, error.fields[0].field.as_str()),
+            (ErrorCode::Invalid, format!("report.{field}").as_str())
+        );
+    }
+}
+
+#[test]
+fn a_box_of_before_reads_as_one_that_was_never_heard() {
+    let stored = json!({"phase": "pending", "reason": "not_available"});
+    let status: CloudBoxStatus = serde_json::from_value(stored).unwrap();
+    assert_eq!(status, CloudBoxStatus::default());
 }

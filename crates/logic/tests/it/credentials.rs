@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use virtflow_logic::{
     Create, Cx, Delete, Login, NewSecret, Principal, Refresh, Request, SetPassword, Update, Via,
-    authenticate_session, authenticate_token, get, lock_user, login_candidate, public,
+    authenticate_session, authenticate_token, credentials_used, get, is_use_news, lock_user,
+    login_candidate, public,
 };
 use virtflow_model::Kind;
 use virtflow_types::{Error, ErrorCode, ObjectId, RequestId};
@@ -433,4 +434,60 @@ fn no_hash_of_a_secret_is_ever_shown() {
             assert!(!text.contains(hash), "{} shows {hash}", object.kind);
         }
     }
+}
+
+#[test]
+fn the_last_use_of_a_credential_is_kept_to_within_minutes() {
+    let (mut world, _host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    let session = login(&mut world, alice, "5e55");
+    let cx = via(&world, alice, Via::Session(session));
+    let program = token(&mut world, &cx, "ci", json!({}), Some("alice")).unwrap();
+    let shown = |world: &World, id: ObjectId, field: &str| {
+        public(&world.state, world.state.get(id).unwrap())["status"][field].clone()
+    };
+    let began = world.now;
+    assert_eq!(shown(&world, session, "last_active_at"), json!(began));
+    assert_eq!(shown(&world, program, "last_used_at"), json!(null));
+    let note = |world: &mut World, uses: &[(ObjectId, virtflow_types::Timestamp)]| {
+        let noted = credentials_used(&world.state, RequestId::generate(), world.now, uses);
+        let ops = noted.ops.len();
+        if ops > 0 {
+            world.commit(&noted).unwrap();
+        }
+        ops
+    };
+    world.wait(Duration::from_secs(60));
+    assert!(
+        is_use_news(&world.state, program, world.now),
+        "the first use"
+    );
+    assert!(!is_use_news(&world.state, session, world.now));
+    let (first, gone) = (world.now, ObjectId::generate());
+    let generation = world.state.get(program).unwrap().generation;
+    let uses = [
+        (program, first),
+        (session, first),
+        (gone, first),
+        (alice, first),
+    ];
+    assert_eq!(note(&mut world, &uses), 1, "the token alone, and no record");
+    assert_eq!(shown(&world, program, "last_used_at"), json!(first));
+    assert_eq!(world.state.get(program).unwrap().generation, generation);
+    world.wait(Duration::from_secs(240));
+    let soon = world.now;
+    assert_eq!(
+        note(&mut world, &[(program, soon)]),
+        0,
+        "four minutes later"
+    );
+    assert!(is_use_news(&world.state, session, soon));
+    world.wait(Duration::from_secs(60));
+    // Told late, told of a moment to come, told of before: never later than now, never earlier than known.
+    let (now, later) = (world.now, world.now.plus(Duration::from_secs(3600)));
+    assert_eq!(note(&mut world, &[(program, later), (session, soon)]), 2);
+    assert_eq!(shown(&world, program, "last_used_at"), json!(now));
+    assert_eq!(shown(&world, session, "last_active_at"), json!(soon));
+    assert_eq!(note(&mut world, &[(program, first)]), 0);
+    assert_eq!(shown(&world, program, "last_used_at"), json!(now));
 }

@@ -29,6 +29,9 @@ pub struct ApiTokenStatus {
     /// Hash of the secret, hexadecimal; never returned.
     #[serde(default)]
     pub secret_hash: String,
+    /// When it was last used, to within some minutes; absent if it never was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_used_at: Option<Timestamp>,
 }
 
 impl Resource for ApiToken {

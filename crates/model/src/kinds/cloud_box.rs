@@ -9,7 +9,6 @@ use serde_json::{Map, Value};
 use virtflow_types::{ObjectId, Timestamp};
 
 use super::virtual_machine::validate_labels;
-use crate::recorded::Recorded;
 use crate::print::{key, space};
 use crate::{Action, Invalid, Kind, Meta, Owner, Print, Reference, Resource, Rules, Scope, checks};
 
@@ -105,6 +104,117 @@ pub struct CloudBoxSpec {
     pub labels: BTreeMap<String, String>,
 }
 
+/// Whether it is heard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum CloudBoxPhase {
+    /// It never reported.
+    #[default]
+    #[serde(alias = "pending")]
+    Initializing,
+    /// It reports.
+    Online,
+    /// It was silent for three times as long as it should be at most.
+    Offline,
+    /// It reports that something is wrong with it.
+    Error,
+}
+
+/// What a box tells of itself.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub struct CloudBoxReport {
+    /// The firmware it runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub firmware_version: Option<String>,
+    /// The address it has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// The address of its network card, `52:54:00:ab:cd:ef`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mac: Option<String>,
+    /// CPU in use, percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cpu_used_percent: Option<f64>,
+    /// Memory in use, percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub memory_used_percent: Option<f64>,
+    /// Storage in use, percent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_used_percent: Option<f64>,
+    /// Temperature, degrees Celsius.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub temperature_celsius: Option<f64>,
+    /// Seconds since it was switched on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub uptime_s: Option<u64>,
+    /// What is wrong with it, in one sentence; absent if nothing is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl CloudBoxReport {
+    /// Refuses what no box can mean.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let within = |field: &str, value: Option<f64>, least: f64, most: f64| match value {
+            Some(value) if !(least..=most).contains(&value) => Err(Invalid::new(
+                field,
+                format!("must be {least} to {most}, not {value}"),
+            )),
+            _ => Ok(()),
+        };
+        within("cpu_used_percent", self.cpu_used_percent, 0.0, 100.0)?;
+        within("memory_used_percent", self.memory_used_percent, 0.0, 100.0)?;
+        within("storage_used_percent", self.storage_used_percent, 0.0, 100.0)?;
+        within("temperature_celsius", self.temperature_celsius, -100.0, 200.0)?;
+        Invalid::outside("uptime_s", self.uptime_s.unwrap_or(0), 0, 1 << 32)?;
+        for (field, text, most) in [
+            ("firmware_version", &self.firmware_version, 64),
+            ("error", &self.error, 256),
+        ] {
+            Invalid::text(field, text.as_deref().unwrap_or_default(), most)?;
+        }
+        let Some(mac) = &self.mac else {
+            return Ok(());
+        };
+        let is_pair = |pair: &str| pair.len() == 2 && pair.bytes().all(|it| it.is_ascii_hexdigit());
+        if mac.split(':').count() == 6 && mac.split(':').all(is_pair) {
+            return Ok(());
+        }
+        Err(Invalid::new("mac", "must be six pairs of hexadecimal digits, `52:54:00:ab:cd:ef`"))
+    }
+
+    /// What is told at once when it changes; the rest are figures that move all the time.
+    pub fn stands(&self) -> impl PartialEq {
+        (
+            self.firmware_version.clone(),
+            self.address,
+            self.mac.clone(),
+            self.error.clone(),
+        )
+    }
+}
+
+/// What was seen of it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct CloudBoxStatus {
+    /// Whether it is heard.
+    pub phase: CloudBoxPhase,
+    /// When that last changed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub phase_since: Option<Timestamp>,
+    /// When it last started, as far as its uptime tells.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub booted_at: Option<Timestamp>,
+    /// What it told; while it is heard at most a quarter of an hour old.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub report: Option<CloudBoxReport>,
+    /// When it told that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reported_at: Option<Timestamp>,
+}
+
 impl CloudBoxNetwork {
     fn validate(&self) -> Result<(), Invalid> {
         let widest = |address: IpAddr| if address.is_ipv4() { 32 } else { 128 };
@@ -159,7 +269,7 @@ impl Resource for CloudBox {
         ..Rules::plain("A small machine at a user's place, through which a VM is used")
     };
     type Spec = CloudBoxSpec;
-    type Status = Recorded;
+    type Status = CloudBoxStatus;
 
     fn example() -> CloudBoxSpec {
         CloudBoxSpec {
@@ -204,7 +314,7 @@ impl Resource for CloudBox {
     }
 
     /// Neither the user nor the VM is linked: a box must not keep them from going.
-    fn print(_: &Meta, spec: &CloudBoxSpec, _: &Recorded, print: &mut Print) {
+    fn print(_: &Meta, spec: &CloudBoxSpec, _: &CloudBoxStatus, print: &mut Print) {
         print.claim(space::CLOUD_BOX_SERIAL, &spec.serial_number);
         print.link(spec.data_center_id);
         for id in [spec.assigned_user_id, spec.bound_vm_id]

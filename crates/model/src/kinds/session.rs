@@ -34,6 +34,9 @@ pub struct SessionStatus {
     /// How often it was rotated.
     #[serde(default)]
     pub rotations: u64,
+    /// When something was last asked in it, to within some minutes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_active_at: Option<Timestamp>,
 }
 
 impl Resource for Session {

@@ -137,6 +137,9 @@ impl Peer for PeerService {
     ) -> Result<Response<PeerEnrolReply>, Status> {
         Err(Status::unimplemented("not here"))
     }
+    async fn note(&self, _: Request<NoteRequest>) -> Result<Response<NoteReply>, Status> {
+        Err(Status::unimplemented("note"))
+    }
     async fn live(&self, _: Request<LiveRequest>) -> Result<Response<LiveReply>, Status> {
         Err(Status::unimplemented("not here"))
     }
