@@ -35,6 +35,15 @@ use crate::app::Caller;
 const HEADER_BYTES_MAX: usize = 32 * 1024;
 /// Bytes of a body that are read for the sake of a client that sends too much.
 const DISCARDED_BYTES_MAX: usize = 16 * REQUEST_BODY_BYTES_MAX;
+/// Headers that a request has once at most.
+const ONCE: [http::HeaderName; 6] = [
+    http::header::HOST,
+    http::header::AUTHORIZATION,
+    http::header::CONTENT_TYPE,
+    http::header::CONTENT_LENGTH,
+    http::header::TRANSFER_ENCODING,
+    http::header::IF_MATCH,
+];
 /// How long a client may take to send its body.
 const BODY_TIMEOUT: Duration = Duration::from_secs(20);
 /// How long a request may take in all: above the longest wait on an operation and the bounds of a
@@ -470,8 +479,14 @@ fn too_slow() -> Failure {
     )
 }
 
-/// Refuses more header than any client of ours sends.
+/// Refuses what no client of ours sends: more header than that, and what tells one thing twice.
 fn check_headers(headers: &HeaderMap) -> Result<(), Failure> {
+    // What stands twice could be read in two ways, by who stands between the client and us and by us.
+    for name in &ONCE {
+        if headers.get_all(name).iter().nth(1).is_some() {
+            return Err(Error::invalid(name.as_str(), "stands twice").into());
+        }
+    }
     let bytes: usize = headers
         .iter()
         .map(|(name, value)| name.as_str().len() + value.len())

@@ -30,4 +30,5 @@ mod tokens;
 mod upgrade;
 mod watch;
 mod who;
+mod wire;
 mod world;
