@@ -70,6 +70,45 @@ impl<'a> Door<'a> {
         };
         let read = Permission::new(kind, Action::Read);
         authorize(&self.rights, read, &self.target_of(object)) == Decision::Allowed
+            && self.is_shown(kind, object)
+    }
+
+    /// False for what is shown to groups of users only, of which the asker is in none, unless they may change it.
+    fn is_shown(&self, kind: Kind, object: &Object) -> bool {
+        let whole = match kind {
+            Kind::Template | Kind::Image => Some(object),
+            Kind::TemplateVersion | Kind::ImageVersion | Kind::ImageTag => {
+                let parent = object.parent.and_then(|id| self.state.get(id));
+                parent.map(|parent| &**parent)
+            }
+            _ => return true,
+        };
+        let Some(whole) = whole else {
+            return true;
+        };
+        let (kind, groups) = if whole.kind == Kind::Template.name() {
+            let found = decoded::<Template>(whole).ok();
+            let found =
+                found.filter(|it| it.spec.visibility == template::Visibility::GroupSpecific);
+            (
+                Kind::Template,
+                found.map(|it| it.spec.user_group_ids.clone()),
+            )
+        } else {
+            let found = decoded::<Image>(whole).ok();
+            let found = found.filter(|it| it.spec.visibility == image::Visibility::GroupSpecific);
+            (Kind::Image, found.map(|it| it.spec.user_group_ids.clone()))
+        };
+        let Some(groups) = groups else {
+            return true;
+        };
+        let update = Permission::new(kind, Action::Update);
+        if authorize(&self.rights, update, &self.target_of(whole)) == Decision::Allowed {
+            return true;
+        }
+        let user = self.rights.subject.into_iter();
+        user.flat_map(|user| groups_of(self.state, user))
+            .any(|group| groups.contains(&group))
     }
 
     /// An object by id or name, if it exists for the asker; within `tenant` if one is named. One that lies under

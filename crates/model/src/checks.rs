@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
+use virtflow_types::ObjectId;
+
 use crate::Invalid;
 use crate::net::Cidr;
 
@@ -97,4 +99,25 @@ pub(crate) fn json(field: &str, value: &Map<String, Value>) -> Result<(), Invali
         return Err(Invalid::new(field, problem));
     }
     Ok(())
+}
+
+/// User groups that an object is shown to: some if it is shown to groups, and none else. At most 32, each once.
+pub(crate) fn shown_to(is_for_groups: bool, groups: &[ObjectId]) -> Result<(), Invalid> {
+    let field = "user_group_ids";
+    match (is_for_groups, groups) {
+        (true, []) => Err(Invalid::new(field, "names no group: nobody would see it")),
+        (false, [_, ..]) => Err(Invalid::new(
+            field,
+            "goes with the visibility `group_specific`",
+        )),
+        _ => {
+            let count = u64::try_from(groups.len()).unwrap_or(u64::MAX);
+            Invalid::outside(field, count, 0, 32)?;
+            let each: std::collections::BTreeSet<_> = groups.iter().collect();
+            if each.len() < groups.len() {
+                return Err(Invalid::new(field, "names a group twice"));
+            }
+            Ok(())
+        }
+    }
 }

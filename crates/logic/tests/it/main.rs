@@ -39,5 +39,6 @@ mod specifications;
 mod tenants;
 mod upgrades;
 mod user_groups;
+mod visibility;
 mod vms;
 mod world;

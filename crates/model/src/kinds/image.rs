@@ -2,8 +2,9 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use virtflow_types::ObjectId;
 
-use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope};
+use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope, checks};
 
 /// An image.
 #[derive(Debug)]
@@ -29,6 +30,8 @@ pub enum Visibility {
     /// Its tenant; the cloud's own, those who look after the cloud.
     #[default]
     Private,
+    /// Members of some groups of users, of those who may read images of its tenant; who may change it sees it, too.
+    GroupSpecific,
     /// Whoever may see images at all. Only for the cloud's own.
     Public,
 }
@@ -68,6 +71,9 @@ pub struct ImageSpec {
     /// Who sees it. Only the cloud's own images are public.
     #[serde(default)]
     pub visibility: Visibility,
+    /// Whose members see it, where it is shown to groups: user groups of its tenant, by their ids, at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub user_group_ids: Vec<ObjectId>,
     /// The fewest vCPUs it runs with; 0: any.
     #[serde(default)]
     pub min_cpu_cores: u32,
@@ -115,6 +121,7 @@ impl Resource for Image {
 
     fn validate(spec: &ImageSpec) -> Result<(), Invalid> {
         Invalid::text("description", &spec.description, 1024)?;
+        checks::shown_to(spec.visibility == Visibility::GroupSpecific, &spec.user_group_ids)?;
         Invalid::text("base_os", &spec.base_os, 63)?;
         Invalid::text("os_version", &spec.os_version, 63)?;
         Invalid::text("architecture", &spec.architecture, 63)?;
@@ -132,5 +139,9 @@ impl Resource for Image {
         Ok(())
     }
 
-    fn print(_: &Meta, _: &ImageSpec, _: &ImageStatus, _: &mut Print) {}
+    fn print(_: &Meta, spec: &ImageSpec, _: &ImageStatus, print: &mut Print) {
+        for group in &spec.user_group_ids {
+            print.link(*group);
+        }
+    }
 }

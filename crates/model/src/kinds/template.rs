@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use virtflow_types::ObjectId;
 
 use super::virtual_machine::validate_labels;
-use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope};
+use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope, checks};
 
 /// A template.
 #[derive(Debug)]
@@ -19,7 +20,7 @@ pub enum Visibility {
     /// Those who may read templates of its tenant.
     #[default]
     Private,
-    /// Meant for groups of users; seen like a private one.
+    /// Members of some groups of users, of those who may read templates of its tenant; who may change it sees it, too.
     GroupSpecific,
     /// Whoever may read templates anywhere, in every tenant.
     Public,
@@ -94,6 +95,9 @@ pub struct TemplateSpec {
     /// Who may see it and its versions.
     #[serde(default)]
     pub visibility: Visibility,
+    /// Whose members see it, where it is shown to groups: user groups of its tenant, by their ids, at most 32.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub user_group_ids: Vec<ObjectId>,
     /// Whether it may be chosen.
     #[serde(default)]
     pub state: TemplateState,
@@ -122,7 +126,12 @@ impl Resource for Template {
     }
     fn validate(spec: &TemplateSpec) -> Result<(), Invalid> {
         Invalid::text("description", &spec.description, 1024)?;
+        checks::shown_to(spec.visibility == Visibility::GroupSpecific, &spec.user_group_ids)?;
         validate_labels(&spec.labels)
     }
-    fn print(_: &Meta, _: &TemplateSpec, _: &TemplateStatus, _: &mut Print) {}
+    fn print(_: &Meta, spec: &TemplateSpec, _: &TemplateStatus, print: &mut Print) {
+        for group in &spec.user_group_ids {
+            print.link(*group);
+        }
+    }
 }

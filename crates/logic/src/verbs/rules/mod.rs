@@ -64,7 +64,7 @@ pub(crate) fn on_write(mut writing: Writing<'_, '_>) -> Result<(), Error> {
         Kind::CloudBox => cloud_box::on_write(&writing),
         Kind::DiskAttachment => disk_attachment::on_write(&writing),
         Kind::HelpTicket | Kind::QaAnswer => authored::on_write(&writing),
-        Kind::Image => image::on_write(&writing),
+        Kind::Image | Kind::Template => image::on_write(&writing),
         Kind::ImageTag => image_tag::on_write(&writing),
         Kind::ImageVersion => image_version::on_write(&mut writing),
         Kind::IpAddress => ip_address::on_write(&writing),
