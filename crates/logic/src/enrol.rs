@@ -15,6 +15,7 @@ use crate::cx::{Cx, same_secret, unauthenticated};
 use crate::draft::{Draft, Place};
 use crate::observe::checked;
 use crate::read::named;
+use crate::site::data_center_of;
 use crate::typed::{Typed, decoded};
 
 /// Tries at finding a free name for a host.
@@ -191,6 +192,7 @@ fn register(
         key_fingerprint: enrol.key_fingerprint.clone(),
         agent_version: enrol.agent_version.clone(),
         liveness_since: draft.cx.now,
+        data_center_id: data_center_of(state, &spec),
         ..BaremetalStatus::default()
     };
     let place = Place {

@@ -103,6 +103,11 @@ impl Explainer<'_> {
                 format!("the idempotency key `{value}` is in use by a request of the same moment"),
                 "repeat the request with the same key to get its answer",
             )
+        } else if let Some(what) = host_address(space) {
+            (
+                format!("another host in that data centre has the {what} address `{value}`"),
+                "give it another one, or take it from the other host first",
+            )
         } else if let Some(network) = network_claimed(space, lo) {
             network
         } else {
@@ -246,6 +251,15 @@ pub(crate) fn call(object: &Object) -> String {
         format!("{} {}", object.kind, object.id)
     } else {
         format!("{} `{}`", object.kind, object.name)
+    }
+}
+
+/// Which address of hosts a space is of.
+fn host_address(space: &str) -> Option<&'static str> {
+    match space.split('/').next()? {
+        "management_address" => Some("management"),
+        "business_address" => Some("business"),
+        _ => None,
     }
 }
 

@@ -34,6 +34,7 @@ mod read;
 mod rental;
 mod request;
 mod seal;
+mod site;
 mod together;
 mod typed;
 mod upgrade;

@@ -25,6 +25,13 @@ pub mod space {
             by => format!("{}/{by}", names(kind, None)),
         }
     }
+    /// What is unique in each of some places, and beyond them in one of its own.
+    pub fn within(what: &str, place: Option<ObjectId>) -> String {
+        match place {
+            Some(place) => format!("{what}/{place}"),
+            None => what.to_owned(),
+        }
+    }
     /// Serial numbers of hosts.
     pub const SERIAL_NUMBER: &str = "serial_number";
     /// Public keys of certificates, by fingerprint.

@@ -2,14 +2,15 @@
 
 use serde::Serialize;
 use serde_json::Value;
+use virtflow_model::kinds::Baremetal;
 use virtflow_model::kinds::baremetal::HostState;
-use virtflow_model::kinds::{Baremetal, BaremetalGroup, Rack};
 use virtflow_model::{Action, Kind, Permission, Resource};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use super::view::admit_system;
 use crate::cx::Cx;
+use crate::site::data_center_of;
 use crate::typed::decoded;
 use crate::upgrade::announced;
 
@@ -122,15 +123,7 @@ fn host(state: &State, object: &Object) -> Result<Option<String>, Error> {
     }
     let group = state.get(typed.spec.group_id);
     let rack = typed.spec.rack_id.and_then(|id| state.get(id));
-    let stands_in = match rack {
-        Some(rack) => decoded::<Rack>(rack)?.spec.data_center_id,
-        None => None,
-    };
-    let group_stands_in = match group {
-        Some(group) => decoded::<BaremetalGroup>(group)?.spec.data_center_id,
-        None => None,
-    };
-    let data_center = stands_in.or(group_stands_in).and_then(|id| state.get(id));
+    let data_center = data_center_of(state, &typed.spec).and_then(|id| state.get(id));
     let labels = Labels {
         host: Some(object.name.as_str()),
         host_id: Some(object.id),

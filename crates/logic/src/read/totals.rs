@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use virtflow_model::kinds::{Baremetal, BaremetalGroup, Rack};
+use virtflow_model::kinds::Baremetal;
 use virtflow_model::{Action, Capacity, Kind, Permission, Room, key};
 use virtflow_scheduler::Amounts;
 use virtflow_state::{Object, State};
@@ -14,6 +14,7 @@ use super::public::{public, write_public};
 use crate::cx::Cx;
 use crate::door::Door;
 use crate::loops::balance;
+use crate::site::data_center_of;
 use crate::typed::{decoded, kind_of};
 
 /// Sums over hosts for the objects of one answer: those of data centres are added up once.
@@ -86,7 +87,8 @@ fn of_group(state: &State, group: ObjectId) -> Capacity {
 fn of_centers(state: &State) -> BTreeMap<ObjectId, Capacity> {
     let mut sums: BTreeMap<ObjectId, (u64, [[u64; 2]; 4])> = BTreeMap::new();
     for host in state.of_kind(Kind::Baremetal.name(), None) {
-        let Some(center) = stands_in(state, host) else {
+        let host_spec = decoded::<Baremetal>(host).ok();
+        let Some(center) = host_spec.and_then(|host| data_center_of(state, &host.spec)) else {
             continue;
         };
         let (hosts, sum) = sums.entry(center).or_default();
@@ -99,16 +101,6 @@ fn of_centers(state: &State) -> BTreeMap<ObjectId, Capacity> {
     let sums = sums.into_iter();
     sums.map(|(center, (hosts, sum))| (center, capacity(hosts, sum)))
         .collect()
-}
-
-fn stands_in(state: &State, host: &Object) -> Option<ObjectId> {
-    let host = decoded::<Baremetal>(host).ok()?;
-    let rack = host.spec.rack_id.and_then(|rack| state.get(rack));
-    let of_rack = rack
-        .and_then(|rack| decoded::<Rack>(rack).ok())
-        .and_then(|rack| rack.spec.data_center_id);
-    let group = || decoded::<BaremetalGroup>(state.get(host.spec.group_id)?).ok();
-    of_rack.or_else(|| group()?.spec.data_center_id)
 }
 
 /// Of each dimension what there is and what is taken.

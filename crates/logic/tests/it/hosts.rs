@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use virtflow_logic::{
     Delete, HostAct, HostVerb, Request, controller_admitted, host_admitted, host_of_key,
-    host_quarantine, hosts_touched,
+    host_quarantine, hosts_touched, public,
 };
 use virtflow_model::Kind;
 use virtflow_model::kinds::Baremetal;
@@ -377,4 +377,61 @@ fn an_invitation_that_was_used_holds_nothing_up() {
     world.wait(Duration::from_secs(60));
     world.loops();
     world.ask(world.admin, &delete("g3")).unwrap();
+}
+
+/// Data centres number their machines alike.
+#[test]
+fn addresses_of_hosts_are_unique_in_their_data_centre() {
+    let (mut world, first) = World::furnished();
+    let admin = world.admin;
+    world.create(Kind::DataCenter, "dc2", json!({}));
+    world.create(Kind::Rack, "r2", json!({"data_center": "dc2"}));
+    let second = world.host("SN-2", 1000, 1024, 10).id;
+    let set = |world: &mut World, id: ObjectId, change: Value| {
+        world.patch(admin, Kind::Baremetal, id, change)
+    };
+    let stands_in = |world: &World, id: ObjectId| {
+        let shown = public(&world.state, world.state.get(id).unwrap());
+        shown["names"]["data_center"]
+            .as_str()
+            .unwrap_or("")
+            .to_owned()
+    };
+    assert_eq!(stands_in(&world, second), "dc1", "as its group");
+    let both = json!({"management_address": "10.0.0.11", "business_address": "10.1.0.11"});
+    set(&mut world, first.id, both.clone()).unwrap();
+    for (field, what) in [
+        ("management_address", "management"),
+        ("business_address", "business"),
+    ] {
+        let taken = set(&mut world, second, json!({field: both[field]})).unwrap_err();
+        assert_eq!(taken.code, ErrorCode::AlreadyExists, "{taken}");
+        let told = format!("another host in that data centre has the {what} address");
+        assert!(taken.message.starts_with(&told), "{taken}");
+    }
+    let there =
+        json!({"rack": "r2", "management_address": "10.0.0.11", "business_address": "10.1.0.11"});
+    set(&mut world, second, there).unwrap();
+    assert_eq!(stands_in(&world, second), "dc2");
+    // It cannot come where the address is taken, by its own rack's change nor by its rack's move.
+    let back = set(&mut world, second, json!({"rack": "r1"})).unwrap_err();
+    assert_eq!(back.code, ErrorCode::AlreadyExists);
+    let rack = world.named(Kind::Rack, "r2").id;
+    let moved = json!({"data_center": "dc1"});
+    world.patch(admin, Kind::Rack, rack, moved).unwrap();
+    world.loops();
+    assert_eq!(
+        stands_in(&world, second),
+        "dc2",
+        "as long as the other one has the address"
+    );
+    set(
+        &mut world,
+        first.id,
+        json!({"management_address": null, "business_address": null}),
+    )
+    .unwrap();
+    world.loops();
+    assert_eq!(stands_in(&world, second), "dc1");
+    world.verify();
 }

@@ -117,7 +117,7 @@ pub struct BaremetalSpec {
     /// `shared`: VMs of many tenants. `exclusive`: it takes no VMs, and one instance has it all.
     #[serde(default)]
     pub rental: Rental,
-    /// Where its guests' traffic goes, unique.
+    /// Where its guests' traffic goes, unique within the data centre.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub business_address: Option<String>,
     /// Region it stands in.
@@ -196,6 +196,9 @@ pub struct BaremetalStatus {
     /// Domains on it that are not VirtFlow's, as it last told of them.
     #[serde(default, skip_serializing_if = "Foreign::is_nothing")]
     pub foreign: Foreign,
+    /// The data centre that it stands in: that of its rack, or else of its group. Its addresses are unique there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub data_center_id: Option<ObjectId>,
     /// The instance that has all of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub instance_id: Option<ObjectId>,
@@ -377,10 +380,10 @@ impl Resource for Baremetal {
     fn print(_: &Meta, spec: &BaremetalSpec, status: &BaremetalStatus, print: &mut Print) {
         print.claim(space::SERIAL_NUMBER, &spec.serial_number);
         if let Some(address) = &spec.management_address {
-            print.claim("management_address", address);
+            print.claim(space::within("management_address", status.data_center_id), address);
         }
         if let Some(address) = &spec.business_address {
-            print.claim("business_address", address);
+            print.claim(space::within("business_address", status.data_center_id), address);
         }
         if !status.key_fingerprint.is_empty() {
             print.claim(space::PUBLIC_KEY, &status.key_fingerprint);

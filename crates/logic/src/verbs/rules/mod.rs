@@ -60,7 +60,7 @@ pub(crate) struct Writing<'w, 'a> {
 /// Refuses what the state forbids, and changes in the draft what goes with the change.
 pub(crate) fn on_write(mut writing: Writing<'_, '_>) -> Result<(), Error> {
     match writing.kind {
-        Kind::Baremetal => baremetal::on_write(&writing),
+        Kind::Baremetal => baremetal::on_write(&mut writing),
         Kind::CloudBox => cloud_box::on_write(&writing),
         Kind::DiskAttachment => disk_attachment::on_write(&writing),
         Kind::HelpTicket | Kind::QaAnswer => authored::on_write(&writing),
