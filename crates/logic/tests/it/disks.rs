@@ -326,3 +326,45 @@ fn what_ends_without_being_asked_detaches_its_disks() {
     world.loops();
     assert!(world.state.get(acme).is_none() && world.state.get(d2).is_none());
 }
+
+#[test]
+fn a_snapshot_is_of_a_vm_or_of_a_disk_that_it_has() {
+    let (mut world, _host, alice, _) = world();
+    for disk in ["data", "spare"] {
+        world
+            .create_as(alice, Kind::PrivateDataDisk, disk, json!({"size_gib": 1}))
+            .unwrap();
+    }
+    let attachment = world
+        .create_as(alice, Kind::DiskAttachment, "", attaching("data", "web-1"))
+        .unwrap();
+    let mut take = |name: &str, spec: Value| world.create_as(alice, Kind::Snapshot, name, spec);
+    take("whole", json!({"vm": "web-1"})).unwrap();
+    let of_disk = take("one", json!({"vm": "web-1", "disk": "data"})).unwrap();
+    for other in [
+        json!({"vm": "web-1", "disk": "spare"}),
+        json!({"vm": "web-2", "disk": "data"}),
+    ] {
+        refused_at(&take("x", other).unwrap_err(), "spec.disk_id");
+    }
+    let twice = take("one", json!({"vm": "web-1"})).unwrap_err();
+    assert_eq!(
+        twice.code,
+        ErrorCode::AlreadyExists,
+        "a name is of one of a VM's"
+    );
+    let moved = json!({"disk": "spare"});
+    let moved = world.patch(alice, Kind::Snapshot, of_disk, moved);
+    refused_at(&moved.unwrap_err(), "spec.disk_id");
+    // What it is of stays, attached or not.
+    world
+        .delete(alice, Kind::DiskAttachment, attachment)
+        .unwrap();
+    let data = world.named(Kind::PrivateDataDisk, "data").id;
+    let needed = world
+        .delete(alice, Kind::PrivateDataDisk, data)
+        .unwrap_err();
+    assert_eq!(needed.code, ErrorCode::InUse);
+    world.delete(alice, Kind::Snapshot, of_disk).unwrap();
+    world.delete(alice, Kind::PrivateDataDisk, data).unwrap();
+}

@@ -1,4 +1,4 @@
-//! A snapshot of a VM. Hosts take none yet: what is asked for is recorded as pending.
+//! A snapshot of a VM, or of one of its disks. Hosts take none yet: what is asked for is recorded as pending.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,6 +17,9 @@ pub enum Snapshot {}
 pub struct SnapshotSpec {
     /// The VM.
     pub vm_id: ObjectId,
+    /// The one disk of the VM's that it is of, which stays as long as it is; absent: the whole VM. It does not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk_id: Option<ObjectId>,
     /// For people.
     #[serde(default)]
     pub description: String,
@@ -26,8 +29,11 @@ impl Resource for Snapshot {
     const KIND: Kind = Kind::Snapshot;
     const SCOPE: Scope = Scope::Tenant;
     const RULES: Rules = Rules {
-        references: &[Reference::under("vm", Kind::VirtualMachine)],
-        ..Rules::plain("A snapshot of a VM; recorded, not taken yet")
+        references: &[
+            Reference::under("vm", Kind::VirtualMachine),
+            Reference::to("disk", Kind::PrivateDataDisk),
+        ],
+        ..Rules::plain("A snapshot of a VM or of one of its disks; recorded, not taken yet")
     };
     type Spec = SnapshotSpec;
     type Status = Recorded;
@@ -35,11 +41,20 @@ impl Resource for Snapshot {
     fn example() -> SnapshotSpec {
         SnapshotSpec {
             vm_id: ObjectId::from_u128(1),
+            disk_id: None,
             description: "Before the upgrade".into(),
         }
     }
     fn validate(spec: &SnapshotSpec) -> Result<(), Invalid> {
         Invalid::text("description", &spec.description, 1024)
     }
-    fn print(_: &Meta, _: &SnapshotSpec, _: &Recorded, _: &mut Print) {}
+    fn validate_update(old: &SnapshotSpec, new: &SnapshotSpec) -> Result<(), Invalid> {
+        if old.disk_id != new.disk_id {
+            return Err(Invalid::new("disk_id", "stays: take another snapshot"));
+        }
+        Self::validate(new)
+    }
+    fn print(_: &Meta, spec: &SnapshotSpec, _: &Recorded, print: &mut Print) {
+        print.link(spec.disk_id);
+    }
 }

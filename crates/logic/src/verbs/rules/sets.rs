@@ -1,7 +1,9 @@
-//! What is put on a VM or into a set: neither while the VM goes, nor into an archived set.
+//! What is put on a VM or into a set: neither while the VM goes, nor into an archived set; and a snapshot is of a disk that
+//! the VM has.
 
 use virtflow_model::kinds::InstanceSet;
 use virtflow_model::kinds::instance_set::SetState;
+use virtflow_model::{Kind, space};
 use virtflow_types::{Error, ErrorCode};
 
 use super::Writing;
@@ -17,6 +19,15 @@ pub(super) fn on_write(writing: &Writing<'_, '_>) -> Result<(), Error> {
     let find = |field: &str| id_in(writing.new, field).and_then(|id| state.get(id));
     if let Some(vm) = find("vm_id") {
         refuse_leaving(vm, &format!("VM `{}`", vm.name))?;
+    }
+    if writing.kind == Kind::Snapshot
+        && let (Some(vm), Some(disk)) = (find("vm_id"), find("disk_id"))
+    {
+        let pair = format!("attachment/{}/{}", vm.id, disk.id);
+        if state.holder(space::PAIR, pair.as_bytes()).is_none() {
+            let problem = format!("VM `{}` does not have the disk `{}`", vm.name, disk.name);
+            return Err(Error::invalid("spec.disk_id", problem).advise("attach it first"));
+        }
     }
     if let Some(set) = find("set_id")
         && decoded::<InstanceSet>(set)?.spec.state == SetState::Archived
