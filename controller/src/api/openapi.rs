@@ -169,7 +169,7 @@ fn parameters(route: &Route) -> Vec<Value> {
         {
             parameter["description"] = match filter.by {
                 By::Any => json!("The object, of any kind: `kind/name`, or an id"),
-                By::Object(what) => format!("Name or id of a {}", what.name()).into(),
+                By::Object(what) => format!("Name or id of {}", what.with_article()).into(),
                 By::Name => "Those of this name".into(),
                 By::Word | By::Text => format!("Those whose {name} this is").into(),
                 By::Label => "Those with this label, `key=value`".into(),
@@ -361,7 +361,7 @@ fn type_name(kind: Kind) -> String {
 fn asked_for(kind: Kind) -> Value {
     let mut schema = kind.spec_schema();
     for reference in kind.rules().references {
-        let named = format!("Name or id of a {}", reference.kind.name());
+        let named = format!("Name or id of {}", reference.kind.with_article());
         name_or_id(&mut schema, reference.field, &named);
     }
     if let Some(anything) = kind.rules().anything {

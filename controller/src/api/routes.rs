@@ -5,7 +5,7 @@ use axum::http::Method;
 use axum::routing::{self, MethodRouter};
 use schemars::JsonSchema;
 use serde_json::Value;
-use virtflow_model::{ByPeople, Kind, schema_of};
+use virtflow_model::{ByPeople, Kind, schema_of, with_article};
 use virtflow_pki::TokenPrefix;
 
 use super::write::DRY_RUN;
@@ -313,6 +313,7 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
     let one = format!("/{word}/{{id}}");
     let noun = kind.name().replace('_', " ");
     let say = |what: &str| format!("{what} {noun}");
+    let say_one = |what: &str| format!("{what} {}", with_article(&noun));
     let (list, get) = match kind {
         Kind::Controller => (
             routing::get(controllers::list),
@@ -346,7 +347,7 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
                 _ => kinds::listed(kind),
             })
             .gives(Gives::Page(kind)),
-        Route::post(&all, create, &say("Make a"))
+        Route::post(&all, create, &say_one("Make"))
             .query(match kind {
                 Kind::ApiToken | Kind::JoinToken => &[],
                 _ => &[DRY_RUN],
@@ -357,14 +358,14 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
                 _ => Gives::Made(kind),
             })
             .if_done(rules.create),
-        Route::get(&one, get, &say("Get a"))
+        Route::get(&one, get, &say_one("Get"))
             .query(get_query)
             .gives(Gives::One(kind)),
         Route::new(
             Method::PUT,
             one.clone(),
             kinds::replace(kind),
-            &say("Replace the spec of a"),
+            &say_one("Replace the spec of"),
         )
         .query(&["tenant", DRY_RUN])
         .takes(Body::Replace(kind))
@@ -374,13 +375,13 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
             Method::PATCH,
             one.clone(),
             kinds::merge(kind),
-            &say("Change the spec of a"),
+            &say_one("Change the spec of"),
         )
         .query(&["tenant", DRY_RUN])
         .takes(Body::Merge(kind))
         .gives(Gives::One(kind))
         .if_done(rules.update),
-        Route::new(Method::DELETE, one.clone(), delete, &say("Delete a"))
+        Route::new(Method::DELETE, one.clone(), delete, &say_one("Delete"))
             .query(delete_query)
             .gives(match kind {
                 // What is left of it says so.
@@ -393,7 +394,7 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
         Route::get(
             &format!("{one}/history"),
             past::history(kind),
-            &say("Every version that is kept of a"),
+            &say_one("Every version that is kept of"),
         )
         .gives_data(answers::history(&openapi::shown_as(kind)))
         .query(past::PARAMETERS),
@@ -402,7 +403,7 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
         Route::get(
             &format!("{one}/blame"),
             past::blame(kind),
-            &say("Who set each field of a"),
+            &say_one("Who set each field of"),
         )
         .gives_data(answers::blame())
         .query(&["tenant"]),

@@ -148,7 +148,11 @@ fn creation(noun: &Noun, matches: &ArgMatches, named: &[&str]) -> Result<Many, F
     let documents = read::all(named)?;
     let items = documents.into_iter().map(|document| {
         if document.kind != noun.kind {
-            let problem = format!("is a {}, not a {}", document.kind.name(), noun.kind.name());
+            let problem = format!(
+                "is {}, not {}",
+                document.kind.with_article(),
+                noun.kind.with_article()
+            );
             let advice = "`virtflow apply -f` makes documents of several kinds";
             return Err(document.at.refuse(problem).advise(advice));
         }

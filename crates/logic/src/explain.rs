@@ -2,7 +2,7 @@
 
 use serde_json::json;
 use virtflow_model::net::Address;
-use virtflow_model::{Kind, dimension, space};
+use virtflow_model::{Kind, dimension, space, with_article};
 use virtflow_scheduler::{Amounts, DIMENSIONS};
 use virtflow_state::{Changeset, Object, Op, Refused, State};
 use virtflow_types::{AccountKey, Error, ErrorCode, ObjectId};
@@ -95,7 +95,7 @@ impl Explainer<'_> {
         let (message, advice) = if space.starts_with("name/") {
             let kind = self.find(object).map_or("object", |o| kind_word(&o));
             (
-                format!("a {kind} named `{value}` exists already"),
+                format!("{} named `{value}` exists already", with_article(kind)),
                 "choose another name, or use the one that is there",
             )
         } else if space.starts_with("idempotency/") {

@@ -6,6 +6,7 @@
 //! update and delete live in `virtflow-logic`, one file each.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+mod article;
 mod checks;
 pub mod config;
 mod decimal;
@@ -26,6 +27,7 @@ mod sizes;
 mod sorts;
 pub mod states;
 
+pub use article::with_article;
 pub use decimal::Decimal;
 pub use filters::{By, Filter};
 pub use invalid::Invalid;

@@ -85,12 +85,16 @@ impl Document {
         };
         let name = said("name")?;
         match (&name, kind.is_named()) {
-            (None, true) => return Err(at.refuse(format!("a {} needs a `name`", kind.name()))),
+            (None, true) => {
+                return Err(at.refuse(format!("{} needs a `name`", kind.with_article())));
+            }
             (Some(name), true) => {
                 Name::new(name)
                     .map_err(|error| at.refuse(format!("`{name}` is no name: {error}")))?;
             }
-            (Some(_), false) => return Err(at.refuse(format!("a {} has no name", kind.name()))),
+            (Some(_), false) => {
+                return Err(at.refuse(format!("{} has no name", kind.with_article())));
+            }
             (None, false) => {}
         }
         // What `get` prints has the names of what it refers to beside the ids, which are another cluster's elsewhere.
@@ -103,8 +107,8 @@ impl Document {
         let whose = match said("tenant")?.or_else(of_get) {
             Some(tenant) if kind.scope() == Scope::System => {
                 return Err(at.refuse(format!(
-                    "a {} belongs to no tenant, and this one is said to be `{tenant}`'s",
-                    kind.name()
+                    "{} belongs to no tenant, and this one is said to be `{tenant}`'s",
+                    kind.with_article()
                 )));
             }
             Some(tenant) => Whose::Tenants(tenant),
@@ -118,7 +122,7 @@ impl Document {
         };
         if let Some(labels) = about.get("labels") {
             if !kind.has_labels() {
-                return Err(at.refuse(format!("a {} has no labels", kind.name())));
+                return Err(at.refuse(format!("{} has no labels", kind.with_article())));
             }
             if spec.contains_key("labels") {
                 return Err(at.refuse("labels stand under `metadata` and in `spec`: say them once"));

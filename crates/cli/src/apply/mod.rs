@@ -179,9 +179,9 @@ impl Applying<'_> {
         let Some(object) = self.world.there[at].clone() else {
             if let ByPeople::Never(advice) = kind.rules().create {
                 let problem = format!(
-                    "there is no {}, and a {} is not made so",
+                    "there is no {}, and {} is not made so",
                     document.call(),
-                    kind.name()
+                    kind.with_article()
                 );
                 return Err(document.at.refuse(problem).advise(advice));
             }
@@ -231,10 +231,10 @@ impl Applying<'_> {
         if let ByPeople::Never(advice) = kind.rules().update {
             let fields: Vec<&str> = patch.keys().map(String::as_str).collect();
             let problem = format!(
-                "{} differs in {}, and a {} does not change",
+                "{} differs in {}, and {} does not change",
                 document.call(),
                 fields.join(", "),
-                kind.name()
+                kind.with_article()
             );
             return Err(document.at.refuse(problem).advise(advice));
         }

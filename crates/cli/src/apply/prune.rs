@@ -113,13 +113,18 @@ impl Prune {
         let kinds: BTreeSet<Kind> = world.documents.iter().map(|it| it.kind).collect();
         for kind in kinds {
             if !kind.has_labels() {
-                run.output
-                    .remark(&format!("a {} has no labels: none is pruned", kind.name()));
+                run.output.remark(&format!(
+                    "{} has no labels: none is pruned",
+                    kind.with_article()
+                ));
                 continue;
             }
             if let ByPeople::Never(_) = kind.rules().create {
                 // What no document can bring back is not taken away for being in none.
-                let why = format!("a {} is not made by documents: none is pruned", kind.name());
+                let why = format!(
+                    "{} is not made by documents: none is pruned",
+                    kind.with_article()
+                );
                 run.output.remark(&why);
                 continue;
             }

@@ -286,9 +286,9 @@ impl<'c> World<'c> {
         match self.asker().await?.id {
             Some(id) if document.kind.rules().owner == Owner::Parent => Ok(Named::There(id)),
             _ => Err(document.at.refuse(format!(
-                "a {} lives under a {}: name it as `parent`",
-                document.kind.name(),
-                kind.name()
+                "{} lives under {}: name it as `parent`",
+                document.kind.with_article(),
+                kind.with_article()
             ))),
         }
     }

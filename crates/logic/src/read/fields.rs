@@ -92,8 +92,8 @@ fn read(kind: Kind, path: &str) -> Result<Vec<String>, String> {
         _ => {
             let known = COMMON.join(", ");
             return Err(format!(
-                "`{path}` is no field of a {}; there are {known}, names, spec and status",
-                kind.name()
+                "`{path}` is no field of {}; there are {known}, names, spec and status",
+                kind.with_article()
             ));
         }
     };

@@ -17,7 +17,7 @@ pub(crate) fn run<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
         ByPeople::Plainly => create.kind.dispatch(Plain { door, create }),
         ByPeople::Never(advice) => Err(Error::new(
             ErrorCode::Invalid,
-            format!("a {} is not created by this call", create.kind.name()),
+            format!("{} is not created by this call", create.kind.with_article()),
         )
         .advise(advice)),
         ByPeople::ByVerb => match create.kind {
@@ -145,9 +145,9 @@ fn place_within<R: Resource>(
         Error::invalid(
             &at,
             format!(
-                "is missing: a {} lives under a {}",
-                R::KIND.name(),
-                reference.kind.name()
+                "is missing: {} lives under {}",
+                R::KIND.with_article(),
+                reference.kind.with_article()
             ),
         )
     })?;
@@ -183,7 +183,7 @@ fn name<R: Resource>(create: &Create) -> Result<Text, Error> {
         (None, true) => Err(Error::invalid("name", "is missing")),
         (Some(_), false) => Err(Error::invalid(
             "name",
-            format!("a {} has no name", R::KIND.name()),
+            format!("{} has no name", R::KIND.with_article()),
         )),
     }
 }
@@ -197,7 +197,7 @@ pub(crate) fn place<R: Resource>(door: &Door<'_>, create: &Create) -> Result<Pla
         Scope::System if named.is_some() => {
             return Err(Error::invalid(
                 "tenant",
-                format!("a {} belongs to no tenant", R::KIND.name()),
+                format!("{} belongs to no tenant", R::KIND.with_article()),
             ));
         }
         Scope::System => None,
@@ -219,7 +219,7 @@ pub(crate) fn parse_status<R: Resource>(status: Value) -> Result<R::Status, Erro
     serde_json::from_value(status).map_err(|error| {
         Error::new(
             ErrorCode::Internal,
-            format!("first status of a {}: {error}", R::KIND.name()),
+            format!("first status of {}: {error}", R::KIND.with_article()),
         )
     })
 }
@@ -236,6 +236,9 @@ pub(crate) fn id_in(spec: &Value, field: &str) -> Option<ObjectId> {
 pub(crate) fn no_verb(kind: Kind, verb: &str) -> Error {
     Error::new(
         ErrorCode::Internal,
-        format!("a {} has no verb of its own to {verb} it", kind.name()),
+        format!(
+            "{} has no verb of its own to {verb} it",
+            kind.with_article()
+        ),
     )
 }

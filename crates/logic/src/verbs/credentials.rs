@@ -219,7 +219,10 @@ fn secret_of(create: &Create) -> Result<&NewSecret, Error> {
     create.secret.as_ref().ok_or_else(|| {
         Error::new(
             ErrorCode::Internal,
-            format!("a {} was asked for without a secret", create.kind.name()),
+            format!(
+                "{} was asked for without a secret",
+                create.kind.with_article()
+            ),
         )
     })
 }

@@ -19,7 +19,7 @@ pub(crate) fn run<'a>(door: &Door<'a>, delete: &Delete) -> Done<'a> {
         ByPeople::Plainly => plain(door, delete),
         ByPeople::Never(advice) => Err(Error::new(
             ErrorCode::Invalid,
-            format!("a {} is not deleted by people", delete.kind.name()),
+            format!("{} is not deleted by people", delete.kind.with_article()),
         )
         .advise(advice)),
         ByPeople::ByVerb => match delete.kind {

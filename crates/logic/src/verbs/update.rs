@@ -24,7 +24,7 @@ pub(crate) fn run<'a>(door: &Door<'a>, update: &Update) -> Done<'a> {
         },
         ByPeople::Never(advice) => Err(Error::new(
             ErrorCode::Invalid,
-            format!("a {} does not change", update.kind.name()),
+            format!("{} does not change", update.kind.with_article()),
         )
         .advise(advice)),
     }
