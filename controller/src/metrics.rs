@@ -34,6 +34,13 @@ pub struct LivenessLabel {
     pub liveness: String,
 }
 
+/// How a host fares.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct HealthLabel {
+    /// `unknown`, `healthy`, `warning`, `critical`.
+    pub health: &'static str,
+}
+
 /// The registry and what this process counts itself.
 #[derive(Debug)]
 pub struct Metrics {
@@ -60,6 +67,8 @@ pub struct Metrics {
     pub clock_offset_ms: Gauge,
     /// Hosts by what they are to the cloud, as far as this controller has applied.
     pub hosts: Family<LivenessLabel, Gauge>,
+    /// Hosts that are online by how they fare, as far as this controller has applied.
+    pub hosts_health: Family<HealthLabel, Gauge>,
     /// Objects past the deadline of the phase they are in.
     pub overdue_objects: Gauge,
     /// When this controller's certificate expires, in seconds since 1970.
@@ -95,6 +104,7 @@ impl Default for Metrics {
             push_seconds: seconds(),
             clock_offset_ms: Gauge::default(),
             hosts: Family::default(),
+            hosts_health: Family::default(),
             overdue_objects: Gauge::default(),
             certificate_expiry_s: Gauge::default(),
             disk_free_bytes: Gauge::default(),
@@ -167,6 +177,11 @@ impl Metrics {
                 "hosts",
                 "Hosts by what they are to the cloud",
                 self.hosts.clone(),
+            );
+            registry.register(
+                "hosts_health",
+                "Hosts that are online by how they fare",
+                self.hosts_health.clone(),
             );
             registry.register(
                 "overdue_objects",

@@ -8,6 +8,9 @@ use virtflow_proto::agent::v1;
 use super::storage;
 use crate::reconcile::LastSurvey;
 
+/// Where the kernel tells how long what runs waited for memory; not there without pressure stall information.
+const MEMORY_PRESSURE: &str = "/proc/pressure/memory";
+
 /// Measures load between one call and the next.
 #[derive(Debug)]
 pub struct LoadMeter {
@@ -40,6 +43,7 @@ impl LoadMeter {
                 .total_memory()
                 .saturating_sub(system.available_memory());
             load.memory_used_mib = used >> 20;
+            load.memory_total_mib = system.total_memory() >> 20;
         }
         if let Ok(sizes) = storage::sizes(&self.guests_dir) {
             load.storage_used_mib = sizes.used_mib;
@@ -47,6 +51,8 @@ impl LoadMeter {
         }
         load.load1_milli = System::load_average().map_or(0, |average| to_u32(average.one * 1000.0));
         load.uptime_s = System::uptime().unwrap_or(0);
+        load.memory_stalled_ppm =
+            std::fs::read_to_string(MEMORY_PRESSURE).map_or(0, |text| stalled_ppm(&text));
         if let Some(last) = survey {
             let share = |id| last.cpu_ppm.get(&id).copied().unwrap_or(0);
             let ours = last.survey.domains.iter();
@@ -75,6 +81,17 @@ impl LoadMeter {
     }
 }
 
+/// How much of the last minute all that ran waited, in parts per million; 0 if the text does not say.
+fn stalled_ppm(pressure: &str) -> u32 {
+    let full = pressure.lines().find_map(|line| line.strip_prefix("full "));
+    let minute = full.and_then(|full| {
+        let mut fields = full.split_whitespace();
+        fields.find_map(|field| field.strip_prefix("avg60="))
+    });
+    let percent = minute.and_then(|minute| minute.parse::<f64>().ok());
+    percent.map_or(0, |percent| to_u32(percent * 10_000.0))
+}
+
 /// A share or an average; what is no number counts as 0.
 fn to_u32(value: f64) -> u32 {
     #[expect(
@@ -84,4 +101,18 @@ fn to_u32(value: f64) -> u32 {
     )]
     let number = value.round().clamp(0.0, f64::from(u32::MAX)) as u32;
     number
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_kernels_word_of_waiting_for_memory() {
+        let told = "some avg10=9.00 avg60=42.50 avg300=1.00 total=7\nfull avg10=1.00 avg60=12.34 avg300=0.00 total=5\n";
+        assert_eq!(stalled_ppm(told), 123_400);
+        for nothing in ["", "full avg10=1.00", "full avg60=x", "some avg60=42.50"] {
+            assert_eq!(stalled_ppm(nothing), 0, "{nothing}");
+        }
+    }
 }

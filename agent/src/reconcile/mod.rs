@@ -102,6 +102,8 @@ struct Context {
     last_survey: Mutex<Option<LastSurvey>>,
     survey_problem: Mutex<Option<String>>,
     last_attempt: Mutex<Option<Instant>>,
+    started: Instant,
+    orders_not_stored: AtomicBool,
 }
 
 /// An order that wasn't obeyed.
@@ -159,6 +161,8 @@ impl Reconciler {
             last_survey: Mutex::default(),
             survey_problem: Mutex::default(),
             last_attempt: Mutex::default(),
+            started: Instant::now(),
+            orders_not_stored: AtomicBool::new(false),
         });
         context.publish_confirmed();
         context.wake_all_ordered();
@@ -187,7 +191,11 @@ impl Reconciler {
             let left_out = before.iter().filter(|id| !state.vms.contains_key(id));
             Ok::<_, Refused>(left_out.copied().collect::<Vec<_>>())
         });
-        let left_out = stored.await.map_err(ObeyError::NotStored)??;
+        let stored = stored.await;
+        context
+            .orders_not_stored
+            .store(stored.is_err(), Ordering::Relaxed);
+        let left_out = stored.map_err(ObeyError::NotStored)??;
         context.publish_confirmed();
         let named = order.vms.iter().map(|vm| vm.vm_id);
         let buried = order.tombstones.iter().map(|tombstone| tombstone.vm_id);
@@ -226,6 +234,22 @@ impl Reconciler {
     #[must_use]
     pub fn survey_problem(&self) -> Option<String> {
         lock(&self.context.survey_problem).clone()
+    }
+
+    /// How long the hypervisor has told nothing of its domains; zero if it did when it was last asked.
+    #[must_use]
+    pub fn hypervisor_silence(&self) -> Duration {
+        if self.survey_problem().is_none() {
+            return Duration::ZERO;
+        }
+        let last = lock(&self.context.last_survey).as_ref().map(|last| last.at);
+        last.unwrap_or(self.context.started).elapsed()
+    }
+
+    /// True if the last order couldn't be stored.
+    #[must_use]
+    pub fn orders_not_stored(&self) -> bool {
+        self.context.orders_not_stored.load(Ordering::Relaxed)
     }
 
     /// The orders and how far they are.

@@ -271,9 +271,27 @@ impl<'a> Session<'a> {
             acted_on: self.acted_on(),
             load: Some(load),
             sent_at_ms: now_ms(),
+            condition: Some(self.condition()),
         }))?;
         self.context.metrics.heartbeats_sent.inc();
         Ok(())
+    }
+
+    fn condition(&self) -> v1::Condition {
+        let validity = self
+            .context
+            .identity
+            .certificates()
+            .certificate()
+            .validity();
+        let reconciler = &self.context.reconciler;
+        let silent_ms = reconciler.hypervisor_silence().as_millis();
+        v1::Condition {
+            hypervisor_silent_ms: u64::try_from(silent_ms).unwrap_or(u64::MAX),
+            certificate_life_ms: validity.not_after_ms.saturating_sub(validity.issued_ms),
+            certificate_left_ms: validity.not_after_ms.saturating_sub(now_ms()),
+            orders_not_stored: reconciler.orders_not_stored(),
+        }
     }
 
     /// Tells what changed since the last report, or everything at first.

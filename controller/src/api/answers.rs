@@ -272,7 +272,12 @@ pub(crate) fn capacity() -> Value {
     ]);
     let host = members_and(
         [("id", id()), ("name", text())],
-        [("live", or_null(object()))],
+        [
+            ("live", or_null(object())),
+            ("health", text()),
+            ("health_since", text()),
+            ("health_reasons", list(text())),
+        ],
     );
     members([(
         "groups",

@@ -12,6 +12,7 @@ use axum::{Json, Router};
 use serde_json::{Value, json};
 use virtflow_model::Kind;
 use virtflow_model::kinds::Baremetal;
+use virtflow_model::kinds::baremetal::{Health, Liveness};
 use virtflow_pki::{BearerFile, bearer_of};
 use virtflow_raft::RaftStatus;
 use virtflow_state::State;
@@ -19,7 +20,7 @@ use virtflow_types::Timestamp;
 
 use super::room;
 use crate::app::{App, Caller, VERSION};
-use crate::metrics::LivenessLabel;
+use crate::metrics::{HealthLabel, LivenessLabel};
 use crate::off_loop::off_loop;
 
 /// How long a quorum may take to confirm that this controller is ready.
@@ -156,6 +157,12 @@ fn look_around(app: &App) {
             .get_or_create_owned(&LivenessLabel { liveness });
         gauge.set(signed(count));
     }
+    for (health, count) in online_by_health(&image) {
+        let gauge = metrics
+            .hosts_health
+            .get_or_create_owned(&HealthLabel { health });
+        gauge.set(signed(count));
+    }
     let overdue = virtflow_logic::overdue(&image, Timestamp::now()).len();
     metrics.overdue_objects.set(signed(overdue as u64));
     let expires_ms = app.certificates().certificate().validity().not_after_ms;
@@ -250,6 +257,25 @@ fn members(status: &RaftStatus) -> Vec<Value> {
             })
         })
         .collect()
+}
+
+/// How those fare that are heard: of the others it is what was last seen.
+fn online_by_health(image: &State) -> BTreeMap<&'static str, u64> {
+    let all = [
+        Health::Unknown,
+        Health::Healthy,
+        Health::Warning,
+        Health::Critical,
+    ];
+    let mut counts = BTreeMap::from(all.map(|health| (health.name(), 0)));
+    for object in image.of_kind(Kind::Baremetal.name(), None) {
+        if let Ok(host) = virtflow_logic::decoded::<Baremetal>(object)
+            && host.status.liveness == Liveness::Online
+        {
+            *counts.entry(host.status.health.name()).or_insert(0) += 1;
+        }
+    }
+    counts
 }
 
 fn hosts_by_liveness(image: &State) -> BTreeMap<String, u64> {

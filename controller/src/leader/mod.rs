@@ -8,6 +8,7 @@
 mod alone;
 mod boxes;
 mod clock;
+mod health;
 mod hosts;
 mod leases;
 mod loops;
@@ -284,6 +285,7 @@ fn start(app: &App, term: u64) -> JoinSet<()> {
     tasks.spawn(reports::run(app.clone(), leader.clone(), reports));
     tasks.spawn(leases::run(app.clone(), leader.clone()));
     tasks.spawn(boxes::run(app.clone(), leader.clone()));
+    tasks.spawn(health::run(app.clone(), leader.clone()));
     tasks.spawn(placer::run(app.clone(), leader.clone()));
     tasks.spawn(clock::run(app.clone(), leader.clone()));
     tasks.spawn(members::run(app.clone(), leader.clone()));

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use virtflow_logic::HostSigns;
 use virtflow_model::Kind;
 use virtflow_model::kinds::baremetal::Liveness;
-use virtflow_proto::agent::v1::{Heartbeat, Load};
+use virtflow_proto::agent::v1::{Condition, Heartbeat, Load};
 use virtflow_state::State;
 use virtflow_types::{ObjectId, Timestamp};
 
@@ -54,6 +55,7 @@ pub(super) struct Live {
     pub(super) beat_sequence: u64,
     pub(super) report_sequence: u64,
     pub(super) load: Load,
+    condition: Condition,
     clock_offset_ms: i64,
     pub(super) holder: ObjectId,
     /// Hash of the observed state that was last taken in whole.
@@ -73,6 +75,7 @@ impl Live {
             beat_sequence: 0,
             report_sequence: 0,
             load: Load::default(),
+            condition: Condition::default(),
             clock_offset_ms: 0,
             holder: ObjectId::NIL,
             observed_hash: Vec::new(),
@@ -157,6 +160,29 @@ impl Hosts {
         let heard = self.live.iter().filter(|(_, live)| live.session != 0);
         heard
             .map(|(host, live)| (*host, live.load.memory_used_mib, live.load.cpu_used_ppm))
+            .collect()
+    }
+
+    /// What the last heartbeat of each host that sent one says of how it fares.
+    pub(super) fn signs(&self) -> BTreeMap<ObjectId, HostSigns> {
+        let heard = self.live.iter().filter(|(_, live)| live.has_beaten);
+        heard
+            .map(|(host, live)| {
+                let (load, condition) = (&live.load, &live.condition);
+                let signs = HostSigns {
+                    storage_used_mib: load.storage_used_mib,
+                    storage_available_mib: load.storage_available_mib,
+                    memory_used_mib: load.memory_used_mib,
+                    memory_total_mib: load.memory_total_mib,
+                    memory_stalled_ppm: load.memory_stalled_ppm,
+                    clock_offset_ms: live.clock_offset_ms,
+                    hypervisor_silent_ms: condition.hypervisor_silent_ms,
+                    certificate_life_ms: condition.certificate_life_ms,
+                    certificate_left_ms: condition.certificate_left_ms,
+                    orders_not_stored: condition.orders_not_stored,
+                };
+                (*host, signs)
+            })
             .collect()
     }
 
@@ -298,6 +324,7 @@ pub(super) fn judge(
             i64::try_from(i128::from(beat.sent_at_ms) - i128::from(here)).unwrap_or(0);
     }
     live.load = beat.load.unwrap_or_default();
+    live.condition = beat.condition.unwrap_or_default();
     let differs = live.observed_hash != beat.observed_hash;
     let asked_lately = live
         .report_asked

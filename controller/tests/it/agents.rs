@@ -422,3 +422,46 @@ async fn a_console_is_read_through_any_controller() {
     let nobody = all[2].app.console(ObjectId::generate(), vm, 1, 10).await;
     assert!(nobody.is_err());
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn how_a_host_fares_is_written_once_and_stays_when_it_falls_silent() {
+    let first = Controller::first(|config| {
+        config.hosts.lease_s = 5;
+        config.hosts.heartbeat_ms = 200;
+    })
+    .await;
+    let token = site(&first.app).await;
+    let host = Host::enrol(&first, &token, "S1").await.unwrap();
+    let mut session = host.session(&first.config.agent_address(), "boot-1").await;
+    let status = || {
+        let image = first.app.node().image();
+        let object = image.get(host.id).unwrap().clone();
+        let typed = virtflow_logic::decoded::<virtflow_model::kinds::Baremetal>(&object).unwrap();
+        (object.version, typed.status.clone())
+    };
+    assert_eq!(status().1.health.name(), "unknown");
+    let ill = Condition {
+        orders_not_stored: true,
+        ..Condition::default()
+    };
+    let began = std::time::Instant::now();
+    while status().1.health.name() == "unknown" {
+        assert!(began.elapsed() < PATIENCE, "nothing was written of it");
+        session.beat_with(ill).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let (version, told) = status();
+    assert_eq!(told.health.name(), "critical");
+    assert_eq!(told.health_reasons, ["orders_not_stored"]);
+    // As before: nothing is written.
+    for _ in 0..30 {
+        session.beat_with(ill).await;
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(status().0, version);
+    until("the host to be offline", || {
+        liveness_of(&first.app, host.id) == "offline"
+    })
+    .await;
+    assert_eq!(status().1.health.name(), "critical", "as it was last seen");
+}

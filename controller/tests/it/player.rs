@@ -231,6 +231,11 @@ impl Session {
     }
 
     pub(crate) async fn beat(&mut self) {
+        self.beat_with(Condition::default()).await;
+    }
+
+    /// A heartbeat that tells how the host fares.
+    pub(crate) async fn beat_with(&mut self, condition: Condition) {
         self.sequence += 1;
         let heartbeat = Heartbeat {
             session: self.number,
@@ -241,6 +246,7 @@ impl Session {
                 memory_used_mib: 100,
                 ..Load::default()
             }),
+            condition: Some(condition),
             ..Heartbeat::default()
         };
         self.say(Say::Heartbeat(heartbeat)).await;

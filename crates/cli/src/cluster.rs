@@ -201,10 +201,15 @@ fn capacity_text(data: &Value, now: Timestamp) -> String {
         row.push("-".into());
         rows.push(row);
         for host in items(&group["hosts"]) {
-            let state = match host["state"].as_str() {
-                Some("active") | None => plain(&host["liveness"]),
-                Some(state) => format!("{}, {state}", plain(&host["liveness"])),
-            };
+            let mut state = plain(&host["liveness"]);
+            for (word, usual) in [
+                (&host["health"], &["unknown", "healthy"][..]),
+                (&host["state"], &["active"]),
+            ] {
+                if let Some(word) = word.as_str().filter(|word| !usual.contains(word)) {
+                    state = format!("{state}, {word}");
+                }
+            }
             let mut row = vec![
                 String::new(),
                 plain(&host["name"]),
@@ -262,9 +267,12 @@ residues: none"
             "name": "g1",
             "total": amounts(8000, 2048, 40), "allocated": amounts(1000, 128, 1),
             "hosts": [{
-                "name": "h1", "liveness": "online", "state": "cordoned", "vms": 1,
+                "name": "h1", "liveness": "online", "health": "healthy", "state": "cordoned", "vms": 1,
                 "total": amounts(4000, 1024, 20), "allocated": amounts(1000, 128, 1),
                 "live": {"load1_milli": 1250},
+            }, {
+                "name": "h2", "liveness": "online", "health": "warning", "state": "active", "vms": 0,
+                "total": amounts(4000, 1024, 20), "allocated": amounts(0, 0, 0),
             }],
         }]});
         assert_eq!(
@@ -272,7 +280,8 @@ residues: none"
             "\
 GROUP  HOST  LIVENESS          VMS  CPU     MEMORY          STORAGE        LOAD
 g1     all   -                 -    1 of 8  128MiB of 2GiB  1GiB of 40GiB  -
-       h1    online, cordoned  1    1 of 4  128MiB of 1GiB  1GiB of 20GiB  1.25"
+       h1    online, cordoned  1    1 of 4  128MiB of 1GiB  1GiB of 20GiB  1.25
+       h2    online, warning   0    0 of 4  0MiB of 1GiB    0GiB of 20GiB  -"
         );
     }
 

@@ -60,9 +60,10 @@ pub use genesis::{Genesis, genesis};
 pub use limits::{CLOUD_BOX_REPORT_EVERY, CLOUD_BOX_SILENCE_MAX, Limits};
 pub use loops::{Placer, overdue, wakes_placer};
 pub use observe::{
-    HostHello, HostInventory, ObservedPhase, ObservedReport, ObservedVm, cloud_boxes_heard,
-    cloud_boxes_silent, controller_admitted, host_admitted, host_of_key, host_offline, host_online,
-    host_quarantine, inventory_changed, observed,
+    HostHello, HostInventory, HostSigns, ObservedPhase, ObservedReport, ObservedVm,
+    cloud_boxes_heard, cloud_boxes_silent, controller_admitted, host_admitted, host_health_differs,
+    host_of_key, host_offline, host_online, host_quarantine, hosts_fare, inventory_changed,
+    observed,
 };
 pub use read::{
     AccessQuestion, ConsoleTarget, EffectiveQuery, Fields, Layers, ListQuery, Meant, MergeQuery,

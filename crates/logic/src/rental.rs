@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use virtflow_model::kinds::baremetal::{HostState, Liveness, Rental};
+use virtflow_model::kinds::baremetal::{Health, HostState, Liveness, Rental};
 use virtflow_model::kinds::baremetal_group::GroupState;
 use virtflow_model::kinds::instance::{InstanceSpec, InstanceStatus, Rented};
 use virtflow_model::kinds::{Baremetal, BaremetalGroup, Instance};
@@ -149,6 +149,7 @@ fn find(
             let is_ready = is_open
                 && typed.spec.state == HostState::Active
                 && typed.status.liveness == Liveness::Online
+                && typed.status.health != Health::Critical
                 && data_center_is_open(state, &typed.spec, &typed_group.spec);
             let reason = if typed.status.instance_id.is_some() {
                 &mut passed.rented

@@ -192,6 +192,9 @@ fn filters_of<R: Resource>(spec: &Value, status: &Value) -> Vec<Filter> {
     if has(status, "phase") {
         add("phase", By::Word);
     }
+    if has(status, "health") {
+        add("health", By::Word);
+    }
     // Of a configuration: what it configures.
     if has(spec, "scope") {
         add("scope", By::Text);
@@ -370,7 +373,9 @@ mod tests {
         assert!(!names(Kind::K8sCluster).contains(&"tag"));
         assert_eq!(
             names(Kind::Baremetal),
-            ["name", "group", "rack", "state", "label", "labels"]
+            [
+                "name", "group", "rack", "state", "health", "label", "labels"
+            ]
         );
         assert_eq!(names(Kind::Operation), ["tenant", "state"]);
         assert_eq!(names(Kind::BaremetalGroupTenantQuota), ["group", "tenant"]);

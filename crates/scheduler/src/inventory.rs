@@ -33,6 +33,8 @@ pub enum Standing {
     Offline,
     /// Nothing it says is believed.
     Quarantined,
+    /// Its health is critical.
+    Unhealthy,
     /// Its group takes no VMs.
     GroupClosed,
     /// The data centre that it stands in takes no VMs.
@@ -53,6 +55,7 @@ impl Standing {
             Self::NeverSeen => "never_seen",
             Self::Offline => "offline",
             Self::Quarantined => "quarantined",
+            Self::Unhealthy => "unhealthy",
             Self::GroupClosed => "group_closed",
             Self::DataCenterClosed => "data_center_closed",
             Self::Exclusive => "exclusive",

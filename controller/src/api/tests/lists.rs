@@ -2,6 +2,9 @@
 
 use serde_json::{Value, json};
 
+use virtflow_model::Kind;
+
+use super::rows::{self, Row};
 use super::support::{Reply, Rig};
 
 /// Three templates of one tenant, with labels.
@@ -87,4 +90,49 @@ async fn labels_have_to_be_such_and_the_chosen_fields_stand_where_they_stood() {
         .data(200);
     let gone = rig.get("/templates?deleted=true&fields=name", &alice).await;
     assert_eq!(gone.data(200), &json!([{"name": "c"}]) as &Value);
+}
+
+#[tokio::test]
+async fn hosts_are_found_by_how_they_fare() {
+    let rig = Rig::start().await;
+    let group = rig
+        .make("/baremetal_groups", json!({"name": "g1", "spec": {}}))
+        .await
+        .id();
+    let host = |name: &str, status: Value| {
+        let spec = json!({"serial_number": name, "group_id": group});
+        Row::new(Kind::Baremetal, name, spec).status(status)
+    };
+    let full = json!({"liveness": "online", "health": "critical", "health_since": "2026-11-23T17:00:00Z",
+        "health_reasons": ["storage_full"]});
+    let hosts = vec![
+        host("a", json!({"liveness": "online", "health": "healthy"})),
+        host("b", full.clone()),
+        // Silence takes nothing back.
+        host("c", json!({"liveness": "offline", "health": "critical"})),
+        host("d", json!({})),
+    ];
+    rows::put(&rig.app, hosts).await;
+    for (question, found) in [
+        ("health=critical", &["b", "c"][..]),
+        ("health=critical&state=online", &["b"]),
+        ("health=critical&sort=-name", &["c", "b"]),
+        ("health=unknown", &["d"]),
+        ("health=unknown&sort=name", &["d"]),
+        ("health=warning", &[]),
+    ] {
+        let reply = rig.get(&format!("/hosts?{question}"), &rig.admin).await;
+        assert_eq!(names(&reply), found, "{question}");
+    }
+    let refused = rig.get("/hosts?health=ill", &rig.admin).await;
+    assert_eq!(refused.error(400), "invalid");
+    let refused = rig.get("/racks?health=healthy", &rig.admin).await;
+    assert_eq!(refused.error(400), "invalid");
+    let one = rig.get("/hosts/b", &rig.admin).await;
+    for field in ["health", "health_since", "health_reasons"] {
+        assert_eq!(one.data(200)["status"][field], full[field], "{field}");
+    }
+    let capacity = rig.get("/capacity", &rig.admin).await;
+    let told = &capacity.data(200)["groups"][0]["hosts"][1];
+    assert_eq!(told["health_reasons"], full["health_reasons"]);
 }

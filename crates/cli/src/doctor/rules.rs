@@ -44,6 +44,7 @@ pub(super) fn findings(seen: &Seen, now: Timestamp) -> Vec<Finding> {
     }
     found.extend(seen.hosts.iter().filter_map(silent_host));
     for host in hosts_of(&seen.capacity) {
+        found.extend(unwell_host(host));
         live_host(host, &mut found);
     }
     found.extend(seen.vms.iter().map(failed_vm));
@@ -239,6 +240,49 @@ fn silent_host(host: &Value) -> Option<Finding> {
     })
 }
 
+/// A host that is heard and does not fare well.
+fn unwell_host(host: &Value) -> Option<Finding> {
+    let severity = match host["health"].as_str()? {
+        "critical" => Severity::Error,
+        "warning" => Severity::Warning,
+        _ => return None,
+    };
+    if host["liveness"] != "online" {
+        return None;
+    }
+    let name = text_of(host, "/name");
+    let told = items(&host["health_reasons"]).filter_map(Value::as_str);
+    let told: Vec<String> = told.map(unwell_for).collect();
+    let barred = match severity {
+        Severity::Critical | Severity::Error => "; it takes no new VMs",
+        Severity::Warning => "",
+    };
+    Some(Finding {
+        severity,
+        code: "host_unwell",
+        object: format!("host {name}"),
+        id: host["id"].as_str().map(str::to_owned),
+        since: moment(host, "/health_since"),
+        what: format!("{}{barred}", told.join(", ")),
+        advice: format!("look at it: virtflow-agent check on {name}"),
+    })
+}
+
+/// What a reason for a host's health means; of one that a later version told, its word.
+fn unwell_for(reason: &str) -> String {
+    let meaning = match reason {
+        "hypervisor_silent" => "its hypervisor does not answer",
+        "orders_not_stored" => "its agent cannot store what it is to do",
+        "storage_full" => "the disk of its VMs is full",
+        "storage_nearly_full" => "the disk of its VMs is nearly full",
+        "memory_short" => "it is short of memory",
+        "clock_off" => "its clock is off",
+        "certificate_ending" => "its certificate ends soon and was not renewed",
+        other => return other.replace('_', " "),
+    };
+    meaning.to_owned()
+}
+
 /// What the last beat of a host says.
 fn live_host(host: &Value, found: &mut Vec<Finding>) {
     let live = &host["live"];
@@ -255,7 +299,12 @@ fn live_host(host: &Value, found: &mut Vec<Finding>) {
     };
     let number = |field: &str| live[field].as_u64().unwrap_or_default();
     let (used, free) = (number("storage_used_mib"), number("storage_available_mib"));
-    if let Some(percent) = (free * 100).checked_div(used + free) {
+    // What it is called by says these already.
+    let is_told = |reason: &str| items(&host["health_reasons"]).any(|told| *told == *reason);
+    let disk_is_told = is_told("storage_full") || is_told("storage_nearly_full");
+    if let Some(percent) = (free * 100).checked_div(used + free)
+        && !disk_is_told
+    {
         let what = format!(
             "{} of the disk of its VMs is free, {percent} %",
             amount::show_mib(free)
@@ -272,7 +321,7 @@ fn live_host(host: &Value, found: &mut Vec<Finding>) {
         }
     }
     let offset = live["clock_offset_ms"].as_i64().unwrap_or_default();
-    if offset.abs() > CLOCK_MS_MAX {
+    if offset.abs() > CLOCK_MS_MAX && !is_told("clock_off") {
         add(
             Severity::Warning,
             "clock",

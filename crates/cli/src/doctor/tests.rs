@@ -84,6 +84,24 @@ fn hosts_their_disks_and_their_clocks() {
     assert_eq!(codes(&seen), [("error", "disk", "host h1".into())]);
     seen.capacity["groups"][0]["hosts"][0]["live"] = live(0, 0);
     assert_eq!(codes(&seen), []);
+    let host = &mut seen.capacity["groups"][0]["hosts"][0];
+    host["live"] = live(98, 2);
+    host["health"] = "critical".into();
+    host["health_since"] = "2026-11-23T17:00:00Z".into();
+    host["health_reasons"] = json!(["storage_full", "of_a_later_version"]);
+    let found = findings(&seen, NOW);
+    assert_eq!(
+        text(&found, NOW),
+        "error: host h1, for 1h0m\n    the disk of its VMs is full, of a later version; it takes no new VMs\n    do: look at it: virtflow-agent check on h1"
+    );
+    seen.capacity["groups"][0]["hosts"][0]["health"] = "warning".into();
+    assert_eq!(codes(&seen), [("warning", "host_unwell", "host h1".into())]);
+    seen.capacity["groups"][0]["hosts"][0]["liveness"] = "offline".into();
+    assert_eq!(
+        codes(&seen),
+        [],
+        "of who is not heard it is known from before"
+    );
     seen.hosts = vec![
         json!({"id": "h-3", "name": "h3", "status": {"liveness": "offline", "liveness_since": "2026-11-23T17:00:00Z"}}),
         json!({"id": "h-4", "name": "h4", "status": {"liveness": "quarantined"}}),

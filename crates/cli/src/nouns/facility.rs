@@ -91,6 +91,7 @@ pub(super) const NOUNS: &[Noun] = &[
         ],
         columns: &[
             column("LIVENESS", &["/status/liveness"], Show::Plain),
+            column("HEALTH", &["/status/health"], Show::Plain),
             STATE,
             column("GROUP", &["/names/group", "/spec/group_id"], Show::Plain),
             column("CPU", &["/status/cpu_milli"], Show::CpuMilli),

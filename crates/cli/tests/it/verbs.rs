@@ -93,3 +93,20 @@ async fn a_snapshot_is_taken_of_every_vm_of_a_set() {
     assert_eq!(all.as_array().unwrap().len(), 2);
     run("instance-set snapshot s --as night").await.bad(5);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hosts_are_asked_for_by_how_they_fare() {
+    let cloud = Cloud::start().await;
+    let run = async |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        cloud.run(&words).await
+    };
+    let listed = cloud.json(&["host", "list", "--health", "critical"]).await;
+    assert_eq!(listed, Value::Array(vec![]));
+    let refused = run("host list --health ill").await.bad(2);
+    assert!(
+        refused.contains("unknown, healthy, warning, critical"),
+        "{refused}"
+    );
+    run("vm list --health critical").await.bad(2);
+}

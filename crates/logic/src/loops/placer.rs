@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use virtflow_model::kinds::baremetal::{BaremetalSpec, HostState, Liveness, Rental};
+use virtflow_model::kinds::baremetal::{BaremetalSpec, Health, HostState, Liveness, Rental};
 use virtflow_model::kinds::baremetal_group::{BaremetalGroupSpec, GroupState, SchedulingPolicy};
 use virtflow_model::kinds::data_center::DataCenterState;
 use virtflow_model::kinds::operation::OperationState;
@@ -365,10 +365,15 @@ impl Placer {
             {
                 Standing::DataCenterClosed
             }
-            (HostState::Active, Liveness::Online, GroupState::Active) => match typed.spec.rental {
-                Rental::Shared => Standing::Ready,
-                Rental::Exclusive => Standing::Exclusive,
-            },
+            (HostState::Active, Liveness::Online, GroupState::Active) => {
+                match (typed.spec.rental, typed.status.health) {
+                    (Rental::Exclusive, _) => Standing::Exclusive,
+                    (Rental::Shared, Health::Critical) => Standing::Unhealthy,
+                    (Rental::Shared, Health::Unknown | Health::Healthy | Health::Warning) => {
+                        Standing::Ready
+                    }
+                }
+            }
         };
         self.inventory.put_host(Host {
             id: host.id,

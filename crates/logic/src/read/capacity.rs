@@ -1,6 +1,7 @@
 //! What groups and hosts have, and what is taken of it.
 
 use serde_json::{Map, Value, json};
+use virtflow_model::kinds::baremetal::Health;
 use virtflow_model::kinds::{Baremetal, UserGroup};
 use virtflow_model::{Kind, key};
 use virtflow_scheduler::DIMENSIONS;
@@ -114,6 +115,11 @@ pub fn capacity(state: &State, cx: &Cx) -> Result<Value, Error> {
             entry.insert("id".into(), json!(host.id));
             entry.insert("name".into(), host.name.as_str().into());
             entry.insert("liveness".into(), typed.status.liveness.name().into());
+            entry.insert("health".into(), typed.status.health.name().into());
+            if typed.status.health > Health::Healthy {
+                entry.insert("health_since".into(), json!(typed.status.health_since));
+                entry.insert("health_reasons".into(), json!(typed.status.health_reasons));
+            }
             entry.insert("state".into(), json!(typed.spec.state));
             entry.insert(
                 "vms".into(),

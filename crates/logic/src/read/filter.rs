@@ -13,6 +13,9 @@ use crate::door::Door;
 use crate::typed::decoded;
 use crate::views::ViewPart;
 
+/// The only word that is asked for and stands in the status: that of hosts.
+const HEALTH: &str = "health";
+
 /// A query with its names looked up.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
@@ -141,8 +144,13 @@ impl Filter {
         if let Some(scope) = &query.scope {
             conditions.push((vec![spec("$.scope".into())], scope.clone()));
         }
-        for (field, word) in query.words.iter().filter(|(field, _)| field != "tag") {
-            conditions.push((vec![spec(format!("$.{field}"))], word.clone()));
+        for (field, word) in &query.words {
+            match (field.as_str(), word.as_str()) {
+                // An array, and what rows of before it was told do not have.
+                ("tag", _) | (HEALTH, "unknown") => {}
+                (HEALTH, _) => conditions.push((vec![status("$.status.health")], word.clone())),
+                _ => conditions.push((vec![spec(format!("$.{field}"))], word.clone())),
+            }
         }
         let label = query
             .label
@@ -247,7 +255,7 @@ impl Filter {
             && self.references.is_empty()
             && self.labels.is_none()
             && query.scope.is_none()
-            && query.words.is_empty()
+            && query.words.iter().all(|(field, _)| field == HEALTH)
             && [phase, state, label].iter().all(Option::is_none)
         {
             return true;
@@ -279,6 +287,8 @@ impl Filter {
         let has_words = words.all(|(field, word)| match (field.as_str(), &spec["tags"]) {
             ("tag", Value::Array(tags)) => tags.iter().any(|tag| *tag == **word),
             ("tag", _) => false,
+            // It was looked at in the typed value.
+            (HEALTH, _) => true,
             (field, _) => spec[field] == **word,
         });
         let scope = query.scope.as_ref();
@@ -302,7 +312,10 @@ impl Filter {
         let in_state = query.state.as_ref().is_none_or(|state| {
             host.spec.state.name() == state || host.status.liveness.name() == state
         });
-        of_group && in_state
+        let mut words = query.words.iter();
+        let in_health =
+            words.all(|(field, word)| field != HEALTH || host.status.health.name() == word);
+        of_group && in_state && in_health
     }
 }
 
@@ -346,8 +359,8 @@ fn refuse_unknown(query: &ListQuery) -> Result<(), Error> {
             return Err(Error::invalid(
                 name,
                 format!(
-                    "says nothing about a {}; its lists know {}",
-                    query.kind.name(),
+                    "says nothing about {}; its lists know {}",
+                    query.kind.with_article(),
                     known.join(", ")
                 ),
             ));

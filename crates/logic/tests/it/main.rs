@@ -15,6 +15,7 @@ mod discovery;
 mod disks;
 mod filters;
 mod gpus;
+mod health;
 mod help;
 mod hosts;
 mod images;

@@ -320,7 +320,7 @@ fn a_placer_that_follows_the_changes_decides_as_a_fresh_one() {
 }
 
 /// The changes between two states, as a change stream would tell them.
-fn changes(
+pub(crate) fn changes(
     before: &virtflow_state::State,
     after: &virtflow_state::State,
 ) -> Vec<virtflow_state::Change> {

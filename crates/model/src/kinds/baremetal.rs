@@ -45,6 +45,33 @@ pub enum Liveness {
     Quarantined,
 }
 
+/// How a host fares, as far as its agent told: a word of its own beside its state and its liveness.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Health {
+    /// It was never heard.
+    #[default]
+    Unknown,
+    /// Nothing is wrong with it.
+    Healthy,
+    /// It may become worse.
+    Warning,
+    /// It takes no new VMs until it is better.
+    Critical,
+}
+
+impl Health {
+    /// The word for programs, as it is stored.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Unknown => "unknown",
+            Self::Healthy => "healthy",
+            Self::Warning => "warning",
+            Self::Critical => "critical",
+        }
+    }
+}
+
 impl HostState {
     /// The word for programs, as it is stored.
     pub const fn name(self) -> &'static str {
@@ -157,6 +184,15 @@ pub struct BaremetalStatus {
     /// When that last changed.
     #[serde(default)]
     pub liveness_since: Timestamp,
+    /// How it fares, as it was last heard: silence changes nothing of it.
+    #[serde(default)]
+    pub health: Health,
+    /// When that, or a reason for it, last changed.
+    #[serde(default)]
+    pub health_since: Timestamp,
+    /// What is wrong with it, in words for programs; a later version may know more of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub health_reasons: Vec<String>,
     /// Grows at each grant after loss, reboot or re-enrolment.
     #[serde(default)]
     pub host_epoch: u64,
@@ -424,6 +460,9 @@ mod tests {
         }
         for liveness in [L::Never, L::Online, L::Offline, L::Quarantined] {
             assert_eq!(serde_json::to_value(liveness).unwrap(), liveness.name());
+        }
+        for health in [Health::Unknown, Health::Healthy, Health::Warning, Health::Critical] {
+            assert_eq!(serde_json::to_value(health).unwrap(), health.name());
         }
     }
 }
