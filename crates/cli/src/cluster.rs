@@ -281,7 +281,7 @@ residues: none"
 GROUP  HOST  LIVENESS          VMS  CPU     MEMORY          STORAGE        LOAD
 g1     all   -                 -    1 of 8  128MiB of 2GiB  1GiB of 40GiB  -
        h1    online, cordoned  1    1 of 4  128MiB of 1GiB  1GiB of 20GiB  1.25
-       h2    online, warning   0    0 of 4  0MiB of 1GiB    0GiB of 20GiB  -"
+       h2    online, warning   0    0 of 4  0 of 1GiB       0 of 20GiB     -"
         );
     }
 
