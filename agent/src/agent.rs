@@ -109,9 +109,15 @@ impl Agent {
             config.reserve,
             capabilities.as_ref(),
         )?;
+        for (at, found) in config.guests.gpus.look() {
+            if let Err(obstacle) = found {
+                let advice = obstacle.advice();
+                tracing::error!(gpu = %at, problem = %obstacle, advice, "a GPU is not handed out");
+            }
+        }
         first.status_address = told_address.unwrap_or_default();
         let mut foreign = ForeignReporter::default();
-        first.foreign = foreign.report(&reconciler, &config.guests.guests_dir).await;
+        first.foreign = foreign.report(&reconciler, &config.guests).await;
         let (inventory_sender, inventory) = watch::channel(first);
         tasks.spawn(take_inventory(
             config.clone(),
@@ -299,7 +305,7 @@ async fn tell_foreign(
     foreign: &mut ForeignReporter,
     inventory: &watch::Sender<v1::Inventory>,
 ) {
-    let now = foreign.report(reconciler, &config.guests.guests_dir).await;
+    let now = foreign.report(reconciler, &config.guests).await;
     // Not to know them is no news: it must not look as if they had gone.
     if let Some(now) = now {
         tell(inventory, |known| v1::Inventory {

@@ -106,6 +106,7 @@ pub async fn check(config: &Config) -> Vec<Finding> {
     if let Some(bridge) = &config.guests.bridge {
         findings.push(bridge_exists(bridge.as_str()));
     }
+    findings.extend(gpus(config));
     findings.push(serial(config));
     findings.extend(monitoring(config));
     findings.push(clock());
@@ -336,6 +337,18 @@ fn bridge_exists(bridge: &str) -> Finding {
     }
 }
 
+fn gpus(config: &Config) -> Vec<Finding> {
+    let looked_at = config.guests.gpus.look().into_iter();
+    let told = looked_at.map(|(at, found)| match found {
+        Ok(model) => fine(format!("the GPU at {at} ({model}) can be passed to guests")),
+        Err(obstacle) => fatal(
+            format!("the GPU at {at} is not handed out: {obstacle}"),
+            obstacle.advice(),
+        ),
+    });
+    told.collect()
+}
+
 fn serial(config: &Config) -> Finding {
     match inventory::serial_number(config.serial.as_deref()) {
         Ok(serial) => match serial.source {
@@ -488,7 +501,7 @@ mod tests {
     async fn a_host_that_lacks_everything_is_told_how_to_mend_it() {
         let (_folder, config) = config(
             "libvirt_uri = \"qemu+unix:///system?socket=/nonexistent\"\n\
-             bridge = \"br-none\"\ncontrollers = [\"127.0.0.1:1\"]\n\
+             bridge = \"br-none\"\ngpus = [\"ffff:00:00.0\"]\ncontrollers = [\"127.0.0.1:1\"]\n\
              [boot]\nkernel = \"/nonexistent/vmlinuz\"\n\
              [reserve]\nmemory_mib = 999999999\n",
         );
@@ -500,6 +513,10 @@ mod tests {
                 "ip link add br-none type bridge",
             ),
             ("/nonexistent/vmlinuz can't be read", "boot.kernel"),
+            (
+                "GPU at ffff:00:00.0 is not handed out: there is no such device",
+                "lspci -D",
+            ),
             (
                 "nothing is left for guests of memory_mib",
                 "reserve.memory_mib",

@@ -17,12 +17,13 @@ use virtflow_agent::hypervisor::libvirt::Libvirt;
 use virtflow_agent::hypervisor::{
     DomainChange, DomainEvent, Hypervisor, HypervisorError, OffReason, PowerState,
 };
+use virtflow_agent::inventory::ListedGpus;
 use virtflow_agent::local::LocalStore;
 use virtflow_agent::reconcile::Reconciler;
 use virtflow_agent::reconcile::plan::{AccelerationChoice, GuestSettings};
 use virtflow_agent::xml::{
-    Acceleration, Boot, Disk, DiskFormat, DomainSpec, DomainStamp, HostPath, KernelArguments,
-    Machine,
+    Acceleration, Boot, Disk, DiskFormat, DomainSpec, DomainStamp, Gpus, HostPath, KernelArguments,
+    Machine, PciAddress, read_passed,
 };
 use virtflow_proto::agent::v1::{ObservedVm, Phase};
 use virtflow_types::{Incarnation, Name, ObjectId};
@@ -75,6 +76,7 @@ impl Guest {
                 format: DiskFormat::Raw,
             }],
             nics: Vec::new(),
+            gpus: Gpus::default(),
             console: path("console.log"),
             unlabelled: !libvirt.capabilities().await.unwrap().security_labels,
         };
@@ -207,7 +209,7 @@ async fn a_foreign_domain_is_counted_and_left_alone() {
     let id = guest.spec.vm_id;
     let before = libvirt.survey().await.unwrap().foreign.len();
 
-    let begin = guest.spec.to_xml().unwrap();
+    let begin = guest.spec.to_xml(&[]).unwrap();
     let unmarked = begin.replace("xmlns/domain/1", "xmlns/domain/other");
     let connection = Connect::open(Some(&uri())).unwrap();
     let domain = connection.define_domain_xml(&unmarked).unwrap();
@@ -231,6 +233,74 @@ async fn a_foreign_domain_is_counted_and_left_alone() {
     }
     assert!(connection.lookup_domain_by_uuid(id.uuid()).is_ok());
     domain.undefine().unwrap();
+}
+
+/// No machine of the tests has such devices: libvirt looks for them when a guest starts.
+#[tokio::test]
+#[ignore = "needs VIRTFLOW_TEST_LIBVIRT"]
+async fn a_definition_has_gpus_that_no_other_has() {
+    let libvirt: Arc<dyn Hypervisor> = Arc::new(Libvirt::new(&uri(), &pid_files()));
+    let at = |text: &str| PciAddress::new(text).unwrap();
+    let addresses = ["00fe:65:00.0", "00fe:66:00.0", "00fe:67:00.0"].map(at);
+    let (mut guests, connection) = (Vec::new(), Connect::open(Some(&uri())).unwrap());
+    for number in 0..3 {
+        let mut guest = Guest::new(&*libvirt, &format!("gpu-{number}")).await;
+        guest.spec.gpus = Gpus {
+            count: 1,
+            handed_out: addresses.to_vec(),
+        };
+        guests.push(guest);
+    }
+    let passed = |guest: &Guest| {
+        let domain = connection.lookup_domain_by_uuid(guest.spec.vm_id.uuid());
+        read_passed(&domain.unwrap().xml_desc(0).unwrap()).unwrap()
+    };
+    // Somebody else's definition has the lowest one.
+    let foreign = Guest::new(&*libvirt, "gpu-foreign").await.spec;
+    let theirs = foreign.to_xml(&addresses[..1]).unwrap();
+    let theirs = theirs.replace("xmlns/domain/1", "xmlns/domain/other");
+    let theirs = connection.define_domain_xml(&theirs).unwrap();
+    let survey = libvirt.survey().await.unwrap();
+    let (told, _) = survey
+        .foreign
+        .iter()
+        .find(|(domain, _)| domain.domain_id == foreign.vm_id)
+        .unwrap();
+    assert_eq!(told.passed, addresses[..1]);
+
+    // Two at once get one each, the third none.
+    let (first, second) = tokio::join!(
+        libvirt.define(&guests[0].spec),
+        libvirt.define(&guests[1].spec)
+    );
+    (first.unwrap(), second.unwrap());
+    let mut got = [passed(&guests[0]), passed(&guests[1])].concat();
+    let kept = passed(&guests[1]);
+    got.sort_unstable();
+    assert_eq!(got, addresses[1..]);
+    let error = libvirt.define(&guests[2].spec).await.unwrap_err();
+    assert!(
+        matches!(
+            error,
+            HypervisorError::TooFewGpus {
+                asked: 1,
+                free: 0,
+                ..
+            }
+        ),
+        "{error}"
+    );
+    assert_eq!(libvirt.inspect(guests[2].spec.vm_id).await.unwrap(), None);
+
+    // One that is defined anew keeps its own, though a lower one is free by now.
+    theirs.undefine().unwrap();
+    libvirt.define(&guests[1].spec).await.unwrap();
+    assert_eq!(passed(&guests[1]), kept);
+    libvirt.define(&guests[2].spec).await.unwrap();
+    assert_eq!(passed(&guests[2]), addresses[..1]);
+    for guest in &guests {
+        libvirt.undefine(guest.spec.vm_id).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -306,6 +376,7 @@ impl Host {
             emulator: None,
             kernel: None,
             bridge: None,
+            gpus: ListedGpus::default(),
         };
         let libvirt = Arc::new(Libvirt::new(&uri(), &pid_files()));
         let store = LocalStore::open(self.folder.path());
@@ -458,7 +529,7 @@ async fn a_start_costs_little_more_than_libvirts_own() {
     let (mut bare, mut ours) = (Vec::new(), Vec::new());
     for round in 0..ROUNDS {
         let guest = Guest::new(&*libvirt, &format!("bare-{round}")).await;
-        let xml = guest.spec.to_xml().unwrap();
+        let xml = guest.spec.to_xml(&[]).unwrap();
         let began = Instant::now();
         let domain = connection.create_domain_xml(&xml, 0).unwrap();
         wait_for(&mut events, guest.spec.vm_id, DomainChange::Started).await;

@@ -14,9 +14,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::inventory::Amounts;
+use crate::inventory::{Amounts, ListedGpus};
 use crate::reconcile::plan::{AccelerationChoice, GuestSettings, KernelBoot};
-use crate::xml::{BridgeName, HostPath, KernelArguments, Machine};
+use crate::xml::{BridgeName, HostPath, KernelArguments, Machine, PciAddress};
 
 pub use virtflow_settings::{ConfigError, Place};
 use virtflow_types::is_host_port;
@@ -27,6 +27,8 @@ pub const ENV_PREFIX: &str = "VIRTFLOW_AGENT_";
 pub const FILE_DEFAULT: &str = "/etc/virtflow/agent.toml";
 /// The most controllers that may be listed.
 pub const CONTROLLERS_MAX: usize = 16;
+/// The most GPUs that may be listed.
+pub const GPUS_MAX: usize = 64;
 
 /// How guests are run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -147,6 +149,7 @@ struct Written {
     machine: Machine,
     emulator: Option<PathBuf>,
     bridge: Option<String>,
+    gpus: Vec<String>,
     serial: Option<String>,
     name: Option<String>,
     management_address: String,
@@ -169,6 +172,7 @@ impl Default for Written {
             machine: Machine::default(),
             emulator: None,
             bridge: None,
+            gpus: Vec::new(),
             serial: None,
             name: None,
             management_address: String::new(),
@@ -289,6 +293,7 @@ impl Written {
                 emulator,
                 kernel: self.kernel_boot()?,
                 bridge: bridge.map_err(|error| ("bridge", error.to_string()))?,
+                gpus: self.listed_gpus()?,
             },
             controllers: self.controllers,
             data_dir: self.data_dir,
@@ -310,7 +315,7 @@ impl Written {
         if capacity.gpus.is_some_and(|gpus| gpus > 0)
             && self.hypervisor != HypervisorChoice::Simulated
         {
-            let problem = "no GPU is passed to a guest yet, except to simulated ones; leave it out";
+            let problem = "is of simulated guests; list the GPUs that real ones may have in `gpus`";
             return Err(("capacity.gpus", problem.into()));
         }
         for (key, reserve, capacity) in [
@@ -335,6 +340,25 @@ impl Written {
             }
         }
         Ok(())
+    }
+
+    fn listed_gpus(&self) -> Result<ListedGpus, Problem> {
+        if self.hypervisor == HypervisorChoice::Simulated && !self.gpus.is_empty() {
+            let problem = "simulated guests are passed none; say how many in `capacity.gpus`";
+            return Err(("gpus", problem.into()));
+        }
+        if self.gpus.len() > GPUS_MAX {
+            return Err(("gpus", format!("at most {GPUS_MAX} are taken")));
+        }
+        let mut listed = Vec::new();
+        for text in &self.gpus {
+            let at = PciAddress::new(text).map_err(|error| ("gpus", error.to_string()))?;
+            if listed.contains(&at) {
+                return Err(("gpus", format!("{at} is listed twice")));
+            }
+            listed.push(at);
+        }
+        Ok(ListedGpus::new(listed))
     }
 
     fn kernel_boot(&self) -> Result<Option<KernelBoot>, Problem> {

@@ -17,6 +17,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
     ("", "machine"),
     ("", "emulator"),
     ("", "bridge"),
+    ("", "gpus"),
     ("", "serial"),
     ("", "name"),
     ("", "management_address"),
@@ -40,7 +41,7 @@ pub(super) const KEYS: &[(&str, &str)] = &[
 
 fn reads(section: &str, key: &str) -> Reads {
     match (section, key) {
-        ("", "controllers") => Reads::Texts,
+        ("", "controllers" | "gpus") => Reads::Texts,
         ("reserve" | "capacity", _) => Reads::Number,
         _ => Reads::Text,
     }

@@ -119,7 +119,19 @@ fn errors_name_file_line_and_key() {
         ),
         (
             "hypervisor = \"qemu\"\n[capacity]\ngpus = 1\n",
-            ":3: `capacity.gpus`: no GPU is passed to a guest yet",
+            ":3: `capacity.gpus`: is of simulated guests",
+        ),
+        (
+            "hypervisor = \"simulated\"\ngpus = [\"0000:65:00.0\"]\n",
+            ":2: `gpus`: simulated guests are passed none",
+        ),
+        (
+            "gpus = [\"65:00.0\"]\n",
+            ":1: `gpus`: PCI address `65:00.0` is not like `0000:65:00.0`",
+        ),
+        (
+            "gpus = [\"0000:0a:00.0\", \"0000:0A:00.0\"]\n",
+            ":1: `gpus`: 0000:0a:00.0 is listed twice",
         ),
         (
             "[capacity]\ncpu_milli = 1\n[reserve]\ncpu_milli = 2\n",

@@ -23,7 +23,7 @@ use async_trait::async_trait;
 use tokio::sync::broadcast;
 use virtflow_types::{Name, ObjectId};
 
-use crate::xml::{DomainSpec, DomainStamp};
+use crate::xml::{DomainSpec, DomainStamp, PciAddress};
 
 /// Events kept for a slow subscriber; one that falls further behind is told it lagged and surveys.
 pub const EVENT_QUEUE_LEN: usize = 1024;
@@ -144,6 +144,8 @@ pub struct ForeignDomain {
     pub memory_mib: u64,
     /// Its disks, without drives for media that are put in and taken out.
     pub disks: Vec<ForeignDisk>,
+    /// Devices of the host that it has for itself.
+    pub passed: Vec<PciAddress>,
     /// What keeps it from being adopted.
     pub obstacles: Vec<Obstacle>,
 }
@@ -275,6 +277,19 @@ pub enum HypervisorError {
         /// The hypervisor's words.
         message: String,
     },
+    /// Fewer GPUs of those that the host hands out are free than the VM asks for.
+    #[error(
+        "VM {vm_id} asks for {asked} GPUs, and {free} of those that this host hands out are there and free; see \
+         `gpus` in the agent's settings, and `virtflow-agent check`"
+    )]
+    TooFewGpus {
+        /// The VM.
+        vm_id: ObjectId,
+        /// How many it asks for.
+        asked: u32,
+        /// How many there are for it.
+        free: usize,
+    },
     /// A query about the whole host failed.
     #[error("cannot {action}: {message}")]
     Query {
@@ -314,7 +329,8 @@ pub trait Hypervisor: fmt::Debug + Send + Sync + 'static {
     /// renews the mark. A domain of another VM is refused.
     async fn adopt(&self, adoption: &Adoption) -> Result<(), HypervisorError>;
 
-    /// Makes the domain's definition, or replaces that of a domain of ours that is off.
+    /// Makes the domain's definition, or replaces that of a domain of ours. Which GPUs it has is chosen with it
+    /// ([`Gpus::choose`](crate::xml::Gpus::choose)), one definition after the other.
     async fn define(&self, spec: &DomainSpec) -> Result<(), HypervisorError>;
 
     /// Starts a defined domain; returns when the guest runs. Starting a running one succeeds.

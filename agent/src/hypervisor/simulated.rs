@@ -16,7 +16,7 @@ use super::{
     Adoption, Capabilities, Domain, DomainChange, DomainEvent, EVENT_QUEUE_LEN, ForeignDomain,
     Hypervisor, HypervisorError, OffReason, PowerState, Survey, Usage,
 };
-use crate::xml::DomainSpec;
+use crate::xml::{DomainSpec, PciAddress};
 
 /// A call of the hypervisor, for aiming faults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -99,6 +99,8 @@ pub enum Deed {
 struct World {
     domains: BTreeMap<ObjectId, Domain>,
     foreign: BTreeMap<ObjectId, ForeignDomain>,
+    /// Devices that definitions of ours have, by their VMs.
+    passed: BTreeMap<ObjectId, Vec<PciAddress>>,
     behaviour: Behaviour,
     faults: Vec<(Call, VecDeque<Fault>)>,
     deeds: Vec<(ObjectId, Deed)>,
@@ -127,6 +129,7 @@ impl SimulatedMachine {
             world: Arc::new(Mutex::new(World {
                 domains: BTreeMap::new(),
                 foreign: BTreeMap::new(),
+                passed: BTreeMap::new(),
                 behaviour: Behaviour::default(),
                 faults: Vec::new(),
                 deeds: Vec::new(),
@@ -208,6 +211,12 @@ impl SimulatedMachine {
     #[must_use]
     pub fn domain(&self, vm_id: ObjectId) -> Option<Domain> {
         self.world().domains.get(&vm_id).cloned()
+    }
+
+    /// Devices of the machine that the VM's definition has.
+    #[must_use]
+    pub fn passed(&self, vm_id: ObjectId) -> Vec<PciAddress> {
+        self.world().passed.get(&vm_id).cloned().unwrap_or_default()
     }
 
     /// What was done to a VM's domain so far.
@@ -413,6 +422,8 @@ impl Hypervisor for SimulatedMachine {
                 vcpus: spec.vcpus,
                 memory_mib: spec.memory_mib,
             };
+            let passed = chosen(world, spec, power.is_active())?;
+            world.passed.insert(spec.vm_id, passed);
             world.domains.insert(spec.vm_id, domain);
             world.deeds.push((spec.vm_id, Deed::Defined));
             self.emit(world, spec.vm_id, DomainChange::Definition);
@@ -492,6 +503,7 @@ impl Hypervisor for SimulatedMachine {
                 }),
                 Some(_) => {
                     world.domains.remove(&vm_id);
+                    world.passed.remove(&vm_id);
                     world.deeds.push((vm_id, Deed::Undefined));
                     self.emit(world, vm_id, DomainChange::Definition);
                     Ok(())
@@ -517,8 +529,28 @@ pub(crate) fn small_foreign(domain_id: ObjectId) -> ForeignDomain {
         vcpus: 1,
         memory_mib: 128,
         disks: Vec::new(),
+        passed: Vec::new(),
         obstacles: Vec::new(),
     }
+}
+
+/// The machine's devices for a definition.
+fn chosen(
+    world: &World,
+    spec: &DomainSpec,
+    runs: bool,
+) -> Result<Vec<PciAddress>, HypervisorError> {
+    let others = world.passed.iter().filter(|(vm, _)| **vm != spec.vm_id);
+    let others = others.flat_map(|(_, passed)| passed);
+    let foreign = world.foreign.values().flat_map(|domain| &domain.passed);
+    let taken = others.chain(foreign).copied().collect();
+    let own = world.passed.get(&spec.vm_id).cloned().unwrap_or_default();
+    let chosen = spec.gpus.choose(&own, runs, &taken);
+    chosen.map_err(|free| HypervisorError::TooFewGpus {
+        vm_id: spec.vm_id,
+        asked: spec.gpus.count,
+        free,
+    })
 }
 
 fn refuse_foreign(

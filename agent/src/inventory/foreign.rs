@@ -10,7 +10,10 @@ use virtflow_types::ObjectId;
 
 use super::storage;
 use crate::hypervisor::{DiskSource, ForeignDomain, Obstacle, PowerState, Survey};
+use crate::off_loop::off_loop;
 use crate::reconcile::Reconciler;
+use crate::reconcile::plan::GuestSettings;
+use crate::xml::PciAddress;
 
 /// Domains that are told one by one; of more, what they take together is told.
 const DOMAINS_MAX: usize = 128;
@@ -35,11 +38,17 @@ impl ForeignReporter {
     pub async fn report(
         &mut self,
         reconciler: &Reconciler,
-        guests_dir: &Path,
+        guests: &GuestSettings,
     ) -> Option<v1::ForeignDomains> {
         let last = reconciler.last_survey()?;
         self.ask_sizes(&last.survey, reconciler).await;
-        Some(foreign_domains(&last.survey, &self.sizes, guests_dir))
+        let gpus = guests.gpus.clone();
+        let gpus = off_loop(move || gpus.usable()).await.ok()?;
+        let host = HandsOut {
+            guests_dir: &guests.guests_dir,
+            gpus: &gpus,
+        };
+        Some(foreign_domains(&last.survey, &self.sizes, &host))
     }
 
     async fn ask_sizes(&mut self, survey: &Survey, reconciler: &Reconciler) {
@@ -69,25 +78,32 @@ impl ForeignReporter {
     }
 }
 
+/// What a host hands out that others' domains may hold.
+struct HandsOut<'a> {
+    guests_dir: &'a Path,
+    gpus: &'a [PciAddress],
+}
+
 fn foreign_domains(
     survey: &Survey,
     sizes: &BTreeMap<ObjectId, Sizes>,
-    guests_dir: &Path,
+    host: &HandsOut<'_>,
 ) -> v1::ForeignDomains {
-    let beside_guests = storage::beside_guests(guests_dir);
+    let beside_guests = storage::beside_guests(host.guests_dir);
     let none = BTreeMap::new();
     let mut told = v1::ForeignDomains::default();
     let mut domains: Vec<_> = survey.foreign.iter().map(|(domain, _)| domain).collect();
     domains.sort_by_key(|domain| domain.domain_id);
     for (number, domain) in domains.into_iter().enumerate() {
         let sizes = sizes.get(&domain.domain_id).map_or(&none, |(_, of)| of);
-        let domain = foreign_domain(domain, sizes, &beside_guests);
+        let domain = foreign_domain(domain, sizes, &beside_guests, host.gpus);
         if number < DOMAINS_MAX {
             told.domains.push(domain);
             continue;
         }
         told.unlisted += 1;
         told.unlisted_storage_gib += domain.storage_gib;
+        told.unlisted_gpus += u64::from(domain.gpus);
         if domain.phase() != v1::Phase::Stopped || domain.autostart {
             told.unlisted_cpu_cores += u64::from(domain.cpu_cores);
             told.unlisted_memory_mib += domain.memory_mib;
@@ -100,6 +116,7 @@ fn foreign_domain(
     domain: &ForeignDomain,
     sizes: &BTreeMap<String, u64>,
     beside_guests: &impl Fn(&Path) -> bool,
+    handed_out: &[PciAddress],
 ) -> v1::ForeignDomain {
     let mut obstacles = domain.obstacles.clone();
     let mut beside_mib: u64 = 0;
@@ -125,6 +142,7 @@ fn foreign_domain(
     disks.truncate(DISKS_MAX);
     obstacles.sort();
     obstacles.dedup();
+    let held = domain.passed.iter().filter(|at| handed_out.contains(at));
     v1::ForeignDomain {
         domain_id: domain.domain_id.as_bytes().to_vec(),
         name: clipped(&domain.name),
@@ -141,6 +159,7 @@ fn foreign_domain(
         storage_gib: beside_mib.div_ceil(1024),
         disks,
         obstacles: obstacles.iter().map(|o| o.name().to_owned()).collect(),
+        gpus: u32::try_from(held.count()).unwrap_or(u32::MAX),
     }
 }
 
@@ -170,6 +189,7 @@ mod tests {
                 disk("vda", DiskSource::File("/guests/a.qcow2".into())),
                 disk("vdb", DiskSource::Device),
             ],
+            passed: Vec::new(),
             obstacles: Vec::new(),
         }
     }
@@ -183,7 +203,30 @@ mod tests {
             domains: Vec::new(),
             foreign: foreign.collect(),
         };
-        foreign_domains(&survey, &all, Path::new("/guests"))
+        let host = HandsOut {
+            guests_dir: Path::new("/guests"),
+            gpus: &["0000:65:00.0", "0000:66:00.0"].map(|at| PciAddress::new(at).unwrap()),
+        };
+        foreign_domains(&survey, &all, &host)
+    }
+
+    #[tokio::test]
+    async fn gpus_that_others_have_are_counted_even_while_they_are_off() {
+        let off = PowerState::Off(OffReason::Unknown);
+        let holding = |number, addresses: &[&str]| ForeignDomain {
+            passed: addresses
+                .iter()
+                .map(|at| PciAddress::new(at).unwrap())
+                .collect(),
+            ..domain(number, off)
+        };
+        // A network card of the host is nothing that is handed out.
+        let mut domains = vec![holding(1, &["0000:65:00.0", "0000:01:00.0"])];
+        assert_eq!(told(domains.clone(), &[]).domains[0].gpus, 1);
+        domains.extend((2..=128).map(|number| domain(number, off)));
+        domains.push(holding(129, &["0000:66:00.0"]));
+        let all = told(domains, &[]);
+        assert_eq!((all.unlisted, all.unlisted_gpus), (1, 1));
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@
 //! says it; `reserve` is taken off for the host itself.
 
 mod foreign;
+mod gpus;
 mod identity;
 mod load;
 mod machine;
@@ -20,6 +21,7 @@ use crate::reconcile::plan::GuestSettings;
 use crate::xml::Acceleration;
 
 pub use foreign::ForeignReporter;
+pub use gpus::{GpuObstacle, ListedGpus};
 pub use identity::{SerialNumber, SerialSource, boot_id, hostname, serial_number};
 pub use load::LoadMeter;
 pub use source::{Machine, Meter, ThisMachine, ToldMachine};
@@ -60,8 +62,7 @@ pub fn collect(
         .iter()
         .find(|filesystem| filesystem.holds_guests)
         .map_or(0, |filesystem| filesystem.total_mib / 1024);
-    // No agent passes real ones to guests yet.
-    let mut gpus = 0;
+    let mut gpus = guests.gpus.usable().len().try_into().unwrap_or(u64::MAX);
     if capabilities.is_some_and(|can| can.driver == "simulated") {
         // Simulated guests take nothing of the machine: it counts as large as it is told to be.
         let threads = capacity.cpu_milli.map(|milli| milli.div_ceil(1000));
@@ -144,5 +145,7 @@ fn unknown(
     }
 }
 
+#[cfg(test)]
+pub(crate) use gpus::tests::Devices;
 #[cfg(test)]
 mod tests;

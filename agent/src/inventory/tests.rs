@@ -18,6 +18,7 @@ fn guests(folder: &Path) -> GuestSettings {
         emulator: None,
         kernel: None,
         bridge: None,
+        gpus: ListedGpus::default(),
     }
 }
 
@@ -193,7 +194,7 @@ fn a_machine_with_simulated_guests_is_as_large_as_it_is_told_to_be() {
     assert_eq!(told.schedulable_memory_mib, lent);
     assert_eq!(told.schedulable_gpus, 2);
     let real = with("libvirt");
-    assert_eq!(real.schedulable_gpus, 0, "no guest is passed a real one");
+    assert_eq!(real.schedulable_gpus, 0, "none is listed");
     assert_eq!(real.threads, here().threads);
     assert_eq!(real.schedulable_cpu_milli, u64::from(real.threads) * 1000);
 }
@@ -295,4 +296,19 @@ fn load_is_of_the_time_between_two_measurements() {
     assert!(load.cpu_used_ppm <= 1_000_000, "{load:?}");
     assert!(load.memory_used_mib > 0 && load.memory_used_mib < here().memory_mib);
     assert!(load.storage_available_mib > 0 && load.uptime_s > 0);
+}
+
+#[test]
+fn gpus_are_handed_out_that_are_listed_and_there() {
+    let devices = Devices::new();
+    devices.put("0000:65:00.0", "0x030000", Some(1), None);
+    devices.put("0000:66:00.0", "0x030000", Some(2), None);
+    let folder = tempfile::tempdir().unwrap();
+    let guests = GuestSettings {
+        gpus: devices.list(&["0000:66:00.0", "0000:67:00.0"]),
+        ..guests(folder.path())
+    };
+    let none = Amounts::default();
+    let told = collect(&guests, none, none, None).unwrap();
+    assert_eq!(told.schedulable_gpus, 1);
 }

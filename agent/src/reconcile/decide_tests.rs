@@ -120,6 +120,7 @@ prop_compose! {
             vcpus,
             memory_mib,
             disks: Vec::new(),
+            passed: Vec::new(),
             obstacles: if transient { vec![Obstacle::Transient] } else { Vec::new() },
         }
     }

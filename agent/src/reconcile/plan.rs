@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use crate::hypervisor::Capabilities;
+use crate::inventory::ListedGpus;
 use crate::local::StoredVm;
 use crate::xml::{
-    Acceleration, Boot, BridgeName, Disk, DiskFormat, DomainSpec, HostPath, KernelArguments,
+    Acceleration, Boot, BridgeName, Disk, DiskFormat, DomainSpec, Gpus, HostPath, KernelArguments,
     MacAddress, Machine, Nic, ValueError, guest_dir,
 };
 
@@ -53,6 +54,8 @@ pub struct GuestSettings {
     pub kernel: Option<KernelBoot>,
     /// Bridge for network cards that name none; without one such cards are left out.
     pub bridge: Option<BridgeName>,
+    /// GPUs that guests may be passed.
+    pub gpus: ListedGpus,
 }
 
 /// Why a VM can't be made on this host.
@@ -64,9 +67,6 @@ pub enum PlanError {
     /// The host can't run guests the way it is told to.
     #[error("this host cannot run guests under {0}; see `virtflow-agent check`")]
     Acceleration(&'static str),
-    /// It would have to be made without what it asks for.
-    #[error("this agent passes no GPUs to guests, and the VM asks for {0}")]
-    Gpus(u32),
 }
 
 impl GuestSettings {
@@ -89,12 +89,9 @@ impl GuestSettings {
     /// The definition of a VM's domain.
     ///
     /// # Errors
-    /// If a value may not stand in one, the host can't run guests as configured, or it can't be given the GPUs it asks for.
+    /// If a value may not stand in one, or the host can't run guests as configured.
     pub fn plan(&self, vm: &StoredVm, can: &Capabilities) -> Result<DomainSpec, PlanError> {
         let desired = &vm.desired;
-        if desired.gpu_count > 0 && can.driver != "simulated" {
-            return Err(PlanError::Gpus(desired.gpu_count));
-        }
         let folder = guest_dir(&self.guests_dir, desired.vm_id);
         let disks = if desired.storage_gib == 0 {
             Vec::new()
@@ -128,9 +125,22 @@ impl GuestSettings {
             boot: self.boot(&desired.name)?,
             disks,
             nics,
+            gpus: self.gpus(desired.gpu_count, can),
             console: HostPath::new(&folder.join(CONSOLE_FILE))?,
             unlabelled: !can.security_labels,
         })
+    }
+
+    /// Of simulated guests' GPUs there is a number and nothing else, unless some are listed.
+    fn gpus(&self, count: u32, can: &Capabilities) -> Gpus {
+        let handed_out = match count {
+            0 => Vec::new(),
+            _ => self.gpus.usable(),
+        };
+        if can.driver == "simulated" && self.gpus == ListedGpus::default() {
+            return Gpus::default();
+        }
+        Gpus { count, handed_out }
     }
 
     fn boot(&self, name: &str) -> Result<Boot, ValueError> {

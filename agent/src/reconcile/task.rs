@@ -232,10 +232,7 @@ impl VmTask {
                 ("domain_not_ours", error.to_string())
             }
             Ok(Err(error)) => ("hypervisor_unavailable", error.to_string()),
-            Err(_) => (
-                "hypervisor_unavailable",
-                format!("the hypervisor gave no answer within {INSPECT_DEADLINE:?}"),
-            ),
+            Err(_) => ("hypervisor_unavailable", no_answer(INSPECT_DEADLINE)),
         };
         let (reason, problem) = problem;
         self.blind_looks = self.blind_looks.saturating_add(1);
@@ -407,10 +404,18 @@ impl VmTask {
     async fn define(&self, wanted: &StoredVm) -> Result<(), StepError> {
         let failed = step_error("create_failed");
         let can = self.context.capabilities().await.map_err(&failed)?;
-        let spec = self.context.settings.plan(wanted, &can);
+        let (context, wanted) = (Arc::clone(&self.context), wanted.clone());
+        let plan = off_loop(move || context.settings.plan(&wanted, &can)).await;
+        let spec = plan.map_err(|error| failed(error.to_string()))?;
         let spec = spec.map_err(|error| failed(error.to_string()))?;
         let define = self.context.hypervisor.define(&spec);
-        within(DEFINE_DEADLINE, "create_failed", define).await
+        match timeout(DEFINE_DEADLINE, define).await {
+            Ok(Err(error @ HypervisorError::TooFewGpus { .. })) => {
+                Err(step_error("gpu_missing")(error.to_string()))
+            }
+            Ok(defined) => defined.map_err(|error| failed(error.to_string())),
+            Err(_) => Err(failed(no_answer(DEFINE_DEADLINE))),
+        }
     }
 
     async fn confirm(&self, tombstone: Tombstone) -> Result<(), StepError> {
@@ -475,10 +480,12 @@ async fn within<E: std::fmt::Display>(
     match timeout(deadline, work).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(step_error(reason)(error.to_string())),
-        Err(_) => Err(step_error(reason)(format!(
-            "the hypervisor gave no answer within {deadline:?}"
-        ))),
+        Err(_) => Err(step_error(reason)(no_answer(deadline))),
     }
+}
+
+fn no_answer(deadline: Duration) -> String {
+    format!("the hypervisor gave no answer within {deadline:?}")
 }
 
 async fn on_files(

@@ -1,6 +1,7 @@
 //! The reconciler over a simulated machine: stories with an order, a fault, and what must not happen.
 
 mod adoption;
+mod gpus;
 
 use std::path::Path;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use super::*;
 use crate::desired::{DesiredVm, Power, RestartPolicy, Stamp, Tombstone};
 use crate::hypervisor::OffReason;
 use crate::hypervisor::simulated::{Call, Deed, Fault, SimulatedMachine};
+use crate::inventory::ListedGpus;
 use crate::xml::{Machine, guest_dir};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -28,6 +30,7 @@ struct Host {
     agent: Option<Reconciler>,
     index: u64,
     life: Incarnation,
+    gpus: ListedGpus,
 }
 
 impl Host {
@@ -38,6 +41,7 @@ impl Host {
             agent: None,
             index: 0,
             life: FIRST_LIFE,
+            gpus: ListedGpus::default(),
         };
         host.start_agent(true);
         host
@@ -54,6 +58,7 @@ impl Host {
                 emulator: None,
                 kernel: None,
                 bridge: None,
+                gpus: self.gpus.clone(),
             },
             Arc::default(),
         );

@@ -6,7 +6,7 @@ use super::{Element, read_domain, tests};
 
 #[test]
 fn domain_xml() {
-    let ours = tests::spec().to_xml().unwrap();
+    let ours = tests::spec().to_xml(&[]).unwrap();
     Target::new("domain_xml", Format::Text)
         .seed(ours)
         .seed("<domain type='kvm'><name>a</name><uuid>0190d3b2-7c1e-7e6a-b1a1-5b0e3f4d2c11</uuid><memory unit='GiB'>1</memory><vcpu>1</vcpu><devices/></domain>")

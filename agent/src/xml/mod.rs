@@ -17,6 +17,7 @@ mod read;
 mod values;
 mod write;
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 
 use virtflow_types::{Incarnation, Name, ObjectId};
@@ -24,8 +25,8 @@ use virtflow_types::{Incarnation, Name, ObjectId};
 use crate::hypervisor::Adoption;
 
 pub use element::{Element, XML_ATTRIBUTES_MAX, XML_BYTES_MAX, XML_DEPTH_MAX, XML_ELEMENTS_MAX};
-pub use read::{DomainFacts, Mark, read_domain, read_foreign};
-pub use values::{BridgeName, HostPath, KernelArguments, MacAddress, ValueError};
+pub use read::{DomainFacts, Mark, read_domain, read_foreign, read_passed};
+pub use values::{BridgeName, HostPath, KernelArguments, MacAddress, PciAddress, ValueError};
 
 /// Prefix of our element in `<metadata>`.
 pub const PREFIX: &str = "virtflow";
@@ -136,6 +137,48 @@ pub struct Nic {
     pub mac: MacAddress,
 }
 
+/// GPUs that a guest shall have for itself. Which ones is chosen where all definitions are known.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Gpus {
+    /// How many.
+    pub count: u32,
+    /// Those that the host hands out.
+    pub handed_out: Vec<PciAddress>,
+}
+
+impl Gpus {
+    /// Which ones it is: those that its definition has, then the lowest that no other has.
+    ///
+    /// What it has and the host does not hand out any more, or another domain has, too, stays with it only while it
+    /// `runs`.
+    ///
+    /// # Errors
+    /// If there are too few: how many there are for it.
+    pub fn choose(
+        &self,
+        own: &[PciAddress],
+        runs: bool,
+        taken: &BTreeSet<PciAddress>,
+    ) -> Result<Vec<PciAddress>, usize> {
+        let is_free = |at: &PciAddress| self.handed_out.contains(at) && !taken.contains(at);
+        let own: BTreeSet<_> = own.iter().filter(|at| runs || is_free(at)).collect();
+        let free: BTreeSet<_> = self.handed_out.iter().filter(|at| is_free(at)).collect();
+        let others = free.difference(&own);
+        let count = usize::try_from(self.count).unwrap_or(usize::MAX);
+        let mut chosen: Vec<_> = own
+            .iter()
+            .chain(others)
+            .take(count)
+            .map(|at| **at)
+            .collect();
+        if chosen.len() < count {
+            return Err(chosen.len());
+        }
+        chosen.sort_unstable();
+        Ok(chosen)
+    }
+}
+
 /// Everything a definition is made of.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DomainSpec {
@@ -161,6 +204,8 @@ pub struct DomainSpec {
     pub disks: Vec<Disk>,
     /// Network cards.
     pub nics: Vec<Nic>,
+    /// GPUs of the host.
+    pub gpus: Gpus,
     /// File that the serial console is appended to.
     pub console: HostPath,
     /// Leaves the guest without a security label; only where libvirt has no security driver.
@@ -175,14 +220,14 @@ impl DomainSpec {
         format!("{}-{}", self.vm_name, &id[20..])
     }
 
-    /// The definition as XML, parsed back and found to say exactly this.
+    /// The definition as XML with the devices that were chosen for it, parsed back and found to say exactly this.
     ///
     /// # Errors
     /// If writing or reading back fails, or the two differ: a fault of this program.
-    pub fn to_xml(&self) -> Result<String, XmlError> {
-        let xml = write::domain_xml(self)?;
+    pub fn to_xml(&self, passed: &[PciAddress]) -> Result<String, XmlError> {
+        let xml = write::domain_xml(self, passed)?;
         let written = read_domain(&xml)?;
-        let wanted = DomainFacts::of(self);
+        let wanted = DomainFacts::of(self, passed);
         if written != wanted {
             return Err(XmlError::Differs {
                 wanted: Box::new(wanted),

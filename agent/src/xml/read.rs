@@ -4,7 +4,7 @@ use virtflow_types::{Incarnation, Name, ObjectId};
 
 use crate::hypervisor::{DiskSource, ForeignDisk, ForeignDomain, Obstacle, OffReason, PowerState};
 
-use super::{Boot, DomainSpec, DomainStamp, Element, NAMESPACE, XmlError};
+use super::{Boot, DomainSpec, DomainStamp, Element, NAMESPACE, PciAddress, XmlError};
 
 /// Our mark on a domain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct DomainFacts {
     pub disks: Vec<(String, String)>,
     /// Network cards: bridge and address.
     pub nics: Vec<(String, String)>,
+    /// Devices of the host that it has for itself.
+    pub passed: Vec<PciAddress>,
     /// Files that serial ports write to.
     pub consoles: Vec<String>,
     /// Whether the guest goes without a security label.
@@ -54,7 +56,7 @@ pub struct DomainFacts {
 impl DomainFacts {
     /// What the XML of `spec` must say.
     #[must_use]
-    pub(super) fn of(spec: &DomainSpec) -> Self {
+    pub(super) fn of(spec: &DomainSpec, passed: &[PciAddress]) -> Self {
         let kernel = match &spec.boot {
             Boot::Disk => [None, None, None],
             Boot::Kernel {
@@ -73,6 +75,7 @@ impl DomainFacts {
             .map(|_| "emulator")
             .chain(spec.disks.iter().map(|_| "disk"))
             .chain(spec.nics.iter().map(|_| "interface"))
+            .chain(passed.iter().map(|_| "hostdev"))
             .chain(["serial", "controller", "memballoon", "rng"]);
         Self {
             domain_id: spec.vm_id,
@@ -98,6 +101,7 @@ impl DomainFacts {
                 .iter()
                 .map(|nic| (nic.bridge.as_str().into(), nic.mac.to_string()))
                 .collect(),
+            passed: passed.to_vec(),
             consoles: vec![spec.console.as_str().to_owned()],
             unlabelled: spec.unlabelled,
             devices: devices.map(str::to_owned).collect(),
@@ -162,6 +166,7 @@ pub fn read_domain(xml: &str) -> Result<DomainFacts, XmlError> {
                 )
             })
             .collect(),
+        passed: passed(devices),
         consoles: devices
             .children("serial")
             .map(|serial| within(serial, "source", "path"))
@@ -171,6 +176,32 @@ pub fn read_domain(xml: &str) -> Result<DomainFacts, XmlError> {
             .any(|label| label.attribute("type") == Some("none")),
         devices: devices.children.iter().map(|d| d.name.clone()).collect(),
     })
+}
+
+/// Devices of the host that any definition has for itself, without looking at the rest of it.
+///
+/// # Errors
+/// If it is not well-formed.
+pub fn read_passed(xml: &str) -> Result<Vec<PciAddress>, XmlError> {
+    let root = Element::parse(xml)?;
+    Ok(root.child("devices").map(passed).unwrap_or_default())
+}
+
+/// PCI devices that are passed on as they are, or as a network card.
+fn passed(devices: &Element) -> Vec<PciAddress> {
+    let devices = devices.children.iter();
+    let sources = devices.filter_map(|device| match device.name.as_str() {
+        "hostdev" if device.attribute("type") == Some("pci") => device.child("source"),
+        "interface" if device.attribute("type") == Some("hostdev") => device.child("source"),
+        _ => None,
+    });
+    let addresses = sources.filter_map(|source| source.child("address"));
+    addresses
+        .filter_map(|address| {
+            let parts = ["domain", "bus", "slot", "function"];
+            PciAddress::of_attributes(parts.map(|part| address.attribute(part)))
+        })
+        .collect()
 }
 
 /// What the definition of a domain that isn't ours says, without what is no part of it.
@@ -186,6 +217,7 @@ pub fn read_foreign(xml: &str, domain_id: ObjectId, name: &str) -> ForeignDomain
         vcpus: 0,
         memory_mib: 0,
         disks: Vec::new(),
+        passed: Vec::new(),
         obstacles: Vec::new(),
     };
     let (Ok(facts), Ok(root)) = (read_domain(xml), Element::parse(xml)) else {
@@ -194,6 +226,7 @@ pub fn read_foreign(xml: &str, domain_id: ObjectId, name: &str) -> ForeignDomain
     };
     domain.vcpus = facts.vcpus;
     domain.memory_mib = facts.memory_mib;
+    domain.passed = facts.passed;
     if !matches!(facts.domain_type.as_str(), "kvm" | "qemu") {
         domain.obstacles.push(Obstacle::OtherHypervisor);
     }

@@ -32,6 +32,7 @@ pub(super) fn spec() -> DomainSpec {
             bridge: BridgeName::new("br0").unwrap(),
             mac: MacAddress::new("52:54:00:12:34:56").unwrap(),
         }],
+        gpus: Gpus::default(),
         console: path("/var/lib/virtflow/guests/x/console.log"),
         unlabelled: false,
     }
@@ -88,7 +89,7 @@ fn a_definition_reads_like_this() {
     </rng>
   </devices>
 </domain>"#;
-    let written = spec().to_xml().unwrap();
+    let written = spec().to_xml(&[]).unwrap();
     assert_eq!(
         written,
         expected.replace("x86_64", std::env::consts::ARCH),
@@ -102,7 +103,7 @@ fn kvm_passes_the_processor_on_and_no_driver_means_no_label() {
     kvm.acceleration = Acceleration::Kvm;
     kvm.unlabelled = true;
     kvm.boot = Boot::Disk;
-    let xml = kvm.to_xml().unwrap();
+    let xml = kvm.to_xml(&[]).unwrap();
     for part in [
         r#"<domain type="kvm">"#,
         r#"<cpu mode="host-model"/>"#,
@@ -111,6 +112,87 @@ fn kvm_passes_the_processor_on_and_no_driver_means_no_label() {
     ] {
         assert!(xml.contains(part), "{part} is missing in {xml}");
     }
+}
+
+fn pci(text: &str) -> PciAddress {
+    PciAddress::new(text).unwrap()
+}
+
+#[test]
+fn a_gpu_is_passed_as_a_managed_device() {
+    let passed = [pci("0000:65:00.0"), pci("0001:af:1f.7")];
+    let xml = spec().to_xml(&passed).unwrap();
+    let first = r#"    <hostdev mode="subsystem" type="pci" managed="yes">
+      <source>
+        <address domain="0x0000" bus="0x65" slot="0x00" function="0x0"/>
+      </source>
+    </hostdev>
+"#;
+    let second = r#"<address domain="0x0001" bus="0xaf" slot="0x1f" function="0x7"/>"#;
+    assert!(xml.contains(first) && xml.contains(second), "{xml}");
+    assert_eq!(read_passed(&xml).unwrap(), passed);
+}
+
+#[test]
+fn which_gpus_a_definition_has() {
+    let [a, b, c, gone] = [
+        "0000:0a:00.0",
+        "0000:65:00.0",
+        "0001:02:00.0",
+        "0000:07:00.0",
+    ]
+    .map(pci);
+    let choose = |count, own: &[PciAddress], runs, taken: &[PciAddress]| {
+        let gpus = Gpus {
+            count,
+            handed_out: vec![c, a, b],
+        };
+        gpus.choose(own, runs, &taken.iter().copied().collect())
+    };
+    assert_eq!(choose(1, &[], false, &[]), Ok(vec![a]));
+    assert_eq!(choose(2, &[], false, &[a]), Ok(vec![b, c]));
+    assert_eq!(choose(3, &[], false, &[b]), Err(2));
+    // What it has it keeps, however low another is.
+    assert_eq!(choose(1, &[c], false, &[]), Ok(vec![c]));
+    assert_eq!(choose(2, &[c], false, &[]), Ok(vec![a, c]));
+    // But for what it could not start with.
+    assert_eq!(choose(1, &[gone], false, &[]), Ok(vec![a]));
+    assert_eq!(choose(1, &[b], false, &[a, b]), Ok(vec![c]));
+    for taken in [&[][..], &[gone]] {
+        assert_eq!(choose(1, &[gone], true, taken), Ok(vec![gone]));
+    }
+    assert_eq!(choose(0, &[], false, &[a, b, c]), Ok(vec![]));
+}
+
+#[test]
+fn devices_that_any_definition_has() {
+    let devices = |text: &str| {
+        let xml = format!("<domain><devices>{text}</devices></domain>");
+        read_passed(&xml).unwrap()
+    };
+    let address = |kind: &str, bus: &str| {
+        format!(
+            "<source><address {kind} domain='0x0000' bus='{bus}' slot='0x00' function='0x0'/></source>"
+        )
+    };
+    let (old, new) = (address("", "0x65"), address("type='pci'", "102"));
+    assert_eq!(
+        devices(&format!(
+            "<hostdev mode='subsystem' type='pci'>{old}<address type='pci' domain='0' bus='9' slot='0' function='0'/></hostdev>\
+             <interface type='hostdev'>{new}</interface>"
+        )),
+        [pci("0000:65:00.0"), pci("0000:66:00.0")]
+    );
+    for none in [
+        "",
+        "<hostdev mode='subsystem' type='usb'><source><address bus='1' device='2'/></source></hostdev>",
+        "<hostdev type='pci'/>",
+        "<hostdev type='pci'><source><address bus='0x65' slot='0x00' function='0x0'/></source></hostdev>",
+        "<hostdev type='pci'><source><address domain='0' bus='300' slot='0' function='0'/></source></hostdev>",
+    ] {
+        assert_eq!(devices(none), [], "{none}");
+    }
+    assert!(read_passed("<domain").is_err());
 }
 
 /// As libvirt gives back what it was told to put into a definition.
@@ -196,7 +278,7 @@ fn what_somebody_elses_definition_says() {
 
 #[test]
 fn whose_domain_it_is() {
-    let xml = spec().to_xml().unwrap();
+    let xml = spec().to_xml(&[]).unwrap();
     let mark = read_domain(&xml).unwrap().mark.unwrap();
     assert_eq!(mark.vm_name.as_str(), "web-1");
     assert_eq!(mark.stamp, spec().stamp);
@@ -218,7 +300,7 @@ fn whose_domain_it_is() {
 
 #[test]
 fn memory_units_as_libvirt_prints_them() {
-    let xml = spec().to_xml().unwrap();
+    let xml = spec().to_xml(&[]).unwrap();
     let memory = |written: &str| {
         read_domain(&xml.replace("<memory unit=\"MiB\">512</memory>", written))
             .map(|facts| facts.memory_mib)
@@ -344,6 +426,7 @@ proptest! {
         arguments in "[a-zA-Z0-9=.,:/_+@%-]{1,40}( [a-zA-Z0-9=.,:/_+@%-]{1,40}){0,5}",
         disks in 0usize..4,
         nics in 0usize..4,
+        gpus in proptest::collection::vec((any::<u16>(), any::<u8>(), 0u8..32, 0u8..8), 0..4),
     ) {
         let mut spec = spec();
         spec.vm_id = ObjectId::from_u128(id);
@@ -362,8 +445,13 @@ proptest! {
         };
         spec.disks = vec![spec.disks[0].clone(); disks];
         spec.nics = vec![spec.nics[0].clone(); nics];
+        let gpus: Vec<_> = gpus
+            .iter()
+            .map(|(domain, bus, slot, function)| pci(&format!("{domain:04x}:{bus:02x}:{slot:02x}.{function}")))
+            .collect();
         // `to_xml` reads back what it wrote and compares all of it.
-        let facts = read_domain(&spec.to_xml().unwrap()).unwrap();
+        let facts = read_domain(&spec.to_xml(&gpus).unwrap()).unwrap();
+        prop_assert_eq!(&facts.passed, &gpus);
         prop_assert_eq!(facts.mark.unwrap().stamp, spec.stamp);
         prop_assert_eq!(facts.domain_name, format!("{name}-{}", &format!("{id:032x}")[20..]));
         prop_assert_eq!(facts.memory_mib, memory_mib);
@@ -378,7 +466,7 @@ proptest! {
 
     #[test]
     fn reading_a_damaged_definition_never_panics(at in 0usize..1500, byte in any::<u8>()) {
-        let mut xml = spec().to_xml().unwrap().into_bytes();
+        let mut xml = spec().to_xml(&[]).unwrap().into_bytes();
         let at = at % xml.len();
         xml[at] = byte;
         if let Ok(text) = String::from_utf8(xml) {

@@ -195,6 +195,87 @@ impl fmt::Display for MacAddress {
     }
 }
 
+/// Where a device is on the PCI buses of the host; ordered as the host counts them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PciAddress {
+    domain: u32,
+    bus: u8,
+    slot: u8,
+    function: u8,
+}
+
+impl PciAddress {
+    /// Parses `0000:65:00.0`, as `lspci -D` and `/sys/bus/pci/devices` write it.
+    ///
+    /// # Errors
+    /// If the text is anything else.
+    pub fn new(text: &str) -> Result<Self, ValueError> {
+        let wrong = || {
+            refuse(
+                "PCI address",
+                text,
+                "is not like `0000:65:00.0`; `lspci -D` lists the host's",
+            )
+        };
+        let (buses, function) = text.rsplit_once('.').ok_or_else(wrong)?;
+        let buses: Vec<_> = buses.split(':').collect();
+        let [domain, bus, slot] = buses[..] else {
+            return Err(wrong());
+        };
+        let parts = [domain, bus, slot, function];
+        let in_form = matches!(parts.map(str::len), [4..=8, 2, 2, 1]);
+        let mut digits = parts.iter().flat_map(|part| part.bytes());
+        if !in_form || !digits.all(|b| b.is_ascii_hexdigit()) {
+            return Err(wrong());
+        }
+        let number = |part: &str| u32::from_str_radix(part, 16).ok();
+        Self::of(parts.into_iter().map(number)).ok_or_else(wrong)
+    }
+
+    /// From the attributes of an address as libvirt writes them, `0x65`; `None` if one is missing or says nothing.
+    pub(super) fn of_attributes<'a>(parts: [Option<&'a str>; 4]) -> Option<Self> {
+        let number = |part: Option<&'a str>| match part?.split_once("0x") {
+            Some(("", digits)) => u32::from_str_radix(digits, 16).ok(),
+            _ => part?.parse().ok(),
+        };
+        Self::of(parts.into_iter().map(number))
+    }
+
+    fn of(mut parts: impl Iterator<Item = Option<u32>>) -> Option<Self> {
+        let mut part = || parts.next().flatten();
+        let byte = |number: u32| u8::try_from(number).ok();
+        let address = Self {
+            domain: part()?,
+            bus: byte(part()?)?,
+            slot: byte(part()?)?,
+            function: byte(part()?)?,
+        };
+        (address.slot < 32 && address.function < 8).then_some(address)
+    }
+
+    /// The attributes of an address as libvirt takes them.
+    pub(super) fn attributes(self) -> [(&'static str, String); 4] {
+        [
+            ("domain", format!("0x{:04x}", self.domain)),
+            ("bus", format!("0x{:02x}", self.bus)),
+            ("slot", format!("0x{:02x}", self.slot)),
+            ("function", format!("0x{:x}", self.function)),
+        ]
+    }
+}
+
+impl fmt::Display for PciAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            domain,
+            bus,
+            slot,
+            function,
+        } = self;
+        write!(f, "{domain:04x}:{bus:02x}:{slot:02x}.{function:x}")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -226,6 +307,37 @@ mod tests {
         }
         assert!(KernelArguments::new(&"a".repeat(2047)).is_ok());
         assert!(KernelArguments::new(&"a".repeat(2048)).is_err());
+    }
+
+    #[test]
+    fn addresses_of_devices() {
+        for good in ["0000:65:00.0", "0000:00:1f.7", "10000:e1:00.0"] {
+            assert_eq!(PciAddress::new(good).unwrap().to_string(), good);
+        }
+        assert_eq!(
+            PciAddress::new("0000:AF:00.0").unwrap().to_string(),
+            "0000:af:00.0"
+        );
+        for bad in [
+            "",
+            "65:00.0",
+            "0000:65:00",
+            "0000:65:00:0",
+            "0000.65.00.0",
+            "0000:65:20.0",
+            "0000:65:00.8",
+            "0000:6g:00.0",
+            "0000:+5:00.0",
+            "000:65:00.0",
+            "0000:065:00.0",
+            "0000:65:00.0 ",
+            "0000:65:00.0.0",
+            "000000000:65:00.0",
+        ] {
+            assert!(PciAddress::new(bad).is_err(), "{bad:?}");
+        }
+        let [low, high] = ["0000:0a:00.0", "0001:02:00.0"].map(|at| PciAddress::new(at).unwrap());
+        assert!(low < high);
     }
 
     #[test]

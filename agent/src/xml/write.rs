@@ -5,7 +5,7 @@ use std::io;
 use quick_xml::Writer;
 use quick_xml::events::{BytesEnd, BytesStart, BytesText, Event};
 
-use super::{Acceleration, Boot, DomainSpec, NAMESPACE};
+use super::{Acceleration, Boot, DomainSpec, NAMESPACE, PciAddress};
 use crate::hypervisor::Adoption;
 
 /// One element: its name and its attributes. The writer escapes the values.
@@ -46,7 +46,7 @@ fn start<'a>(name: &'a str, attributes: Attributes<'a>) -> BytesStart<'a> {
 }
 
 /// The definition as XML, unchecked.
-pub(super) fn domain_xml(spec: &DomainSpec) -> io::Result<String> {
+pub(super) fn domain_xml(spec: &DomainSpec, passed: &[PciAddress]) -> io::Result<String> {
     let mut xml = Xml {
         writer: Writer::new_with_indent(Vec::new(), b' ', 2),
     };
@@ -72,7 +72,7 @@ pub(super) fn domain_xml(spec: &DomainSpec) -> io::Result<String> {
             xml.text("on_poweroff", &[], "destroy")?;
             xml.text("on_reboot", &[], "restart")?;
             xml.text("on_crash", &[], "destroy")?;
-            devices(xml, spec)?;
+            devices(xml, spec, passed)?;
             if spec.unlabelled {
                 xml.empty("seclabel", &[("type", "none")])?;
             }
@@ -142,7 +142,7 @@ fn boot(xml: &mut Xml, spec: &DomainSpec) -> io::Result<()> {
     })
 }
 
-fn devices(xml: &mut Xml, spec: &DomainSpec) -> io::Result<()> {
+fn devices(xml: &mut Xml, spec: &DomainSpec, passed: &[PciAddress]) -> io::Result<()> {
     xml.block("devices", &[], |xml| {
         if let Some(emulator) = &spec.emulator {
             xml.text("emulator", &[], emulator.as_str())?;
@@ -166,6 +166,19 @@ fn devices(xml: &mut Xml, spec: &DomainSpec) -> io::Result<()> {
                 xml.empty("mac", &[("address", &nic.mac.to_string())])?;
                 xml.empty("source", &[("bridge", nic.bridge.as_str())])?;
                 xml.empty("model", &[("type", "virtio")])
+            })?;
+        }
+        for device in passed {
+            // Managed: libvirt takes it from its driver before the guest starts, and gives it back.
+            let how = [("mode", "subsystem"), ("type", "pci"), ("managed", "yes")];
+            xml.block("hostdev", &how, |xml| {
+                xml.block("source", &[], |xml| {
+                    let parts = device.attributes();
+                    let parts = parts
+                        .each_ref()
+                        .map(|(name, value)| (*name, value.as_str()));
+                    xml.empty("address", &parts)
+                })
             })?;
         }
         // A file and not a pty: what the guest wrote stays readable after it is gone, and across

@@ -146,7 +146,7 @@ fn foreign(foreign: &wire::ForeignDomains) -> Foreign {
             cpu_cores: foreign.unlisted_cpu_cores,
             memory_mib: foreign.unlisted_memory_mib,
             storage_gib: foreign.unlisted_storage_gib,
-            gpus: 0,
+            gpus: foreign.unlisted_gpus,
         },
         take: Amounts::default(),
     }
@@ -169,6 +169,7 @@ fn foreign_domain(domain: &wire::ForeignDomain) -> Option<ForeignDomain> {
         cpu_cores: domain.cpu_cores,
         memory_mib: domain.memory_mib,
         storage_gib: domain.storage_gib,
+        gpus: u64::from(domain.gpus),
         disks: disks
             .map(|disk| ForeignDisk {
                 target: disk.target.clone(),

@@ -13,7 +13,7 @@
 mod ffi;
 mod link;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -33,7 +33,8 @@ use super::{
     Hypervisor, HypervisorError, Obstacle, OffReason, PowerState, Survey, Usage,
 };
 use crate::xml::{
-    DomainFacts, DomainSpec, Element, Mark, NAMESPACE, PREFIX, read_domain, read_foreign,
+    DomainFacts, DomainSpec, Element, Mark, NAMESPACE, PREFIX, PciAddress, read_domain,
+    read_foreign, read_passed,
 };
 
 /// Calls under way that change domains; libvirtd works on five requests of a client at a time.
@@ -64,6 +65,7 @@ impl Libvirt {
         let marks = Arc::new(Marks {
             events: broadcast::Sender::new(EVENT_QUEUE_LEN),
             cached: Mutex::default(),
+            choosing: Mutex::default(),
         });
         let sink: Arc<dyn ReconnectSink> = marks.clone();
         Self {
@@ -206,12 +208,12 @@ impl Hypervisor for Libvirt {
 
     async fn define(&self, spec: &DomainSpec) -> Result<(), HypervisorError> {
         let vm_id = spec.vm_id;
-        let xml = spec.to_xml().map_err(|error| HypervisorError::Failed {
-            action: "define",
-            vm_id,
-            message: error.to_string(),
-        })?;
+        let spec = spec.clone();
         self.work("define", vm_id, move |connection, marks| {
+            // Held until the definition is there, even if nobody waits for it any more: the next one sees what this
+            // one has.
+            let _choosing = (spec.gpus.count > 0).then(|| marks.choosing());
+            let mut had = None;
             if let Some(domain) = lookup(connection, marks, vm_id)? {
                 let facts = facts_of(&domain)?;
                 if mark_of(&facts, vm_id).is_none() {
@@ -226,8 +228,24 @@ impl Hypervisor for Libvirt {
                     }
                     .into());
                 }
+                had = Some((facts.passed, domain.is_active()?));
             }
+            let passed = match spec.gpus.count {
+                0 => Vec::new(),
+                _ => choose(connection, &spec, had)?,
+            };
+            let xml = spec
+                .to_xml(&passed)
+                .map_err(|error| HypervisorError::Failed {
+                    action: "define",
+                    vm_id,
+                    message: error.to_string(),
+                })?;
             connection.define_domain_xml(&xml)?;
+            if !passed.is_empty() {
+                let passed: Vec<_> = passed.iter().map(PciAddress::to_string).collect();
+                tracing::info!(vm = %vm_id, gpus = passed.join(" "), "the definition passes GPUs");
+            }
             Ok(())
         })
         .await
@@ -290,6 +308,8 @@ impl Hypervisor for Libvirt {
 struct Marks {
     events: broadcast::Sender<DomainEvent>,
     cached: Mutex<Cache>,
+    /// Held by who chooses GPUs for a definition.
+    choosing: Mutex<()>,
 }
 
 #[derive(Debug, Default)]
@@ -329,6 +349,10 @@ impl Known {
 impl Marks {
     fn cached(&self) -> MutexGuard<'_, Cache> {
         self.cached.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn choosing(&self) -> MutexGuard<'_, ()> {
+        self.choosing.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn forget(&self, domain_id: ObjectId) {
@@ -503,6 +527,53 @@ fn lookup_ours(
         return Err(foreign(action, vm_id).into());
     }
     Ok(domain)
+}
+
+/// Which GPUs a VM's definition has, given what it had and whether it runs.
+fn choose(
+    connection: &Connect,
+    spec: &DomainSpec,
+    had: Option<(Vec<PciAddress>, bool)>,
+) -> Result<Vec<PciAddress>, CallError> {
+    let (own, runs) = had.unwrap_or_default();
+    let chosen = spec
+        .gpus
+        .choose(&own, runs, &taken_by_others(connection, spec.vm_id)?);
+    chosen.map_err(|free| {
+        let too_few = HypervisorError::TooFewGpus {
+            vm_id: spec.vm_id,
+            asked: spec.gpus.count,
+            free,
+        };
+        too_few.into()
+    })
+}
+
+/// Devices that all domains but this one have, whosever they are, in their definitions and while they run.
+fn taken_by_others(
+    connection: &Connect,
+    vm_id: ObjectId,
+) -> Result<BTreeSet<PciAddress>, CallError> {
+    let mut taken = BTreeSet::new();
+    for domain in connection.list_all_domains(0)? {
+        let domain_id = ObjectId::from_uuid(domain.uuid()?);
+        if domain_id == vm_id {
+            continue;
+        }
+        for form in [sys::VIR_DOMAIN_XML_INACTIVE, 0] {
+            let xml = match domain.xml_desc(form) {
+                Err(error) if error.code().is(ErrorNumber::NoDomain) => continue,
+                xml => xml?,
+            };
+            // What can't be read may have any of them.
+            let passed = read_passed(&xml).map_err(|error| HypervisorError::Query {
+                action: "find out which devices a domain has",
+                message: format!("domain {domain_id}: {error}"),
+            })?;
+            taken.extend(passed);
+        }
+    }
+    Ok(taken)
 }
 
 /// The mark that makes it this VM's domain.

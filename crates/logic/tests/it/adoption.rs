@@ -25,6 +25,7 @@ fn domain(id: ObjectId, name: &str) -> ForeignDomain {
         cpu_cores: 2,
         memory_mib: 512,
         storage_gib: 10,
+        gpus: 0,
         disks: Vec::new(),
         obstacles: Vec::new(),
     }

@@ -286,6 +286,9 @@ pub struct ForeignDomain {
     pub memory_mib: u64,
     /// GiB of its disks on the filesystem that holds the host's VMs.
     pub storage_gib: u64,
+    /// GPUs that it has of those that the host hands out, whether it runs or not.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub gpus: u64,
     /// Its disks.
     #[serde(default)]
     pub disks: Vec<ForeignDisk>,
@@ -323,14 +326,14 @@ pub enum ForeignState {
 
 impl ForeignDomain {
     /// What it takes of its host. What runs has its processors and memory, all that its definition allows it; what
-    /// starts with the host will have them, without asking anybody. What is off has its disks.
+    /// starts with the host will have them, without asking anybody. What is off has its disks and its GPUs.
     pub fn takes(&self) -> Amounts {
         let has_memory = self.autostart || self.state != ForeignState::Off;
         Amounts {
             cpu_cores: if has_memory { u64::from(self.cpu_cores) } else { 0 },
             memory_mib: if has_memory { self.memory_mib } else { 0 },
             storage_gib: self.storage_gib,
-            gpus: 0,
+            gpus: self.gpus,
         }
     }
 }
