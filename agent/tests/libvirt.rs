@@ -273,7 +273,8 @@ async fn a_definition_has_gpus_that_no_other_has() {
         libvirt.define(&guests[0].spec),
         libvirt.define(&guests[1].spec)
     );
-    (first.unwrap(), second.unwrap());
+    first.unwrap();
+    second.unwrap();
     let mut got = [passed(&guests[0]), passed(&guests[1])].concat();
     let kept = passed(&guests[1]);
     got.sort_unstable();
