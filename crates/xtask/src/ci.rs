@@ -55,6 +55,11 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         "--deny",
         "warnings",
     ]))?;
+    // Before what takes long: a link that leads nowhere is quickly found.
+    show(
+        cargo(&["doc", "--locked", "--workspace", "--no-deps"])
+            .env("RUSTDOCFLAGS", "--deny warnings"),
+    )?;
     // The rig's tests start these programs.
     show(&mut cargo(&["build", "--locked", "--workspace", "--bins"]))?;
 
@@ -70,10 +75,6 @@ pub(crate) fn run(options: &Options) -> Result<()> {
         ]))?),
         Runner::CargoTest => Count::default(),
     };
-    show(
-        cargo(&["doc", "--locked", "--workspace", "--no-deps"])
-            .env("RUSTDOCFLAGS", "--deny warnings"),
-    )?;
     let simulated = simulate()?;
     let rig = if options.without_rig {
         Count::default()

@@ -80,7 +80,7 @@ impl ListQuery {
 /// One page, in the order in which the objects were made.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Page {
-    /// Objects as [`public`] gives them.
+    /// Objects as [`public`](fn@crate::read::public) gives them.
     pub objects: Vec<Value>,
     /// Where the next page begins; `None` if this is the last. A page may be short, even empty, and
     /// still have a next one: one call looks at a bounded number of objects.
