@@ -348,7 +348,7 @@ pub(crate) fn report_every() -> Value {
     members([("report_every_s", number())])
 }
 pub(crate) fn usage() -> Value {
-    let account = members([("used", number()), ("limit", or_null(number()))]);
+    let account = account();
     let quota = members([
         ("id", id()),
         ("group", text()),
@@ -362,8 +362,16 @@ pub(crate) fn usage() -> Value {
         ("quotas", list(quota)),
     ])
 }
+/// What is used of a limit, and what may still be.
+fn account() -> Value {
+    members([
+        ("used", number()),
+        ("limit", or_null(number())),
+        ("available", or_null(number())),
+    ])
+}
 pub(crate) fn usage_of_level() -> Value {
-    let account = members([("used", number()), ("limit", or_null(number()))]);
+    let account = account();
     let level = members([
         ("kind", text()),
         ("id", id()),

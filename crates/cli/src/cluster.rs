@@ -16,6 +16,7 @@ const DIMENSIONS: &[(&str, &str)] = &[
     ("cpu_milli", "CPU"),
     ("memory_mib", "MEMORY"),
     ("storage_gib", "STORAGE"),
+    ("gpus", "GPUS"),
 ];
 
 /// Divergences that are shown to people.
@@ -186,7 +187,7 @@ fn capacity_text(data: &Value, now: Timestamp) -> String {
     let amounts = |entry: &Value| -> Vec<String> {
         let cells = DIMENSIONS.iter().map(|(dimension, _)| {
             let amount = |part: &str| show(Some(&entry[part][*dimension]), form_of(dimension), now);
-            if entry["total"].is_null() {
+            if entry["total"][*dimension].is_null() {
                 "-".into()
             } else {
                 format!("{} of {}", amount("allocated"), amount("total"))
@@ -262,26 +263,26 @@ residues: none"
 
     #[test]
     fn what_is_taken_of_what_there_is() {
-        let amounts = |cpu: u64, memory: u64, storage: u64| json!({"cpu_milli": cpu, "memory_mib": memory, "storage_gib": storage});
+        let amounts = |cpu: u64, memory: u64, storage: u64, gpus: u64| json!({"cpu_milli": cpu, "memory_mib": memory, "storage_gib": storage, "gpus": gpus});
         let data = json!({"groups": [{
             "name": "g1",
-            "total": amounts(8000, 2048, 40), "allocated": amounts(1000, 128, 1),
+            "total": amounts(8000, 2048, 40, 2), "allocated": amounts(1000, 128, 1, 1),
             "hosts": [{
                 "name": "h1", "liveness": "online", "health": "healthy", "state": "cordoned", "vms": 1,
-                "total": amounts(4000, 1024, 20), "allocated": amounts(1000, 128, 1),
+                "total": amounts(4000, 1024, 20, 2), "allocated": amounts(1000, 128, 1, 1),
                 "live": {"load1_milli": 1250},
             }, {
                 "name": "h2", "liveness": "online", "health": "warning", "state": "active", "vms": 0,
-                "total": amounts(4000, 1024, 20), "allocated": amounts(0, 0, 0),
+                "total": amounts(4000, 1024, 20, 0), "allocated": amounts(0, 0, 0, 0),
             }],
         }]});
         assert_eq!(
             capacity_text(&data, Timestamp::EPOCH),
             "\
-GROUP  HOST  LIVENESS          VMS  CPU     MEMORY          STORAGE        LOAD
-g1     all   -                 -    1 of 8  128MiB of 2GiB  1GiB of 40GiB  -
-       h1    online, cordoned  1    1 of 4  128MiB of 1GiB  1GiB of 20GiB  1.25
-       h2    online, warning   0    0 of 4  0 of 1GiB       0 of 20GiB     -"
+GROUP  HOST  LIVENESS          VMS  CPU     MEMORY          STORAGE        GPUS    LOAD
+g1     all   -                 -    1 of 8  128MiB of 2GiB  1GiB of 40GiB  1 of 2  -
+       h1    online, cordoned  1    1 of 4  128MiB of 1GiB  1GiB of 20GiB  1 of 2  1.25
+       h2    online, warning   0    0 of 4  0 of 1GiB       0 of 20GiB     0 of 0  -"
         );
     }
 

@@ -122,5 +122,6 @@ fn quantity(
         Billed::StorageGibHours => {
             Decimal::ratio(u128::from(vm.spec.storage_gib) * ms, MS_PER_HOUR)
         }
+        Billed::GpuHours => Decimal::ratio(u128::from(vm.spec.gpu_count) * ms, MS_PER_HOUR),
     }
 }

@@ -85,6 +85,7 @@ fn domains_text(data: &Value) -> String {
                 domain["cpu_cores"].as_u64().unwrap_or(0).to_string(),
                 amount(&domain["memory_mib"], "MiB"),
                 amount(&domain["storage_gib"], "GiB"),
+                domain["gpus"].as_u64().unwrap_or(0).to_string(),
                 obstacles.join(", "),
             ]
         })
@@ -102,16 +103,18 @@ fn domains_text(data: &Value) -> String {
             "CPU",
             "MEMORY",
             "DISK",
+            "GPUS",
             "IN THE WAY",
         ],
         &rows,
     );
     let take = &data["take"];
     let take = format!(
-        "VMs cannot have {} vCPUs, {} and {} of this host because of them",
+        "VMs cannot have {} vCPUs, {}, {} and {} GPUs of this host because of them",
         take["cpu_cores"].as_u64().unwrap_or(0),
         amount(&take["memory_mib"], "MiB"),
         amount(&take["storage_gib"], "GiB"),
+        take["gpus"].as_u64().unwrap_or(0),
     );
     let more = match unlisted {
         0 => String::new(),
@@ -130,10 +133,10 @@ mod tests {
             "domains": [
                 {"name": "old", "domain_id": "u1", "state": "running", "cpu_cores": 2, "memory_mib": 512, "storage_gib": 20},
                 {"name": "gpu", "domain_id": "u2", "state": "off", "autostart": true, "cpu_cores": 4, "memory_mib": 1024,
-                 "storage_gib": 0, "obstacles": ["passthrough"]},
+                 "storage_gib": 0, "gpus": 2, "obstacles": ["passthrough"]},
             ],
             "unlisted": 3,
-            "take": {"cpu_cores": 6, "memory_mib": 1536, "storage_gib": 20},
+            "take": {"cpu_cores": 6, "memory_mib": 1536, "storage_gib": 20, "gpus": 2},
         });
         let lines: Vec<String> = domains_text(&data).lines().map(str::to_owned).collect();
         let words = |line: &str| {
@@ -142,14 +145,12 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         assert_eq!(words(&lines[1])[..4], ["old", "u1", "running", "2"]);
-        assert!(
-            lines[2].ends_with("passthrough") && lines[2].contains("with the host"),
-            "{lines:?}"
-        );
+        assert!(lines[2].contains("with the host"), "{lines:?}");
+        assert_eq!(words(&lines[2])[8..], ["0", "GiB", "2", "passthrough"]);
         assert_eq!(lines[3], "and 3 more");
         assert_eq!(
             lines[4],
-            "VMs cannot have 6 vCPUs, 1536 MiB and 20 GiB of this host because of them"
+            "VMs cannot have 6 vCPUs, 1536 MiB, 20 GiB and 2 GPUs of this host because of them"
         );
         let none = json!({"domains": [], "unlisted": 0});
         assert_eq!(domains_text(&none), "no domains but VirtFlow's");

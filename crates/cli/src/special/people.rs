@@ -136,7 +136,7 @@ fn levels_text(data: &Value, now: Timestamp) -> String {
     of_cells(HEAD, &rows)
 }
 
-const HEAD: &[&str] = &["WHERE", "DIMENSION", "USED", "LIMIT"];
+const HEAD: &[&str] = &["WHERE", "DIMENSION", "USED", "LIMIT", "AVAILABLE"];
 
 fn add_accounts(rows: &mut Vec<Vec<String>>, whose: &str, level: &Value, now: Timestamp) {
     for (dimension, account) in level["accounts"].as_object().into_iter().flatten() {
@@ -149,6 +149,7 @@ fn add_accounts(rows: &mut Vec<Vec<String>>, whose: &str, level: &Value, now: Ti
                 Value::Null => "unlimited".into(),
                 limit => show(Some(limit), form, now),
             },
+            show(Some(&account["available"]), form, now),
         ]);
     }
 }
@@ -180,17 +181,17 @@ mod tests {
 
     #[test]
     fn usage_of_a_user_and_of_what_is_above() {
-        let vms = |used, limit| json!({"vms": {"limit": limit, "used": used}});
+        let vms = |used, limit, available| json!({"vms": {"limit": limit, "used": used, "available": available}});
         let data = json!({"levels": [
-            {"kind": "user", "name": "alice", "accounts": vms(1, json!(null))},
-            {"kind": "user_group", "name": "lab", "accounts": vms(2, json!(3))},
+            {"kind": "user", "name": "alice", "accounts": vms(1, json!(null), json!(null))},
+            {"kind": "user_group", "name": "lab", "accounts": vms(2, json!(3), json!(1))},
         ]});
         assert_eq!(
             levels_text(&data, Timestamp::EPOCH),
             "\
-WHERE           DIMENSION  USED  LIMIT
-user alice      vms        1     unlimited
-user group lab  vms        2     3"
+WHERE           DIMENSION  USED  LIMIT      AVAILABLE
+user alice      vms        1     unlimited  -
+user group lab  vms        2     3          1"
         );
     }
 
@@ -198,20 +199,20 @@ user group lab  vms        2     3"
     fn usage_at_all_levels() {
         let data = json!({
             "accounts": {
-                "cpu_cores": {"limit": 8, "used": 3},
-                "memory_mib": {"limit": 8192, "used": 384},
-                "vms": {"limit": null, "used": 3},
+                "cpu_cores": {"limit": 8, "used": 3, "available": 5},
+                "memory_mib": {"limit": 8192, "used": 384, "available": 7808},
+                "vms": {"limit": null, "used": 3, "available": null},
             },
-            "quotas": [{"group": "g1", "accounts": {"cpu_milli": {"limit": 4000, "used": 1500}}}],
+            "quotas": [{"group": "g1", "accounts": {"cpu_milli": {"limit": 4000, "used": 1500, "available": 2500}}}],
         });
         assert_eq!(
             usage_text(&data, Timestamp::EPOCH),
             "\
-WHERE         DIMENSION   USED    LIMIT
-whole tenant  cpu_cores   3       8
-whole tenant  memory_mib  384MiB  8GiB
-whole tenant  vms         3       unlimited
-g1            cpu_milli   1.5     4"
+WHERE         DIMENSION   USED    LIMIT      AVAILABLE
+whole tenant  cpu_cores   3       8          5
+whole tenant  memory_mib  384MiB  8GiB       7808MiB
+whole tenant  vms         3       unlimited  -
+g1            cpu_milli   1.5     4          2.5"
         );
     }
 }

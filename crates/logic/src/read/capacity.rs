@@ -16,7 +16,7 @@ use crate::typed::decoded;
 /// Groups, and hosts of one group, that are told.
 const TOLD_MAX: usize = 10_000;
 
-/// Limits and use of a tenant and of its quotas in groups, from the ledgers; `limit` is null where there
+/// Limits and use of a tenant and of its quotas in groups, from the ledgers; `limit` and `available` are null where there
 /// is none.
 pub fn usage(state: &State, cx: &Cx, tenant: &str) -> Result<Value, Error> {
     let door = Door::open(state, cx)?;
@@ -158,7 +158,8 @@ fn accounts(state: &State, owner: ObjectId) -> Map<String, Value> {
         .accounts_of(owner)
         .map(|(key, account)| {
             let limit = state.limit_of(key).filter(|limit| *limit != u64::MAX);
-            let entry = json!({"limit": limit, "used": account.used});
+            let available = limit.map(|limit| limit.saturating_sub(account.used));
+            let entry = json!({"limit": limit, "used": account.used, "available": available});
             (key.dimension.to_string(), entry)
         })
         .collect()

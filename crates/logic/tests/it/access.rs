@@ -230,7 +230,7 @@ fn what_a_developer_may_not_do() {
     assert!(usage(&world.state, &world.cx(alice), "globex").is_err());
     assert_eq!(
         usage(&world.state, &world.cx(alice), "acme").unwrap()["accounts"]["vms"],
-        json!({"limit": 5, "used": 1})
+        json!({"limit": 5, "used": 1, "available": 4})
     );
     let groups = capacity(&world.state, &world.cx(alice)).unwrap();
     assert_eq!(

@@ -1,10 +1,13 @@
 //! GPUs: whole ones, counted on hosts and in every quota, each given once.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
-use virtflow_logic::{HostInventory, decoded, desired_of, inventory_changed};
+use virtflow_logic::{HostInventory, Power, Request, decoded, desired_of, inventory_changed};
 use virtflow_model::Kind;
 use virtflow_model::kinds::VirtualMachine;
-use virtflow_types::{ErrorCode, ObjectId, RequestId};
+use virtflow_model::kinds::virtual_machine::PowerAct;
+use virtflow_types::{ErrorCode, ObjectId, RequestId, Timestamp};
 
 use crate::asking::{create, refuses, refuses_field};
 use crate::world::{Host, World};
@@ -197,6 +200,48 @@ fn templates_and_specifications_say_how_many_and_sizes_stay() {
     refuses_field(world.vm(alice, "x", other), "spec.gpu_count");
     let many = json!({"cpu_cores": 1, "memory_mib": 64, "storage_gib": 1, "gpu_count": 17});
     refuses_field(world.vm(alice, "x", many), "spec.gpu_count");
+}
+
+#[test]
+fn a_bill_counts_them_as_long_as_they_are_kept_for_the_vm() {
+    let mut lab = Lab::new();
+    let noon: Timestamp = "2026-11-28T12:00:00Z".parse().unwrap();
+    let world = &mut lab.world;
+    world.now = noon;
+    let price = json!({"dimension": "gpu_hours", "currency": "EUR", "amount": "1.5", "valid_from": "2026-01-01T00:00:00Z"});
+    world.create(Kind::Price, "", price);
+    let month = json!({"period": "2026-11", "currency": "EUR"});
+    let make = create(Kind::BillingPeriod, "", Some("acme"), month);
+    let period = world.ask(world.admin, &make).unwrap().object_id.unwrap();
+    let half_an_hour = Duration::from_secs(1800);
+    let vm = lab.vm("a").unwrap();
+    lab.world.wait(half_an_hour);
+    lab.world.settle(&lab.with);
+    lab.world.wait(half_an_hour);
+    let bill = |world: &World| {
+        let cx = world.cx(world.admin);
+        virtflow_logic::bill(&world.state, &cx, &period.to_string()).unwrap()
+    };
+    let hour = json!({"total": "1.5", "lines": [{"dimension": "gpu_hours", "quantity": "1", "amount": "1.5"}]});
+    assert_eq!(bill(&lab.world)["unbilled"], hour);
+
+    // It stands still for an hour, and then it is gone.
+    let power = Power {
+        target: vm.to_string(),
+        tenant: None,
+        act: PowerAct::Stop,
+    };
+    lab.world.ask(lab.alice, &Request::Power(power)).unwrap();
+    lab.world.settle(&lab.with);
+    lab.world.wait(2 * half_an_hour);
+    let alice = lab.alice;
+    lab.world.delete(alice, Kind::VirtualMachine, vm).unwrap();
+    lab.world.settle(&lab.with);
+    assert!(lab.world.state.get(vm).is_none());
+    let two = json!({"total": "3", "lines": [{"dimension": "gpu_hours", "quantity": "2", "amount": "3"}]});
+    assert_eq!(bill(&lab.world)["billed"], two);
+    assert_eq!(bill(&lab.world)["unbilled"]["lines"], json!([]));
+    lab.world.verify();
 }
 
 #[test]

@@ -22,11 +22,14 @@ pub enum Billed {
     MemoryGibHours,
     /// One GiB of storage for an hour.
     StorageGibHours,
+    /// One GPU for an hour.
+    GpuHours,
 }
 
 impl Billed {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::CpuCoreHours, Self::MemoryGibHours, Self::StorageGibHours];
+    pub const ALL: [Self; 4] =
+        [Self::CpuCoreHours, Self::MemoryGibHours, Self::StorageGibHours, Self::GpuHours];
 
     /// The word.
     pub const fn name(self) -> &'static str {
@@ -34,6 +37,7 @@ impl Billed {
             Self::CpuCoreHours => "cpu_core_hours",
             Self::MemoryGibHours => "memory_gib_hours",
             Self::StorageGibHours => "storage_gib_hours",
+            Self::GpuHours => "gpu_hours",
         }
     }
 }

@@ -238,7 +238,7 @@ pub struct VirtualMachineStatus {
     /// Since when its guest has run without that being on a bill; absent while it does not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub running_unbilled_since: Option<Timestamp>,
-    /// Since when its storage has been kept on a host without that being on a bill.
+    /// Since when its storage and its GPUs have been kept for it on a host without that being on a bill.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage_unbilled_since: Option<Timestamp>,
 }
@@ -248,7 +248,8 @@ impl VirtualMachineStatus {
     pub const fn unbilled_since(&self, dimension: Billed) -> Option<Timestamp> {
         match dimension {
             Billed::CpuCoreHours | Billed::MemoryGibHours => self.running_unbilled_since,
-            Billed::StorageGibHours => self.storage_unbilled_since,
+            // A GPU is nobody else's while its VM stands still.
+            Billed::StorageGibHours | Billed::GpuHours => self.storage_unbilled_since,
         }
     }
 
