@@ -152,6 +152,7 @@ impl World {
                 via: Via::Certificate,
             },
             source: "192.0.2.9".into(),
+            user_agent: "test/1".into(),
             idempotency: None,
             if_match: None,
             seal: None,

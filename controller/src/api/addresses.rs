@@ -21,9 +21,18 @@ pub(crate) struct AllocateBody {
     /// This very one, which may be reserved; absent: the lowest that can be had.
     #[serde(default)]
     address: Option<String>,
+    /// How many in a row, up to 64, which go back together: that address, or the lowest that has enough behind it, is
+    /// the first of them. Absent: one.
+    #[serde(default = "one")]
+    #[schemars(range(min = 1, max = 64))]
+    count: u32,
     /// When it goes back to the pool by itself; absent: it does not.
     #[serde(default)]
     leased_until: Option<Timestamp>,
+}
+
+const fn one() -> u32 {
+    1
 }
 
 /// `POST /ip_pools/{id}/allocate`
@@ -39,6 +48,7 @@ pub(crate) async fn allocate(
         vm: body.vm,
         tenant: call.query.get("tenant").map(str::to_owned),
         address: body.address,
+        count: body.count,
         leased_until: body.leased_until,
     };
     let request = Request::AllocateAddress(allocate);

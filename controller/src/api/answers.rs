@@ -139,7 +139,7 @@ pub(crate) fn explain() -> Value {
 }
 pub(crate) fn audit() -> Value {
     list(members_and(
-        [("count", number()), ("head", text())],
+        [("place", number()), ("head", text())],
         [
             ("at", time()),
             ("actor", text()),
@@ -148,6 +148,18 @@ pub(crate) fn audit() -> Value {
             ("outcome", text()),
             ("request_id", text()),
             ("source", text()),
+            ("user_agent", text()),
+            ("actor_name", text()),
+            ("kind", text()),
+            ("name", text()),
+            ("tenant", text()),
+            ("note", text()),
+            ("changes", list(object())),
+            ("request", text()),
+            ("code", text()),
+            ("count", number()),
+            ("first", time()),
+            ("last", time()),
             ("bytes", text()),
         ],
     ))
@@ -394,7 +406,7 @@ pub(crate) fn bill() -> Value {
 }
 pub(crate) fn leader() -> Value {
     let one = members([("node_id", number()), ("name", or_null(text()))]);
-    members([("leader", one)])
+    members([("leader", or_null(one))])
 }
 /// The secret of a token, told once: nothing where an idempotency key comes again.
 pub(crate) fn token() -> Value {

@@ -71,7 +71,7 @@ impl Sought {
         self.outcome.is_some() || self.action.is_some() || self.kind.is_some()
     }
 
-    /// What was refused tells of no object: its kind is that of the path that was asked for, `/api/v1/racks/r1`.
+    /// Refusals of before their kind was told tell a path: `/api/v1/racks/r1`.
     fn matches(&self, data: &Value) -> bool {
         let is = |field: &str, wanted: Option<&str>| {
             wanted.is_none_or(|wanted| data[field].as_str() == Some(wanted))
@@ -166,7 +166,7 @@ fn row(record: &RecordRow, with_bytes: bool) -> Value {
         .map(|byte| format!("{byte:02x}"))
         .collect();
     let mut place = Map::new();
-    place.insert("count".into(), record.count.into());
+    place.insert("place".into(), record.count.into());
     place.insert("head".into(), head.into());
     if with_bytes {
         let bytes = String::from_utf8_lossy(&record.body).into_owned();

@@ -20,7 +20,7 @@ use super::envelope::{Answer, Failure};
 use super::gate::network;
 use super::kinds::{Answered, TheCall};
 use super::request::{Call, address_of, too_many};
-use super::write::{add, answer};
+use super::write::{DRY_RUN, add, answer};
 use super::{Api, access_token, json};
 
 /// How long a session lasts, however often its tokens are refreshed.
@@ -198,7 +198,7 @@ pub(crate) async fn set_password(
     Extension(call): TheCall,
     Path(target): Path<String>,
 ) -> Answered {
-    call.query.only(&[])?;
+    call.query.only(&[DRY_RUN])?;
     let body: PasswordBody = json::body(&call)?;
     let old_verified = match body.old_password {
         Some(old) => {
@@ -213,7 +213,7 @@ pub(crate) async fn set_password(
         hash,
         old_verified,
     });
-    Ok(answer(api.write(&call, request).await?, Kind::User))
+    api.change(&call, request, Kind::User).await
 }
 
 impl Api {

@@ -11,7 +11,7 @@ use super::Api;
 use super::envelope::Failure;
 use super::json;
 use super::kinds::{Answered, TheCall};
-use super::write::answer;
+use super::write::{DRY_RUN, answer};
 
 /// What a box tells of itself; everything may be left out.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -29,7 +29,7 @@ pub(crate) async fn heartbeat(
     Extension(call): TheCall,
     Path(id): Path<String>,
 ) -> Answered {
-    call.query.only(&["tenant"])?;
+    call.query.only(&["tenant", DRY_RUN])?;
     let HeartbeatBody { report } = json::body(&call)?;
     let tells = CloudBoxTells {
         target: id,
@@ -40,12 +40,13 @@ pub(crate) async fn heartbeat(
     let Some(leader) = api.app().leader() else {
         return Err(Failure::NotLeader);
     };
-    let mut committed = api.write(&call, Request::CloudBox(tells)).await?;
-    if let Some(id) = committed.value.object_id {
+    let (mut committed, is_tried) = api.write_or_try(&call, Request::CloudBox(tells)).await?;
+    if let Some(id) = committed.value.object_id.filter(|_| !is_tried) {
         leader.heard(id);
     }
     let every = logic::CLOUD_BOX_REPORT_EVERY.as_secs();
     let told = &mut committed.value.extra;
     told.insert("report_every_s".into(), every.into());
-    Ok(answer(committed, Kind::CloudBox))
+    let answer = answer(committed, Kind::CloudBox);
+    Ok(if is_tried { answer.tried() } else { answer })
 }

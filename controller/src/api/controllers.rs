@@ -19,7 +19,7 @@ use super::envelope::{Answer, Failure};
 use super::json;
 use super::kinds::{self, Answered, TheCall};
 use super::request::Call;
-use super::write::add;
+use super::write::{DRY_RUN, add};
 
 /// A member as the leader sees it.
 pub(crate) fn member(member: &Member, status: &RaftStatus) -> Value {
@@ -91,20 +91,23 @@ pub(crate) async fn promote(
     Extension(call): TheCall,
     Path(target): Path<String>,
 ) -> Answered {
-    call.query.only(&[])?;
+    call.query.only(&[DRY_RUN])?;
     json::nothing(&call)?;
     let object = logic::get(call.image()?, &call.cx()?, Kind::Controller, &target, None)?;
     let node_id = decoded::<Controller>(&object)?.spec.node_id;
     let request = Request::Controller(ControllerVerb::Promote, target);
-    let committed = api.write(&call, request).await?;
+    let (committed, is_tried) = api.write_or_try(&call, request).await?;
     let node = api.app().node();
-    node.promote(node_id)
-        .await
-        .map_err(|error| membership(&error))?;
+    if !is_tried {
+        node.promote(node_id)
+            .await
+            .map_err(|error| membership(&error))?;
+    }
     let image = node.image();
     let object = image.get(object.id).cloned().unwrap_or(object);
     let data = with_member(logic::public(&image, &object), &node.status());
-    Ok(Answer::ok(committed.index, data))
+    let answer = Answer::ok(committed.index, data);
+    Ok(if is_tried { answer.tried() } else { answer })
 }
 
 /// `DELETE /controllers/{id}`: out of the membership first, then its certificate is worth nothing.
@@ -115,34 +118,46 @@ pub(crate) async fn remove(
     Extension(call): TheCall,
     Path(target): Path<String>,
 ) -> Answered {
-    call.query.only(&["force"])?;
+    call.query.only(&["force", DRY_RUN])?;
     let permission = Permission::new(Kind::Controller, Action::Delete);
     let cx = call.cx()?;
     let image = call.image()?;
     let found = logic::authorize_only(image, &cx, permission, Some(&target), None)?;
     let object = found.ok_or_else(|| Error::not_found(Kind::Controller.name(), &target))?;
-    api.leave(&call, &object).await?;
+    if !call.query.flag(DRY_RUN)? {
+        api.leave(&call, &object).await?;
+    }
     kinds::delete(&api, &call, Kind::Controller, object.id.to_string()).await
 }
 
 /// `POST /controllers/hand-over`: the leader makes another one lead.
 pub(crate) async fn hand_over(State(api): State<Api>, Extension(call): TheCall) -> Answered {
-    call.query.only(&[])?;
+    call.query.only(&[DRY_RUN])?;
     json::nothing(&call)?;
     let manage = Permission::new(Kind::Controller, Action::Manage);
     logic::authorize_only(call.image()?, &call.cx()?, manage, None, None)?;
     let app = api.app();
     let request = Request::Controller(ControllerVerb::HandOver, app.store_id().to_string());
-    let committed = api.write(&call, request).await?;
-    let next = app.node().hand_over().await;
-    let next = next.map_err(|error| handing(&error))?;
-    let next = next.ok_or_else(|| {
+    let (committed, is_tried) = api.write_or_try(&call, request).await?;
+    let nobody = || {
         Error::new(
             ErrorCode::Conflict,
             "there is no other voter to hand over to, or this controller no longer leads",
         )
         .advise("see `virtflow controller list`")
-    })?;
+    };
+    if is_tried {
+        let (members, own) = (app.node().members(), app.node().node_id());
+        let mut others = members.iter().filter(|member| member.node_id != own);
+        if !others.any(|member| member.role == MemberRole::Voter) {
+            return Err(nobody().into());
+        }
+        // Who it will be is known when it has happened: the one that is up to date first.
+        return Ok(Answer::ok(committed.index, json!({"leader": null})).tried());
+    }
+    let next = app.node().hand_over().await;
+    let next = next.map_err(|error| handing(&error))?;
+    let next = next.ok_or_else(nobody)?;
     let name = app.node().member(next).map(|info| info.name);
     let data = json!({"leader": {"node_id": next, "name": name}});
     Ok(Answer::ok(committed.index, data))

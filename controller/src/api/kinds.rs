@@ -279,7 +279,7 @@ pub(crate) async fn get_of(api: &Api, call: &Call, kind: Kind, id: &str) -> Answ
     let cx = call.cx()?;
     let object = logic::get(image, &cx, kind, id, call.query.get("tenant"))?;
     let answer = match fields {
-        fields if logic::has_totals(kind) => {
+        fields if logic::depends_on_asker(kind) => {
             let shown = logic::shown(image, &cx, &object)?;
             Answer::ok(image.index(), chosen(fields.as_ref(), shown))
         }

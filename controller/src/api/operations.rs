@@ -16,7 +16,7 @@ use super::Api;
 use super::envelope::{Answer, Failure};
 use super::kinds::{self, Answered, TheCall};
 use super::request::Call;
-use super::write::answer;
+use super::write::DRY_RUN;
 
 /// `GET /operations/{id}`
 pub(crate) fn one() -> MethodRouter<Api> {
@@ -33,11 +33,9 @@ pub(crate) async fn cancel(
     Extension(call): TheCall,
     Path(target): Path<String>,
 ) -> Answered {
-    call.query.only(&[])?;
-    let committed = api
-        .write(&call, Request::CancelOperation { target })
-        .await?;
-    Ok(answer(committed, Kind::Operation))
+    call.query.only(&[DRY_RUN])?;
+    let request = Request::CancelOperation { target };
+    api.change(&call, request, Kind::Operation).await
 }
 
 /// Answers at once, or with `?wait=` when there is something to tell: it has ended, or it is held up

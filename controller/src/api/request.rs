@@ -62,6 +62,8 @@ const LEADER_READS: &[&str] = &[
     "/api/v1/controllers",
     "/api/v1/controllers/{id}",
 ];
+/// What the audit keeps of a `User-Agent`.
+const USER_AGENT_CHARS_MAX: usize = 128;
 /// Questions that are posed with a body.
 const READS_BY_POST: &[&str] = &["/api/v1/auth/can-i"];
 
@@ -72,6 +74,13 @@ pub(crate) struct Signed {
     pub(crate) principal: Principal,
     /// Confirmed by a quorum after the request arrived.
     pub(crate) image: Arc<State>,
+}
+
+/// What a client calls itself, without what could upset a terminal, and no more of it than is worth keeping.
+fn user_agent(call: &Call) -> String {
+    let said = call.header("user-agent").unwrap_or_default().chars();
+    let printable = said.filter(|c| matches!(c, ' '..='~'));
+    printable.take(USER_AGENT_CHARS_MAX).collect()
 }
 
 /// One request, read whole.
@@ -120,6 +129,7 @@ impl Call {
             now: Timestamp::now(),
             principal,
             source: address_of(&self.caller).to_string(),
+            user_agent: user_agent(self),
             idempotency: None,
             if_match: None,
             seal: None,

@@ -337,7 +337,7 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
         _ => &["tenant", "at", kinds::FIELDS],
     };
     let delete_query: &[&'static str] = match kind {
-        Kind::Controller => &["force"],
+        Kind::Controller => &["force", DRY_RUN],
         _ => &["tenant", "force", DRY_RUN],
     };
     let mut routes = vec![
@@ -348,10 +348,7 @@ pub(crate) fn of_kind(kind: Kind, word: &str) -> Vec<Route> {
             })
             .gives(Gives::Page(kind)),
         Route::post(&all, create, &say_one("Make"))
-            .query(match kind {
-                Kind::ApiToken | Kind::JoinToken => &[],
-                _ => &[DRY_RUN],
-            })
+            .query(&[DRY_RUN])
             .takes(Body::Create(kind))
             .gives(match kind {
                 Kind::ApiToken | Kind::JoinToken => Gives::MadeAnd(kind, answers::token()),
@@ -544,7 +541,7 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 routing::post(cloud_boxes::heartbeat),
                 "A box tells of itself: that it is there, what it has, how busy it is",
             )
-            .query(&["tenant"])
+            .query(&["tenant", DRY_RUN])
             .takes_a::<cloud_boxes::HeartbeatBody>()
             .gives(Gives::OneAnd(kind, answers::report_every())),
         ],
@@ -614,6 +611,7 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 routing::post(auth::set_password),
                 "Set a password: one's own with the old one beside it",
             )
+            .query(&[DRY_RUN])
             .takes_a::<auth::PasswordBody>()
             .gives(Gives::One(Kind::User)),
         ],
@@ -659,6 +657,7 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 routing::post(operations::cancel),
                 "Give an operation up",
             )
+            .query(&[DRY_RUN])
             .gives_data(answers::begun()),
         ],
         Kind::Controller => vec![
@@ -667,12 +666,14 @@ fn verbs(kind: Kind, all: &str, one: &str) -> Vec<Route> {
                 routing::post(controllers::hand_over),
                 "The leader makes another one lead",
             )
+            .query(&[DRY_RUN])
             .gives_data(answers::leader()),
             Route::post(
                 &of_one("promote"),
                 routing::post(controllers::promote),
                 "Give a learner a vote, once it has caught up",
             )
+            .query(&[DRY_RUN])
             .gives(Gives::One(Kind::Controller)),
         ],
         _ => Vec::new(),

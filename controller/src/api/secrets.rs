@@ -12,7 +12,7 @@ use super::Api;
 use super::json;
 use super::kinds::{Answered, CreateBody, TheCall};
 use super::request::Call;
-use super::write::{add, answer};
+use super::write::{DRY_RUN, add, answer};
 
 /// `POST /api_tokens` or `/join_tokens`
 pub(crate) fn create(kind: Kind, prefix: TokenPrefix) -> MethodRouter<Api> {
@@ -24,7 +24,7 @@ pub(crate) fn create(kind: Kind, prefix: TokenPrefix) -> MethodRouter<Api> {
 }
 
 async fn create_of(api: &Api, call: &Call, kind: Kind, prefix: TokenPrefix) -> Answered {
-    call.query.only(&[])?;
+    call.query.only(&[DRY_RUN])?;
     let body: CreateBody = json::body(call)?;
     if body.password.is_some() {
         return Err(Error::invalid("password", "only users have one").into());
@@ -45,9 +45,10 @@ async fn create_of(api: &Api, call: &Call, kind: Kind, prefix: TokenPrefix) -> A
         }),
         password_hash: None,
     };
-    let mut committed = api.write(call, Request::Create(create)).await?;
-    // A repeated idempotency key names the token that was made then: its secret is not kept.
-    let text = (!committed.value.replayed).then(|| token.text().to_string());
+    let (mut committed, is_tried) = api.write_or_try(call, Request::Create(create)).await?;
+    // A repeated idempotency key names the token that was made then: its secret is not kept. One that was not made has
+    // none.
+    let text = (!committed.value.replayed && !is_tried).then(|| token.text().to_string());
     let mut shown = Map::new();
     shown.insert("token".into(), text.map_or(Value::Null, Value::String));
     if kind == Kind::JoinToken {
@@ -58,5 +59,6 @@ async fn create_of(api: &Api, call: &Call, kind: Kind, prefix: TokenPrefix) -> A
     if let Some(object) = &mut committed.value.object {
         add(object, shown);
     }
-    Ok(answer(committed, kind))
+    let answer = answer(committed, kind);
+    Ok(if is_tried { answer.tried() } else { answer })
 }

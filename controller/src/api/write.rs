@@ -52,6 +52,20 @@ impl Api {
         Ok(answer(self.try_as(cx, request).await?, kind).tried())
     }
 
+    /// Decides a request, or only tries to; true if it was only tried.
+    pub(crate) async fn write_or_try(
+        &self,
+        call: &Call,
+        request: Request,
+    ) -> Result<(Committed<Reply>, bool), Failure> {
+        let is_tried = call.query.flag(DRY_RUN)?;
+        let committed = match is_tried {
+            true => self.try_as(call.cx()?, request).await?,
+            false => self.write(call, request).await?,
+        };
+        Ok((committed, is_tried))
+    }
+
     /// Decides a request and does nothing.
     pub(crate) async fn try_as(
         &self,

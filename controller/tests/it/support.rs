@@ -139,6 +139,7 @@ pub(crate) async fn act(app: &App, request: Request) -> Result<Reply, Error> {
             via: Via::Certificate,
         },
         source: "127.0.0.1".into(),
+        user_agent: String::new(),
         idempotency: None,
         if_match: None,
         seal: None,

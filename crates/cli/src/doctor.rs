@@ -142,7 +142,7 @@ async fn look(cluster: &Cluster, verify: bool) -> Result<Seen, Failure> {
     let vms = list(Kind::VirtualMachine, "phase", "error").await?;
     let operations = list(Kind::Operation, "state", "pending").await?;
     let residues = list(Kind::Residue, "", "").await?;
-    let alerts = list(Kind::Alert, "state", "raised").await?;
+    let alerts = list(Kind::Alert, "state", "active").await?;
     (seen.vms, seen.operations, seen.residues, seen.alerts) = (vms, operations, residues, alerts);
     if verify {
         let report = ask(&["verify"]).await?;

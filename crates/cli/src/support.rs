@@ -130,7 +130,7 @@ async fn heads(cluster: &Cluster) -> Result<Value, Failure> {
     let call = Call::new(Method::Get, &["audit"])?;
     let listed = cluster.client.list(&call, HEADS_MAX).await?;
     let shown = |record: &Value| {
-        let kept = ["count", "index", "at", "head"];
+        let kept = ["place", "index", "at", "head"];
         let fields = kept.map(|field| (field.to_owned(), record[field].clone()));
         Value::Object(fields.into_iter().collect())
     };

@@ -21,6 +21,8 @@ impl Draft<'_> {
             status.owner_id = None;
             status.allocated_at = None;
             status.leased_until = None;
+            status.range_start = None;
+            status.range_size = None;
             status.charged_group_id = None;
             status.charged_user_id = None;
             if status.state == AddressState::Frozen {

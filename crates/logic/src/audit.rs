@@ -3,15 +3,21 @@
 //! The body is JSON; `actor`, `object` and `tenant` are text at its top, which is what readers filter
 //! by. Specs hold no secrets, so the fields that changed may be told; what statuses hold never is.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use virtflow_model::Kind;
 use virtflow_model::kinds::User;
 use virtflow_state::{Changeset, Expect, Object, Op, Record, State};
 use virtflow_types::{ErrorCode, ObjectId, RequestId, Timestamp};
 
 use crate::cx::Cx;
 use crate::draft::Draft;
+use crate::read::named;
 
+/// Where paths of the API begin.
+const API: &str = "/api/v1/";
 /// The stream's name.
 pub const AUDIT_STREAM: &str = "audit";
 /// Changed fields told in one record; the rest is counted.
@@ -44,11 +50,7 @@ impl Draft<'_> {
         if !object.name.is_empty() {
             body.insert("name".into(), object.name.as_str().into());
         }
-        let tenant = match object.kind.as_str() {
-            "tenant" => Some(object.id),
-            _ => object.tenant.or_else(|| parents_tenant(self.state, object)),
-        };
-        if let Some(tenant) = tenant {
+        if let Some(tenant) = tenant_of(self.state, object) {
             body.insert("tenant".into(), tenant.to_string().into());
         }
         if !entry.note.is_empty() {
@@ -70,7 +72,7 @@ impl Draft<'_> {
 pub struct Refusal {
     /// A user's id or name as given, or `anonymous`.
     pub actor: String,
-    /// `login`, or the permission that was asked for.
+    /// `login`, or method and route of the request: `DELETE /api/v1/tenants/{id}`.
     pub action: String,
     /// What it was about, as given.
     pub object: String,
@@ -108,7 +110,7 @@ pub fn refusals_summary(
         }));
     };
     for refusal in refusals.iter().take(REFUSALS_MAX) {
-        record(json!({
+        let mut body = json!({
             "at": now,
             "request_id": request_id,
             "actor": refusal.actor,
@@ -120,7 +122,9 @@ pub fn refusals_summary(
             "count": refusal.count,
             "first": refusal.first,
             "last": refusal.last,
-        }));
+        });
+        About::of(state, refusal).tell(&mut body);
+        record(body);
     }
     if refusals.len() > REFUSALS_MAX {
         let left: u64 = refusals[REFUSALS_MAX..].iter().map(|r| r.count).sum();
@@ -138,6 +142,90 @@ pub fn refusals_summary(
     changeset
 }
 
+/// What a refused request was about, as far as its path and who asked tell it, in the words in which changes are told.
+#[derive(Debug, Default)]
+struct About {
+    actor_name: Option<String>,
+    tenant: Option<ObjectId>,
+    /// The kind of its path, and what was to be done.
+    action: Option<(Kind, String)>,
+    object: Option<Arc<Object>>,
+}
+
+impl About {
+    fn of(state: &State, refusal: &Refusal) -> Self {
+        let actor = refusal.actor.parse::<ObjectId>().ok();
+        let actor = actor.and_then(|id| state.get(id));
+        let mut about = Self {
+            actor_name: actor.map(|actor| actor.name.to_string()),
+            tenant: actor.and_then(|actor| actor.tenant),
+            ..Self::default()
+        };
+        let Some((method, route)) = refusal.action.split_once(' ') else {
+            return about;
+        };
+        let Some(route) = route.strip_prefix(API) else {
+            return about;
+        };
+        let mut parts = route.split('/');
+        let plural = parts.next().unwrap_or_default();
+        let Some(kind) = Kind::ALL.iter().find(|kind| kind.plural() == plural) else {
+            return about;
+        };
+        let verb = match (parts.nth(1), method) {
+            (Some(verb), _) => verb.replace('-', "_"),
+            (None, "POST") => "create".into(),
+            (None, "PUT" | "PATCH") => "update".into(),
+            (None, "DELETE") => "delete".into(),
+            (None, _) => "read".into(),
+        };
+        about.action = Some((*kind, verb));
+        let path = refusal.object.strip_prefix(API).unwrap_or_default();
+        if let Some(target) = path.split('/').nth(1) {
+            about.object = found(state, *kind, about.tenant, target);
+        }
+        if let Some(object) = &about.object {
+            about.tenant = tenant_of(state, object).or(about.tenant);
+        }
+        about
+    }
+
+    fn tell(self, body: &mut Value) {
+        if let Some(name) = self.actor_name {
+            body["actor_name"] = name.into();
+        }
+        if let Some(tenant) = self.tenant {
+            body["tenant"] = tenant.to_string().into();
+        }
+        if let Some((kind, verb)) = self.action {
+            body["request"] = body["action"].take();
+            body["action"] = format!("{}.{verb}", kind.name()).into();
+            body["kind"] = kind.name().into();
+        }
+        if let Some(object) = self.object {
+            body["object"] = object.id.to_string().into();
+            if !object.name.is_empty() {
+                body["name"] = object.name.as_str().into();
+            }
+        }
+    }
+}
+
+/// What a path names, by id or as whoever asked would call it.
+fn found(state: &State, kind: Kind, tenant: Option<ObjectId>, target: &str) -> Option<Arc<Object>> {
+    match target.parse::<ObjectId>() {
+        Ok(id) => state.get(id).filter(|it| it.kind == kind.name()).cloned(),
+        Err(_) => named(state, kind, tenant, target).or_else(|| named(state, kind, None, target)),
+    }
+}
+
+fn tenant_of(state: &State, object: &Object) -> Option<ObjectId> {
+    match object.kind.as_str() {
+        "tenant" => Some(object.id),
+        _ => object.tenant.or_else(|| parents_tenant(state, object)),
+    }
+}
+
 fn header(state: &State, cx: &Cx) -> Map<String, Value> {
     let mut body = Map::new();
     body.insert("at".into(), json!(cx.now));
@@ -149,6 +237,9 @@ fn header(state: &State, cx: &Cx) -> Map<String, Value> {
     }
     if !cx.source.is_empty() {
         body.insert("source".into(), cx.source.as_str().into());
+    }
+    if !cx.user_agent.is_empty() {
+        body.insert("user_agent".into(), cx.user_agent.as_str().into());
     }
     body
 }

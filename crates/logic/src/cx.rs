@@ -22,6 +22,8 @@ pub struct Cx {
     pub principal: Principal,
     /// The address it came from.
     pub source: String,
+    /// What the client calls itself, as far as the audit keeps it; empty if it says nothing.
+    pub user_agent: String,
     /// The client's own key for this request.
     pub idempotency: Option<Idempotency>,
     /// What the client saw.
@@ -93,6 +95,7 @@ impl Cx {
             now,
             principal: Principal::System,
             source: String::new(),
+            user_agent: String::new(),
             idempotency: None,
             if_match: None,
             seal: None,

@@ -7,6 +7,7 @@ use virtflow_model::space;
 use virtflow_state::{Changeset, State};
 use virtflow_types::{Error, ErrorCode, IDEMPOTENCY_KEY_BYTES_MAX, ObjectId};
 
+use crate::administrators;
 use crate::audit::Entry;
 use crate::cx::{Cx, Idempotency};
 use crate::door::Door;
@@ -29,6 +30,7 @@ pub fn decide(state: &State, cx: &Cx, request: &Request) -> Result<(Changeset, R
         return Ok((nothing, reply));
     }
     let (mut draft, outcome) = run(&door, request)?;
+    administrators::keep(&draft)?;
     if outcome.is_recorded {
         draft.audit(&Entry {
             action: &outcome.action,

@@ -73,6 +73,17 @@ impl<'a> Door<'a> {
             && self.is_shown(kind, object)
     }
 
+    /// True if the asker sees an object only because the tenant whose it is shows it to everybody: of who made it, of
+    /// what it refers to and of what it was before they learn nothing.
+    pub(crate) fn is_guest(&self, object: &Object) -> bool {
+        let mut target = self.target_of(object);
+        if object.tenant.is_none() || !std::mem::take(&mut target.shared) {
+            return false;
+        }
+        let read = Permission::new(target.kind, Action::Read);
+        authorize(&self.rights, read, &target) != Decision::Allowed
+    }
+
     /// False for what is shown to groups of users only, of which the asker is in none, unless they may change it.
     fn is_shown(&self, kind: Kind, object: &Object) -> bool {
         let whole = match kind {
@@ -366,7 +377,7 @@ impl<'a> Door<'a> {
         }
     }
 
-    /// Refuses to take over a user who may do more than the asker: by password or by token.
+    /// Refuses to take over or to shut out a user who may do more than the asker.
     pub(crate) fn may_act_as(&self, user: ObjectId) -> Result<(), Error> {
         if self.rights.subject.is_none() || self.rights.subject == Some(user) {
             return Ok(());
@@ -379,7 +390,7 @@ impl<'a> Door<'a> {
         }
         Err(Error::new(
             ErrorCode::Forbidden,
-            "that user may do things that you may not; you cannot set their credentials",
+            "that user may do things that you may not; you cannot change their state or credentials, nor delete them",
         )
         .advise("ask somebody who holds all of that user's roles"))
     }

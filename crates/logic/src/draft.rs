@@ -10,8 +10,8 @@ use virtflow_types::{Error, ErrorCode, ObjectId, RequestId, Text};
 
 use crate::audit::AUDIT_STREAM;
 use crate::cx::Cx;
-use crate::metering;
 use crate::typed::{Typed, compose, decoded, kind_of};
+use crate::{instances, metering};
 
 /// What a new object is called and where it lives.
 #[derive(Debug, Clone, Default)]
@@ -219,6 +219,7 @@ impl<'a> Draft<'a> {
 
     /// The same under a request id of its own: one request may end in several changesets.
     pub(crate) fn finish_as(mut self, request_id: Option<RequestId>) -> Changeset {
+        instances::follow(&mut self);
         metering::bill(&mut self);
         let request_id = request_id.unwrap_or(self.cx.request_id);
         let mut changeset = Changeset::new(request_id, self.cx.now, self.cx.actor());

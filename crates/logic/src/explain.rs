@@ -151,6 +151,10 @@ impl Explainer<'_> {
                     "that domain is a VM already".to_owned(),
                     "`virtflow vm list --host` shows the VMs of its host",
                 ),
+                space::POOL_SUBNET => (
+                    "the subnet has a pool already".to_owned(),
+                    "let that pool grow, or make a pool of another subnet",
+                ),
                 space::PAIR => (
                     "there is one already for this pair".to_owned(),
                     "change or delete the one that is there",
@@ -359,7 +363,7 @@ pub(crate) fn over_limit(
         )
         .advise("ask for less, or wait until something is deleted"),
         Some(Kind::PrivateDataDisk) => Error::new(
-            ErrorCode::LimitExceeded,
+            ErrorCode::Conflict,
             format!("{whose} is attached to as many VMs as it may be: {figures}"),
         )
         .advise("detach it from another VM first, or share it with more by `max_attachments`"),

@@ -14,6 +14,7 @@
 
 mod accounts;
 mod addresses;
+mod administrators;
 mod audit;
 mod billing;
 mod cx;
@@ -25,6 +26,7 @@ mod enrol;
 mod explain;
 mod foreign;
 mod genesis;
+mod instances;
 pub mod limits;
 pub mod loops;
 mod metering;
@@ -69,8 +71,8 @@ pub use read::{
     AccessQuestion, ConsoleTarget, EffectiveQuery, Fields, Layers, ListQuery, Meant, MergeQuery,
     OntologyQuery, Page, Past, PastList, Plan, PlanOrder, Search, Sight, TargetRole, TextPage,
     Watch, Whom, access_effect, audit_actor, audit_scope, authorize_only, bill, can_i, capacity,
-    cluster_view, console_of, effective, effective_for, effective_of, explain_access,
-    foreign_domains, get, has_totals, list, list_text, merged, monitoring_targets, ontology,
+    cluster_view, console_of, depends_on_asker, effective, effective_for, effective_of,
+    explain_access, foreign_domains, get, list, list_text, merged, monitoring_targets, ontology,
     operation_state, permission_of, placement, public, public_text, shown, upgrade_view, usage,
     usage_of_level, verify_report, who_can, whoami,
 };

@@ -19,6 +19,7 @@ use crate::audit::Entry;
 use crate::door::{Door, quota_of};
 use crate::draft::{Draft, Place};
 use crate::explain::{call, check_group_quota, no_group_quota};
+use crate::instances::state_of;
 use crate::loops::{balance, data_center_is_open};
 use crate::typed::decoded;
 
@@ -58,7 +59,9 @@ impl Draft<'_> {
         let offer = find(door.state, tenant, &spec, at_least)?;
         let id = place.id.unwrap_or_else(ObjectId::generate);
         let [cpu_milli, memory_mib, storage_gib, gpus] = offer.total;
+        let host = self.typed::<Baremetal>(offer.host)?;
         let status = InstanceStatus {
+            state: state_of(host.status.liveness),
             vm_id: None,
             rented: Some(Rented {
                 host_id: offer.host,

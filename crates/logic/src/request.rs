@@ -193,6 +193,8 @@ pub struct AllocateAddress {
     pub tenant: Option<String>,
     /// This very one, which may be reserved; absent: the lowest free one.
     pub address: Option<String>,
+    /// How many in a row, of which that is the first.
+    pub count: u32,
     /// When it goes back to the pool by itself; absent: it does not.
     pub leased_until: Option<Timestamp>,
 }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use virtflow_model::{PerKind, Resource, dimension};
+use virtflow_model::{PerKind, Resource, dimension, space};
 use virtflow_state::{Object, State};
 use virtflow_types::{AccountDef, AccountKey, Claim, Footprint, Limit, ObjectId, Text};
 
@@ -84,9 +84,16 @@ const COUNTED_LATER: &[&str] = &[
     dimension::CLUSTERS,
 ];
 
+/// Spaces in which something is claimed since a later version than the first.
+const CLAIMED_LATER: &[&str] = &[space::POOL_SUBNET];
+
 /// Spaces of claims that were one before, and are as many now as there is what tells their points apart, which stands
-/// behind them after a slash.
-const TOLD_APART_LATER: &[&str] = &["name/virtual_machine_specification"];
+/// behind them after a slash: what they begin with, and how many parts of them there were before.
+const TOLD_APART_LATER: &[(&str, usize)] = &[
+    ("name/virtual_machine_specification", 2),
+    // That of a data centre.
+    ("name/ip_pool", 3),
+];
 
 /// True for a footprint that lacks nothing but what is derived since a later version. One version may have begun to
 /// derive some of it and another the rest.
@@ -115,20 +122,22 @@ fn is_former(stored: &Footprint, derived: &Footprint) -> bool {
     let is_claimed = |claim: &Claim| {
         stored.claims.contains(claim) || stored.claims.contains(&formerly_claimed(claim))
     };
-    let all_claimed =
-        stored.claims.len() == derived.claims.len() && derived.claims.iter().all(is_claimed);
+    let due = derived.claims.iter();
+    let mut due = due.filter(|claim| is_claimed(claim) || !CLAIMED_LATER.contains(&&*claim.space));
+    let all_claimed = stored.claims.len() == due.clone().count() && due.all(is_claimed);
     all_derived && all_claimed && rest(stored) == rest(derived)
 }
 
 /// A claim as it was before its space was divided.
 fn formerly_claimed(claim: &Claim) -> Claim {
     let mut claim = claim.clone();
-    let divided = TOLD_APART_LATER.iter().find(|space| {
-        let rest = claim.space.strip_prefix(**space);
+    let divided = TOLD_APART_LATER.iter().find(|(space, _)| {
+        let rest = claim.space.strip_prefix(*space);
         rest.is_some_and(|rest| rest.starts_with('/'))
     });
-    if let Some(space) = divided {
-        claim.space = Text::new(space);
+    if let Some((_, parts)) = divided {
+        let before: Vec<&str> = claim.space.split('/').take(*parts).collect();
+        claim.space = Text::new(&before.join("/"));
     }
     claim
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use virtflow_model::kinds::baremetal::Liveness;
 use virtflow_model::kinds::residue::{ResidueSpec, ResidueStatus};
 use virtflow_model::kinds::virtual_machine::{PowerAct, VirtualMachineStatus, VmPhase};
-use virtflow_model::kinds::{Baremetal, Residue, VirtualMachine};
+use virtflow_model::kinds::{Baremetal, Residue, RoleBinding, VirtualMachine};
 use virtflow_model::{Amounts, Kind};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId, Timestamp};
@@ -166,15 +166,17 @@ impl Draft<'_> {
         self.remove_vm(vm)
     }
 
-    /// Role bindings whose scope goes, go with it.
+    /// Role bindings whose scope or group of subjects goes, go with it. Those of a role stay, and the role with them.
     pub(crate) fn delete_bindings_over(&mut self, scope: ObjectId) -> Result<(), Error> {
         let bindings: Vec<ObjectId> = self
             .state
             .linking_to(scope)
             .filter(|id| {
-                self.state
-                    .get(*id)
-                    .is_some_and(|object| object.kind == Kind::RoleBinding.name())
+                let binding = self.state.get(*id);
+                let binding = binding.filter(|object| object.kind == Kind::RoleBinding.name());
+                binding
+                    .and_then(|binding| decoded::<RoleBinding>(binding).ok())
+                    .is_some_and(|binding| binding.spec.role_id != scope)
             })
             .take(CASCADE_MAX + 1)
             .collect();

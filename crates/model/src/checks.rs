@@ -13,6 +13,18 @@ use crate::net::Cidr;
 pub(crate) const JSON_BYTES_MAX: usize = 16 * 1024;
 
 /// A semantic version: `1.31.0`, without a `v`.
+/// Six pairs of hexadecimal digits.
+pub(crate) fn mac(field: &str, text: &str) -> Result<(), Invalid> {
+    let is_pair = |pair: &str| pair.len() == 2 && pair.bytes().all(|it| it.is_ascii_hexdigit());
+    if text.split(':').count() == 6 && text.split(':').all(is_pair) {
+        return Ok(());
+    }
+    Err(Invalid::new(
+        field,
+        "must be six pairs of hexadecimal digits, `52:54:00:ab:cd:ef`",
+    ))
+}
+
 pub(crate) fn version(field: &str, text: &str) -> Result<(), Invalid> {
     Invalid::text(field, text, 64)?;
     semver::Version::parse(text).map(drop).map_err(|error| {

@@ -29,7 +29,7 @@ pub mod states;
 
 pub use article::with_article;
 pub use decimal::Decimal;
-pub use filters::{By, Filter};
+pub use filters::{By, Filter, LOCKED};
 pub use invalid::Invalid;
 pub use kinds::Kind;
 pub use meta::{Meta, Stamps, StoredStatus};

@@ -62,6 +62,8 @@ pub mod space {
     pub const CONFIG: &str = "config";
     /// Versions of ontologies, `whose/type/name/version`.
     pub const ONTOLOGY: &str = "ontology";
+    /// Subnets that have a pool.
+    pub const POOL_SUBNET: &str = "pool_subnet";
     /// VLANs of VPCs.
     pub const VPC_VLAN: &str = "vpc_vlan";
     /// VXLAN network identifiers of VPCs.

@@ -80,6 +80,11 @@ pub struct RaftLimits {
     pub entry_changesets_max: usize,
     /// Entries proposed and not yet applied; what comes meanwhile is gathered into the next one.
     pub pipeline_entries_max: usize,
+    /// Changesets decided after which the head becomes a copy of the image, as soon as all of it is applied: until then
+    /// a leader has twice in memory what it decided.
+    pub head_changesets: usize,
+    /// Changesets decided after which nothing more is until that is done.
+    pub head_changesets_max: usize,
     /// From asking for a decision to its answer.
     pub decide_timeout: Duration,
     /// From asking for a read to its image.
@@ -117,6 +122,8 @@ impl Default for RaftLimits {
             entry_bytes_max: virtflow_state::ENTRY_BYTES_MAX,
             entry_changesets_max: 4096,
             pipeline_entries_max: 4,
+            head_changesets: 200,
+            head_changesets_max: 20_000,
             decide_timeout: Duration::from_secs(10),
             read_timeout: Duration::from_secs(5),
             shadow_queue_soft: 2_000,

@@ -127,13 +127,18 @@ async fn ask(link: &Link, node_id: u64, term: u64) -> Result<bool, Status> {
 /// taken before is missing.
 pub(crate) async fn answer(raft: &Raft, question: &Confirm) -> Result<ConfirmReply, String> {
     let (term, leader) = (question.term, question.leader);
-    let recognised = raft
-        .with_raft_state(move |state| {
+    let raft = raft.clone();
+    // The leader lets go of a question once a quorum has answered it. The library's loop would call it an error if
+    // nobody waited for its answer any more.
+    let asked = tokio::spawn(async move {
+        raft.with_raft_state(move |state| {
             let vote = state.vote_ref();
             vote.leader_id.term == term && vote.leader_id.voted_for == leader
         })
         .await
-        .map_err(|error| error.to_string())?;
+    });
+    let recognised = asked.await.map_err(|error| error.to_string())?;
+    let recognised = recognised.map_err(|error| error.to_string())?;
     Ok(ConfirmReply { recognised })
 }
 

@@ -135,6 +135,8 @@ pub(crate) struct Sequencer {
 struct Session {
     term: u64,
     head: State,
+    /// Changesets applied to the head since it was a copy of the image.
+    laid_over: usize,
     gathering: Gathering,
     under_way: VecDeque<UnderWay>,
     completions: FuturesUnordered<Completion>,
@@ -173,6 +175,20 @@ impl Session {
         told
     }
 
+    /// All that it decided is applied.
+    fn is_idle(&self) -> bool {
+        self.under_way.is_empty() && self.gathering.changesets.is_empty()
+    }
+
+    /// Lets go of the head's own copies of what the image has, too. Only what is equal takes the head's place: a head
+    /// that differed would be found by the next entry's digest.
+    fn renew_head(&mut self, image: &State) {
+        if image.digest() == self.head.digest() {
+            self.head = image.clone();
+        }
+        self.laid_over = 0;
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
         let waited_for = self
             .under_way
@@ -209,6 +225,7 @@ impl Sequencer {
             let session = Session {
                 term,
                 head,
+                laid_over: 0,
                 gathering: Gathering::default(),
                 under_way: VecDeque::new(),
                 completions: FuturesUnordered::new(),
@@ -293,7 +310,10 @@ impl Sequencer {
             return Some(End::Over);
         }
         let admitting = *self.admitting.borrow_and_update();
-        let idle = session.under_way.is_empty() && session.gathering.changesets.is_empty();
+        let idle = session.is_idle();
+        if idle && session.laid_over >= self.limits.head_changesets {
+            session.renew_head(&self.published.image());
+        }
         self.settled.send_if_modified(|settled| {
             let now = idle && !admitting;
             std::mem::replace(settled, now) != now
@@ -314,7 +334,8 @@ impl Sequencer {
                 .limits
                 .entry_bytes_max
                 .saturating_sub(CHANGESET_BYTES_MAX)
-            && session.gathering.changesets.len() < self.limits.entry_changesets_max;
+            && session.gathering.changesets.len() < self.limits.entry_changesets_max
+            && session.laid_over < self.limits.head_changesets_max;
         tokio::select! {
             biased;
             Some((number, outcome)) = session.completions.next() => return self.completed(session, number, outcome),
@@ -390,6 +411,7 @@ impl Sequencer {
         if let Err(refused) = session.head.apply(&changeset) {
             return self.rest(session, decision, Err(DecideError::Conflict(refused)));
         }
+        session.laid_over += 1;
         let gathering = &mut session.gathering;
         let deadline = || Instant::now() + self.limits.decide_timeout;
         gathering.deadline.get_or_insert_with(deadline);

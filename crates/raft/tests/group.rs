@@ -3,11 +3,12 @@
 
 mod common;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use common::*;
 use virtflow_raft::{DecideError, MemberRole, RaftRole, StartError};
-use virtflow_state::{Changeset, ClusterVersionTooNew, Refused};
+use virtflow_state::{Changeset, ClusterVersionTooNew, Refused, State};
 use virtflow_types::{Error, ErrorCode, RequestId, Timestamp};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,6 +131,42 @@ async fn decisions_see_those_before_them_and_happen_once() {
             status.measured.batch_changesets.count < 200,
             "decisions share entries"
         );
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_has_what_it_decided_once_in_memory() {
+    bounded(async {
+        let mut world = World::new();
+        world.limits.head_changesets = 3;
+        world.limits.head_changesets_max = 5;
+        let group = Group::with(3, world).await;
+        let node = group.leader().await.node.clone();
+        // More at once than it may have twice.
+        let asked = (0..40).map(|number| {
+            let node = node.clone();
+            tokio::spawn(async move { node.propose(make(&format!("n-{number}"))).await })
+        });
+        for one in asked.collect::<Vec<_>>() {
+            one.await.unwrap().unwrap();
+        }
+        for number in 40..50 {
+            node.propose(make(&format!("n-{number}"))).await.unwrap();
+        }
+        let image = node.image();
+        let nothing = Changeset::new(RequestId::generate(), Timestamp::now(), "test");
+        let both = move |head: &State| {
+            let own = head.objects().filter(|object| {
+                let applied = image.get(object.id);
+                applied.is_none_or(|applied| !Arc::ptr_eq(object, applied))
+            });
+            Ok((nothing.clone(), (own.count(), count(head))))
+        };
+        let (own, all) = node.decide(both).await.unwrap().value;
+        assert_eq!(all, 50);
+        assert!(own <= 5, "{own} objects are twice in memory");
+        group.converge().await;
     })
     .await;
 }

@@ -234,7 +234,7 @@ async fn every_change_leaves_a_record_without_secrets() {
     }
     let counts: Vec<u64> = records
         .iter()
-        .map(|r| r["count"].as_u64().unwrap())
+        .map(|r| r["place"].as_u64().unwrap())
         .collect();
     assert!(
         counts.is_sorted_by(|a, b| a > b),
@@ -246,7 +246,7 @@ async fn every_change_leaves_a_record_without_secrets() {
     let next = rig
         .get(&format!("/audit?limit=2&cursor={cursor}"), &rig.admin)
         .await;
-    assert_eq!(next.data(200)[0]["count"], counts[2]);
+    assert_eq!(next.data(200)[0]["place"], counts[2]);
 }
 
 #[tokio::test]

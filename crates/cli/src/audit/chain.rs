@@ -13,7 +13,9 @@ pub(crate) type Head = [u8; 32];
 /// Records that wait for the one before them, at most: what comes in order waits for one.
 const WAITING_MAX: usize = 100_000;
 /// What a line has beside the record's own fields.
-const PLACE: &[&str] = &["count", "head", "bytes"];
+const PLACE: &[&str] = &["place", "head", "bytes"];
+/// What the place was called in exports of before, over what a record counts itself.
+const PLACE_BEFORE: &str = "count";
 
 /// A record with its place in the chain.
 #[derive(Debug, Clone, PartialEq)]
@@ -31,8 +33,9 @@ pub(crate) struct Record {
 impl Record {
     /// From a line of an export, or a row of the API.
     pub(crate) fn of(row: &Value) -> Result<Self, String> {
-        let count = row["count"].as_u64().filter(|count| *count > 0);
-        let count = count.ok_or("it has no `count`")?;
+        let place = row.get("place").or_else(|| row.get(PLACE_BEFORE));
+        let count = place.and_then(Value::as_u64).filter(|count| *count > 0);
+        let count = count.ok_or("it has no `place`")?;
         let about = |problem: &str| format!("record {count}: {problem}");
         let head = row["head"].as_str().and_then(head_of_hex);
         let head = head.ok_or_else(|| about("it has no `head` of 64 hexadecimal digits"))?;
@@ -56,7 +59,11 @@ fn differing(row: &Value, bytes: &str) -> Option<String> {
     let nothing = serde_json::Map::new();
     let row = row.as_object().unwrap_or(&nothing);
     let mut fields = said.keys().chain(row.keys());
-    let of_record = |field: &&String| !PLACE.contains(&field.as_str());
+    let is_of_before = !row.contains_key("place");
+    let of_record = |field: &&String| {
+        let field = field.as_str();
+        !PLACE.contains(&field) && !(is_of_before && field == PLACE_BEFORE)
+    };
     fields
         .find(|field| of_record(field) && said.get(*field) != row.get(*field))
         .cloned()
@@ -151,7 +158,7 @@ impl Chain {
         }
         if self.waiting.len() > WAITING_MAX {
             return Err(format!(
-                "more than {WAITING_MAX} records wait for one that has not come: sort the file by `count`"
+                "more than {WAITING_MAX} records wait for one that has not come: sort the file by `place`"
             ));
         }
         Ok(())
@@ -223,7 +230,7 @@ mod tests {
         let row = |count: u64| {
             let bytes = format!(r#"{{"action":"rack.create","name":"r{count}"}}"#);
             head = *blake3::hash(&[&head[..], bytes.as_bytes()].concat()).as_bytes();
-            json!({"action": "rack.create", "name": format!("r{count}"), "count": count, "head": hex(&head), "bytes": bytes})
+            json!({"action": "rack.create", "name": format!("r{count}"), "place": count, "head": hex(&head), "bytes": bytes})
         };
         (1..=number).map(row).collect()
     }
@@ -295,6 +302,20 @@ mod tests {
     }
 
     #[test]
+    fn exports_of_before_say_count_and_hide_that_of_refusals() {
+        let mut rows = rows(9);
+        for row in &mut rows {
+            row["count"] = row["place"].take();
+            row.as_object_mut().unwrap().remove("place");
+        }
+        assert_eq!(checked(rows, None).problems, []);
+        let counted =
+            json!({"place": 1, "count": 3, "head": "ab".repeat(32), "bytes": r#"{"count":2}"#});
+        let altered = Record::of(&counted).unwrap().altered;
+        assert_eq!(altered.as_deref(), Some("count"));
+    }
+
+    #[test]
     fn a_head_that_was_known_must_still_be_there() {
         let all = rows(9);
         let known = |at: usize| head_of_hex(all[at - 1]["head"].as_str().unwrap()).unwrap();
@@ -315,9 +336,10 @@ mod tests {
     #[test]
     fn what_is_no_record_is_told() {
         for (row, problem) in [
-            (json!({}), "no `count`"),
-            (json!({"count": 0}), "no `count`"),
-            (json!({"count": 1, "head": "abc"}), "no `head`"),
+            (json!({}), "no `place`"),
+            (json!({"place": 0}), "no `place`"),
+            (json!({"count": 0}), "no `place`"),
+            (json!({"place": 1, "head": "abc"}), "no `head`"),
             (json!({"count": 1, "head": "é".repeat(32)}), "no `head`"),
             (json!({"count": 1, "head": "ab".repeat(32)}), "no `bytes`"),
         ] {

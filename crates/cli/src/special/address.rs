@@ -46,6 +46,14 @@ pub(crate) fn of_pools(command: Command) -> Command {
         ))
         .arg(
             option(
+                "count",
+                "NUMBER",
+                "How many in a row, up to 64, which go back together; one if left out",
+            )
+            .value_parser(clap::value_parser!(u32).range(1..=64)),
+        )
+        .arg(
+            option(
                 "lease",
                 "SPAN",
                 "It goes back to the pool by itself then, 8h from now",
@@ -72,6 +80,9 @@ pub(crate) async fn allocate(
     if let Some(address) = text(matches, "address") {
         body["address"] = address.into();
     }
+    if let Some(count) = matches.get_one::<u32>("count") {
+        body["count"] = (*count).into();
+    }
     if let Some(span) = matches.get_one::<Duration>("lease") {
         let until = expiry(*span, run.now).map_err(Failure::usage)?;
         body["leased_until"] = until.to_string().into();
@@ -95,7 +106,11 @@ pub(crate) async fn allocate(
     run.output.data(&answer.data, |given| {
         let (address, owner) = (address_of(given), &given["names"]["owner"]);
         let owner = owner.as_str().unwrap_or_default();
-        safe::line(&format!("{address} is {owner}'s"))
+        let told = match given["status"]["range_size"].as_u64() {
+            Some(size) => format!("{address} and the {} behind it are {owner}'s", size - 1),
+            None => format!("{address} is {owner}'s"),
+        };
+        safe::line(&told)
     })
 }
 

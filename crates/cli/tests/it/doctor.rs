@@ -100,7 +100,7 @@ async fn the_audit_trail_is_exported_as_lines() {
     assert_eq!(told, ["rack.delete", "rack.create"]);
     assert!(
         records[0]["head"].is_string()
-            && records[0]["count"].as_u64() > records[1]["count"].as_u64()
+            && records[0]["place"].as_u64() > records[1]["place"].as_u64()
     );
 }
 
@@ -136,7 +136,7 @@ async fn an_altered_export_is_found_by_whoever_reads_it() {
     assert_eq!(check(&export, &kept).await.0, 0);
     let place = |line: &str| {
         let record: serde_json::Value = serde_json::from_str(line).unwrap();
-        record["count"].as_u64().unwrap()
+        record["place"].as_u64().unwrap()
     };
     let lines: Vec<&str> = export.lines().collect();
     let at = lines.iter().position(|line| line.contains("r2")).unwrap();

@@ -2,9 +2,9 @@
 
 use serde_json::Value;
 use virtflow_model::kinds::Baremetal;
-use virtflow_model::{By, Kind, Reference, key};
+use virtflow_model::{By, Kind, LOCKED, Reference, key};
 use virtflow_state::Object;
-use virtflow_types::{Error, ObjectId};
+use virtflow_types::{Error, ObjectId, Timestamp};
 
 use super::list::ListQuery;
 use super::search::label_place;
@@ -15,6 +15,12 @@ use crate::views::ViewPart;
 
 /// The only word that is asked for and stands in the status: that of hosts.
 const HEALTH: &str = "health";
+
+/// Filters by what stands in the status and is linked from there: kind, parameter, field.
+const STATUS_LINKS: &[(Kind, &str, &str)] = &[
+    (Kind::IpAddress, "owner", "owner_id"),
+    (Kind::IpAddress, "subnet", "subnet_id"),
+];
 
 /// A query with its names looked up.
 #[derive(Debug, Default)]
@@ -28,8 +34,12 @@ pub(super) struct Filter {
     pub(super) subject: Option<ObjectId>,
     /// What labels have to be.
     labels: Option<Selector>,
+    /// When it is asked.
+    now: Timestamp,
     /// Declared references and what they have to name.
     pub(super) references: Vec<(&'static Reference, ObjectId)>,
+    /// Fields of the status whose object is always linked, and what they have to name.
+    pub(super) linked_by_status: Vec<(&'static str, ObjectId)>,
 }
 
 impl Filter {
@@ -50,6 +60,7 @@ impl Filter {
         let labels = query.labels.as_deref();
         let mut filter = Self {
             tenant,
+            now: door.cx.now,
             labels: labels
                 .map(|text| Selector::read("labels", text))
                 .transpose()?,
@@ -88,6 +99,14 @@ impl Filter {
                     None => text.parse().map_err(|_| problem())?,
                 });
             }
+            let by_status = STATUS_LINKS
+                .iter()
+                .find(|(of, field, _)| (*of, *field) == (kind, name));
+            if let Some((_, _, at)) = by_status
+                && let Some(By::Object(what)) = by_of(kind, name)
+            {
+                filter.linked_by_status.push((at, find(what, text)?));
+            }
             let mut references = kind.rules().references.iter();
             if let Some(reference) = references.find(|reference| reference.field == name) {
                 let id = find(reference.kind, text)?;
@@ -119,6 +138,10 @@ impl Filter {
                 id.to_string(),
             )
         }));
+        let by_status = self.linked_by_status.iter();
+        conditions.extend(
+            by_status.map(|(at, id)| (vec![status(&format!("$.status.{at}"))], id.to_string())),
+        );
         if let Some(host) = self.host {
             let places = vec![
                 spec("$.host_id".into()),
@@ -136,7 +159,9 @@ impl Filter {
         if let Some(phase) = &query.phase {
             conditions.push((vec![status("$.status.phase")], phase.clone()));
         }
-        if let Some(state) = &query.state {
+        if let Some(state) = &query.state
+            && !asks_for_locked(query)
+        {
             let of_status = ["$.status.state", "$.status.liveness"].map(status);
             let places = of_status.into_iter().chain([spec("$.state".into())]);
             conditions.push((places.collect(), state.clone()));
@@ -186,6 +211,13 @@ impl Filter {
         // Links tell what is not named without reading the JSON: a page may look at ten thousand objects.
         let links = &object.footprint.links;
         if self.linked_of(query.kind).any(|id| !links.contains(&id)) {
+            return false;
+        }
+        if self
+            .linked_by_status
+            .iter()
+            .any(|(_, id)| !links.contains(id))
+        {
             return false;
         }
         if query.kind == Kind::Baremetal && !self.matches_host(object, query) {
@@ -253,6 +285,7 @@ impl Filter {
         if of_tenant
             && group.is_none()
             && self.references.is_empty()
+            && self.linked_by_status.is_empty()
             && self.labels.is_none()
             && query.scope.is_none()
             && query.words.iter().all(|(field, _)| field == HEALTH)
@@ -279,6 +312,10 @@ impl Filter {
         if !references.all(|(reference, id)| is(&spec[format!("{}_id", reference.field)], *id)) {
             return false;
         }
+        let mut by_status = self.linked_by_status.iter();
+        if !by_status.all(|(at, id)| is(&status[*at], *id)) {
+            return false;
+        }
         let mut selectors = self.labels.iter();
         if !selectors.all(|selector| selector.holds(&spec["labels"])) {
             return false;
@@ -292,10 +329,14 @@ impl Filter {
             (field, _) => spec[field] == **word,
         });
         let scope = query.scope.as_ref();
+        let has_state = |state: &String| match asks_for_locked(query) {
+            true => is_locked(&status, self.now),
+            false => spec["state"] == **state || status["state"] == **state,
+        };
         has_words
             && scope.is_none_or(|scope| spec["scope"] == **scope)
             && phase.is_none_or(|phase| status["phase"] == **phase)
-            && state.is_none_or(|state| spec["state"] == **state || status["state"] == **state)
+            && state.is_none_or(has_state)
             && label.is_none_or(|label| {
                 label
                     .split_once('=')
@@ -317,6 +358,17 @@ impl Filter {
             words.all(|(field, word)| field != HEALTH || host.status.health.name() == word);
         of_group && in_state && in_health
     }
+}
+
+/// True if users are asked for whose logins are refused for a while.
+fn asks_for_locked(query: &ListQuery) -> bool {
+    query.kind == Kind::User && query.state.as_deref() == Some(LOCKED)
+}
+
+fn is_locked(status: &Value, now: Timestamp) -> bool {
+    let until = status["locked_until"].as_str();
+    let until = until.and_then(|text| text.parse::<Timestamp>().ok());
+    until.is_some_and(|until| until > now)
 }
 
 fn same(asked: Option<ObjectId>, has: Option<ObjectId>) -> bool {

@@ -202,6 +202,10 @@ fn source<'a>(
         let mut ids = filter.linked_of(query.kind);
         ids.find(|id| state.get(*id).is_some_and(|it| it.tenant.is_some()) == is_tenants)
     };
+    let mut by_status = filter.linked_by_status.iter().map(|(_, id)| *id);
+    if let Some(target) = by_status.next() {
+        return linking(target);
+    }
     if let Some(target) = filter.parent.or_else(|| linked(true)) {
         return linking(target);
     }

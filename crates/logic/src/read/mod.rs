@@ -55,7 +55,7 @@ pub use placement::{ConsoleTarget, console_of, placement};
 pub(crate) use public::SECRETS;
 pub use public::{public, public_text};
 pub use search::{Plan, PlanOrder, Search};
-pub use totals::{has_totals, shown};
+pub use totals::{depends_on_asker, shown};
 pub use upgrade::upgrade_view;
 pub use view::{cluster_view, verify_report};
 pub use watch::{Sight, Watch};

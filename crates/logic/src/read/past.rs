@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use virtflow_model::{Kind, key};
 use virtflow_state::{Object, State};
-use virtflow_types::{Error, ObjectId};
+use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use super::cursor;
 use super::filter::Filter;
@@ -40,14 +40,23 @@ impl<'a> Past<'a> {
     pub fn meant(&self, kind: Kind, target: &str, tenant: Option<&str>) -> Result<Meant, Error> {
         let tenant = self.door.tenant(tenant)?;
         match target.parse::<ObjectId>() {
-            Ok(id) if self.door.state.get(id).is_none() => Ok(Meant::Gone(id)),
-            _ => Ok(Meant::There(self.door.find(kind, target, tenant)?.id)),
+            Ok(id) if self.door.state.get(id).is_none() => return Ok(Meant::Gone(id)),
+            _ => {}
         }
+        let found = self.door.find(kind, target, tenant)?;
+        if self.door.is_guest(&found) {
+            return Err(Error::new(
+                ErrorCode::Forbidden,
+                "what another tenant shows to everybody is told as it is now",
+            )
+            .advise("ask without its past"));
+        }
+        Ok(Meant::There(found.id))
     }
 
     /// Whether the asker may know of something that was, as it last was.
     pub fn sees(&self, last: &Object) -> bool {
-        self.door.sees(last)
+        self.door.sees(last) && !self.door.is_guest(last)
     }
 }
 
@@ -98,7 +107,7 @@ impl<'a> PastList<'a> {
 
     /// Whether the asker may know of an object: as it is now, or as it last was.
     pub fn sees(&self, object: &Object) -> bool {
-        self.door.sees(object)
+        self.door.sees(object) && !self.door.is_guest(object)
     }
 
     /// Whether an object, as it was, is what the query asks for.

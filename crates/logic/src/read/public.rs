@@ -11,6 +11,10 @@ use virtflow_model::Kind;
 use virtflow_state::{Object, State};
 use virtflow_types::ObjectId;
 
+use crate::door::Door;
+
+/// Instead of who did something, for those who may not know.
+const HIDDEN: &str = "hidden";
 /// Fields of a status that never leave: what is kept of secrets.
 pub(crate) const SECRETS: &[&str] = &[
     "password_hash",
@@ -70,6 +74,37 @@ pub fn public(state: &State, object: &Object) -> Value {
     shown["names"] = names.into();
     shown["spec"] = spec;
     shown["status"] = status;
+    shown
+}
+
+/// What [`public`] gives, for the asker: one who sees it only because it is shown to everybody is not told who made it,
+/// nor what things are called that they do not see.
+pub(crate) fn public_to(door: &Door<'_>, object: &Object) -> Value {
+    let mut shown = public(door.state, object);
+    if !door.is_guest(object) {
+        return shown;
+    }
+    for field in ["created_by", "updated_by"] {
+        shown[field] = HIDDEN.into();
+    }
+    let id_of = |what: &str| {
+        let field = format!("{what}_id");
+        let places = [
+            &shown["spec"][&field],
+            &shown["status"][&field],
+            &shown[&field],
+        ];
+        let id = places.into_iter().find_map(Value::as_str)?;
+        id.parse::<ObjectId>().ok()
+    };
+    let is_seen = |what: &str| {
+        let named = id_of(what).and_then(|id| door.state.get(id));
+        named.is_some_and(|named| door.sees(named))
+    };
+    let names = shown["names"].as_object().cloned().unwrap_or_default();
+    let seen = names.into_iter().filter(|(what, _)| is_seen(what));
+    let seen: Map<String, Value> = seen.collect();
+    shown["names"] = seen.into();
     shown
 }
 

@@ -10,7 +10,7 @@ use virtflow_scheduler::Amounts;
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ObjectId};
 
-use super::public::{public, write_public};
+use super::public::{public_to, write_public};
 use crate::cx::Cx;
 use crate::door::Door;
 use crate::loops::balance;
@@ -26,7 +26,7 @@ pub(crate) struct Totals {
 impl Totals {
     /// An object as it is shown to the asker.
     pub(crate) fn shown(&self, door: &Door<'_>, object: &Object) -> Value {
-        let mut shown = public(door.state, object);
+        let mut shown = public_to(door, object);
         if let Some(capacity) = self.of(door, object) {
             shown["status"]["capacity"] = json!(capacity);
         }
@@ -35,7 +35,7 @@ impl Totals {
 
     /// The same as JSON.
     pub(crate) fn write(&self, door: &Door<'_>, object: &Object, text: &mut String) {
-        if kind_of(object).is_some_and(has_totals) {
+        if kind_of(object).is_some_and(depends_on_asker) {
             text.push_str(&self.shown(door, object).to_string());
         } else {
             write_public(door.state, object, text);
@@ -62,9 +62,13 @@ impl Totals {
     }
 }
 
-/// True for kinds that are told with what their hosts have together.
-pub const fn has_totals(kind: Kind) -> bool {
-    matches!(kind, Kind::BaremetalGroup | Kind::DataCenter)
+/// True for kinds whose objects are not told to everybody alike: with what their hosts have together, or without what
+/// is no business of other tenants.
+pub const fn depends_on_asker(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::BaremetalGroup | Kind::DataCenter | Kind::Template | Kind::TemplateVersion
+    )
 }
 
 /// An object as it is shown to who asks, with what its hosts have together if it has hosts and the asker may know.

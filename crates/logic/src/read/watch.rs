@@ -6,7 +6,7 @@ use virtflow_types::Error;
 
 use super::filter::Filter;
 use super::list::ListQuery;
-use super::public;
+use super::public::public_to;
 use crate::cx::Cx;
 use crate::door::Door;
 
@@ -52,8 +52,8 @@ impl<'a> Watch<'a> {
         let after = change.after.as_deref().filter(|object| is_seen(object));
         match (before, after) {
             (None, None) => None,
-            (None, Some(after)) => Some(Sight::Added(public(self.door.state, after))),
-            (Some(_), Some(after)) => Some(Sight::Changed(public(self.door.state, after))),
+            (None, Some(after)) => Some(Sight::Added(public_to(&self.door, after))),
+            (Some(_), Some(after)) => Some(Sight::Changed(public_to(&self.door, after))),
             (Some(before), None) => Some(Sight::Removed(json!({
                 "id": before.id,
                 "kind": before.kind,

@@ -191,6 +191,12 @@ fn name<R: Resource>(create: &Create) -> Result<Text, Error> {
 /// Name and tenant of what is to be made.
 pub(crate) fn place<R: Resource>(door: &Door<'_>, create: &Create) -> Result<Place, Error> {
     let name = name::<R>(create)?;
+    if create.parent.is_some() && R::RULES.parent().is_none() && R::RULES.owner != Owner::Parent {
+        return Err(Error::invalid(
+            "parent",
+            format!("{} lives under nothing", R::KIND.with_article()),
+        ));
+    }
     let named = door.tenant(create.tenant.as_deref())?;
     let home = door.rights.home;
     let tenant = match R::SCOPE {

@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 use virtflow_model::kinds::baremetal::Rental;
 use virtflow_model::kinds::instance::{InstanceSpec, InstanceStatus};
-use virtflow_model::kinds::template::TemplateState;
+use virtflow_model::kinds::template::{TemplateState, TemplateType};
 use virtflow_model::kinds::{Instance, Template, TemplateVersion, VirtualMachineSpecification};
 use virtflow_model::{Action, Kind, Permission, Resource};
 use virtflow_policy::Target;
@@ -14,7 +14,7 @@ use virtflow_types::{Error, ErrorCode, ObjectId};
 use super::create::{id_in, place};
 use super::delete::find;
 use super::rules::latest_of;
-use super::{Done, Outcome, images, parse_spec, references, vm_create, vm_delete};
+use super::{Done, Outcome, images, parse_spec, references, user_groups, vm_create, vm_delete};
 use crate::door::Door;
 use crate::draft::{Draft, Place};
 use crate::explain::call;
@@ -31,6 +31,7 @@ pub(crate) fn create<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
     let mut spec = create.spec.clone();
     references::resolve(door, Kind::Instance, &mut spec, None, place.tenant)?;
     take_latest(door, &mut spec)?;
+    user_groups::fill(door, &mut spec, place.tenant.unwrap_or(ObjectId::NIL))?;
     let spec: InstanceSpec = parse_spec(&spec)?;
     Instance::validate(&spec)?;
     let size = size_of(door, &spec)?;
@@ -87,10 +88,16 @@ fn make_vm(
     if let Some(group) = spec.group_id {
         vm["group_id"] = json!(group);
     }
+    if let Some(group) = spec.user_group_id {
+        vm["user_group_id"] = json!(group);
+    }
+    if !spec.labels.is_empty() {
+        vm["labels"] = json!(spec.labels);
+    }
     let (vm, operation) = vm_create::make(door, draft, place.clone(), vm)?;
     let status = InstanceStatus {
         vm_id: Some(vm.id),
-        rented: None,
+        ..InstanceStatus::default()
     };
     let instance = draft.create::<Instance>(place, spec, status)?;
     Ok(Outcome::new(verb::<Instance>("create"), 202, instance).operation(operation))
@@ -137,15 +144,25 @@ fn size_of(door: &Door<'_>, spec: &InstanceSpec) -> Result<Size, Error> {
             image_version_id: None,
         });
     };
-    let template = version.parent.and_then(|id| door.state.get(id));
-    if let Some(template) = template
-        && decoded::<Template>(template)?.spec.state != TemplateState::Active
-    {
-        return Err(Error::new(
-            ErrorCode::Conflict,
-            format!("{} is not active: it gets no new instances", call(template)),
-        )
-        .advise("name another template"));
+    if let Some(template) = version.parent.and_then(|id| door.state.get(id)) {
+        let spec = &decoded::<Template>(template)?.spec;
+        if spec.state != TemplateState::Active {
+            return Err(Error::new(
+                ErrorCode::Conflict,
+                format!("{} is not active: it gets no new instances", call(template)),
+            )
+            .advise("name another template"));
+        }
+        if spec.template_type == TemplateType::InstanceSet {
+            return Err(Error::invalid(
+                "spec.template",
+                format!(
+                    "{} is one of instance sets: no single instance is made of it",
+                    call(template)
+                ),
+            )
+            .advise("name a template of the type `instance`; sets are not made of templates yet"));
+        }
     }
     let size = &decoded::<TemplateVersion>(version)?.spec;
     images::refuse_unseen(door, size.image_id)?;

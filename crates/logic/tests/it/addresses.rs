@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use virtflow_logic::{AddressVerb, Request};
+use virtflow_logic::{AddressVerb, ListQuery, Request, list};
 use virtflow_model::Kind;
 use virtflow_types::{ErrorCode, Timestamp};
 
@@ -242,6 +242,102 @@ fn a_vm_has_a_bounded_number_of_addresses() {
         net.allocate("web-1").unwrap();
     }
     let error = net.allocate("web-1").unwrap_err();
-    assert_eq!(error.code, ErrorCode::LimitExceeded);
+    assert_eq!(error.code, ErrorCode::Conflict);
     net.allocate("web-2").unwrap();
+}
+
+#[test]
+fn several_in_a_row_are_given_and_go_back_together() {
+    let mut net = Net::new("10.0.2.0", "10.0.2.9");
+    let alice = net.alice;
+    // 10.0.2.1 is the gateway; 10.0.2.4 is somebody's.
+    let mut single = allocating("p1", "web-2");
+    single.address = Some("10.0.2.4".into());
+    net.world
+        .ask(alice, &Request::AllocateAddress(single))
+        .unwrap();
+    let mut three = allocating("p1", "web-1");
+    three.count = 3;
+    let given = net
+        .world
+        .ask(alice, &Request::AllocateAddress(three.clone()))
+        .unwrap();
+    assert_eq!(address(&given), "10.0.2.5");
+    assert_eq!(status(&given)["range_size"], 3);
+    let of_vm = |net: &Net| {
+        let mut query = ListQuery::of(Kind::IpAddress);
+        query.references = vec![("owner".into(), "web-1".into())];
+        let page = list(&net.world.state, &net.world.cx(alice), &query).unwrap();
+        let told = page
+            .objects
+            .iter()
+            .map(|it| it["spec"]["address"].as_str().unwrap().to_owned());
+        told.collect::<Vec<_>>()
+    };
+    assert_eq!(of_vm(&net), ["10.0.2.5", "10.0.2.6", "10.0.2.7"]);
+    assert_eq!(net.world.used(alice, "addresses"), 4);
+
+    three.address = Some("10.0.2.7".into());
+    let taken = net
+        .world
+        .ask(alice, &Request::AllocateAddress(three.clone()))
+        .unwrap_err();
+    assert_eq!(taken.code, ErrorCode::Conflict);
+    three.address = Some("10.0.2.8".into());
+    let short = net
+        .world
+        .ask(alice, &Request::AllocateAddress(three.clone()))
+        .unwrap_err();
+    assert_eq!(short.code, ErrorCode::NoCapacity);
+    assert!(short.message.contains("no 3 in a row"), "{short}");
+    for count in [0, 65] {
+        three.count = count;
+        let error = net
+            .world
+            .ask(alice, &Request::AllocateAddress(three.clone()))
+            .unwrap_err();
+        assert_eq!(error.fields[0].field, "count");
+    }
+
+    let part = net
+        .act(alice, "10.0.2.6", AddressVerb::Release)
+        .unwrap_err();
+    assert!(
+        part.message
+            .contains("10.0.2.6 is one of the 3 from 10.0.2.5 on"),
+        "{part}"
+    );
+    net.act(alice, "10.0.2.5", AddressVerb::Release).unwrap();
+    assert_eq!(of_vm(&net), [""; 0]);
+    // Rows that are there again and ones that never were make one range.
+    three.count = 4;
+    three.address = None;
+    let again = net
+        .world
+        .ask(alice, &Request::AllocateAddress(three))
+        .unwrap();
+    assert_eq!(address(&again), "10.0.2.5");
+    assert_eq!(of_vm(&net).last().unwrap(), "10.0.2.8");
+    net.world.verify();
+}
+
+#[test]
+fn a_subnet_has_one_pool_and_pools_of_tenants_share_no_names() {
+    let mut net = Net::new("10.0.2.10", "10.0.2.19");
+    let (admin, pool) = (net.admin, net.pool);
+    let old: Value = serde_json::from_str(&net.world.state.get(pool).unwrap().spec).unwrap();
+    let second = json!({"data_center_id": old["data_center_id"], "subnet_id": old["subnet_id"],
+        "first_address": "10.0.2.30", "last_address": "10.0.2.39"});
+    let error = net
+        .world
+        .create_as(admin, Kind::IpPool, "p2", second)
+        .unwrap_err();
+    assert_eq!(error.message, "the subnet has a pool already");
+    // What one tenant calls its pool says nothing to others, nor to the cloud's own.
+    let public = json!({"data_center_id": old["data_center_id"],
+        "first_address": "203.0.113.10", "last_address": "203.0.113.19"});
+    net.world
+        .create_as(admin, Kind::IpPool, "p1", public)
+        .unwrap();
+    net.world.verify();
 }

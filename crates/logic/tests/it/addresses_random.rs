@@ -137,6 +137,7 @@ impl Run {
 
     fn allocate(&mut self, vm: usize, at: Option<u8>, lease_s: Option<u64>) {
         let asked = AllocateAddress {
+            count: 1,
             pool: self.pool.to_string(),
             vm: self.vms[vm].to_string(),
             tenant: None,

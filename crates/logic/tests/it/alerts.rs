@@ -46,7 +46,7 @@ fn a_host_that_is_lost_for_long_raises_one_alert_until_it_is_heard() {
     let alert = spec(&world, alerts[0]);
     assert_eq!(alert["rule"], "host_lost");
     assert_eq!(alert["source_id"], host.id.to_string());
-    assert_eq!(status(&world, alerts[0])["state"], "raised");
+    assert_eq!(status(&world, alerts[0])["state"], "active");
 
     world.online(&mut host, "boot-1", [4000, 8192, 100]);
     world.loops();

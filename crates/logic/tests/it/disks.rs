@@ -177,7 +177,7 @@ fn an_exclusive_disk_has_one_vm_and_a_shared_one_as_many_as_it_says() {
     };
     let first = attach("own", "web-1").unwrap();
     let error = attach("own", "web-2").unwrap_err();
-    assert_eq!(error.code, ErrorCode::LimitExceeded);
+    assert_eq!(error.code, ErrorCode::Conflict);
     assert!(
         error.message.contains("limit 1, used 1, asked 1"),
         "{error}"

@@ -1,9 +1,11 @@
 //! Lists narrowed by what objects name: every declared reference is a filter.
 
+use std::time::Duration;
+
 use serde_json::json;
-use virtflow_logic::{ListQuery, Request, Update, list};
+use virtflow_logic::{ListQuery, Request, Update, list, lock_user};
 use virtflow_model::Kind;
-use virtflow_types::{ErrorCode, ObjectId};
+use virtflow_types::{ErrorCode, ObjectId, RequestId};
 
 use crate::world::World;
 
@@ -78,6 +80,31 @@ fn a_word_that_no_object_can_have_is_refused_and_the_others_are_told() {
 }
 
 /// What a field holds in a word or a short text, and what is among tags.
+#[test]
+fn users_are_listed_by_being_locked_as_long_as_they_are() {
+    let (mut world, _host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    let admin = world.admin;
+    let locked = ListQuery {
+        state: Some("locked".into()),
+        ..ListQuery::of(Kind::User)
+    };
+    assert!(found(&world, admin, &locked).is_empty());
+    let until = world.now.plus(Duration::from_secs(60));
+    let changeset = lock_user(
+        &world.state,
+        RequestId::generate(),
+        world.now,
+        alice,
+        until,
+        10,
+    );
+    world.commit(&changeset).unwrap();
+    assert_eq!(found(&world, admin, &locked), ["alice"]);
+    world.wait(Duration::from_secs(61));
+    assert!(found(&world, admin, &locked).is_empty());
+}
+
 #[test]
 fn ontologies_are_listed_by_type_name_and_tag() {
     let (mut world, _host) = World::furnished();

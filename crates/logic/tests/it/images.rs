@@ -24,7 +24,12 @@ impl Shelf {
         }
         let [alice, bob] = ["alice", "bob"].map(|name| world.named(Kind::User, name).id);
         let image = world
-            .create_as(alice, Kind::Image, "app", json!({"type": "application"}))
+            .create_as(
+                alice,
+                Kind::Image,
+                "app",
+                json!({"type": "application_layer"}),
+            )
             .unwrap();
         Self {
             world,

@@ -1,6 +1,7 @@
 //! Templates and their versions, instances and the VMs that realise them, sets and snapshots.
 
 use serde_json::json;
+use virtflow_logic::{ListQuery, Past, list};
 use virtflow_model::Kind;
 use virtflow_state::Refused;
 use virtflow_types::{ErrorCode, ObjectId};
@@ -352,4 +353,140 @@ fn a_snapshot_is_recorded_as_not_taken_and_keeps_its_vm() {
     refuses(late, ErrorCode::Conflict, "being deleted");
     world.settle(&host);
     assert!(world.state.get(vm).is_none());
+}
+
+#[test]
+fn an_instance_is_what_its_vm_or_its_host_is() {
+    let (mut world, host, alice, _) = world();
+    let ask = json!({"specification": "small"});
+    let made = create(Kind::Instance, "web", None, ask);
+    let web = world.made(alice, &made).unwrap();
+    let state = |world: &World, instance| status(world, instance)["state"].clone();
+    assert_eq!(state(&world, web), "pending");
+    world.place();
+    assert_eq!(state(&world, web), "creating");
+    world.settle(&host);
+    assert_eq!(state(&world, web), "running");
+    let mut running = ListQuery::of(Kind::Instance);
+    running.state = Some("running".into());
+    let found = |world: &World, query: &ListQuery| {
+        let page = list(&world.state, &world.cx(alice), query).unwrap();
+        page.objects
+            .iter()
+            .map(|it| it["name"].clone())
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(found(&world, &running), [json!("web")]);
+    world.offline(&host);
+    world.loops();
+    assert_eq!(state(&world, web), "unknown");
+    assert!(found(&world, &running).is_empty());
+    world.verify();
+}
+
+#[test]
+fn an_instance_names_its_user_group_and_its_labels_and_its_vm_begins_with_them() {
+    let (mut world, _host, alice, _) = world();
+    let lab = create(
+        Kind::UserGroup,
+        "lab",
+        Some("acme"),
+        json!({"quota": {"cpu_cores": 64}}),
+    );
+    let lab = world.made(world.admin, &lab).unwrap();
+    world.create(
+        Kind::UserGroupMember,
+        "",
+        json!({"user_group": lab, "user": "alice"}),
+    );
+    let ask = json!({"specification": "small", "user_group": "lab", "labels": {"tier": "web"}});
+    let web = world
+        .made(alice, &create(Kind::Instance, "web", None, ask))
+        .unwrap();
+    let vm = world.named(Kind::VirtualMachine, "web").id;
+    assert_eq!(spec(&world, vm)["user_group_id"], json!(lab));
+    assert_eq!(spec(&world, vm)["labels"], json!({"tier": "web"}));
+    assert!(world.used(lab, "cpu_cores") > 0);
+    let mut query = ListQuery::of(Kind::Instance);
+    query.label = Some("tier=web".into());
+    let page = list(&world.state, &world.cx(alice), &query).unwrap();
+    assert_eq!(page.objects[0]["id"], json!(web));
+    let other = json!({"specification": "small", "user_group": "nobody"});
+    assert!(
+        world
+            .made(alice, &create(Kind::Instance, "x", None, other))
+            .is_err()
+    );
+    world
+        .patch(
+            alice,
+            Kind::Instance,
+            web,
+            json!({"labels": {"tier": "db"}}),
+        )
+        .unwrap();
+    world.verify();
+}
+
+#[test]
+fn of_a_template_for_sets_no_single_instance_is_made() {
+    let (mut world, _host, alice, _) = world();
+    let sets = world
+        .create_as(
+            alice,
+            Kind::Template,
+            "sets",
+            json!({"type": "instance_set"}),
+        )
+        .unwrap();
+    version(&mut world, alice, sets, "1.0.0");
+    let made = world.made(
+        alice,
+        &create(Kind::Instance, "x", None, json!({"template": "sets"})),
+    );
+    refuses_field(made, "spec.template");
+}
+
+#[test]
+fn of_what_another_tenant_shows_to_everybody_its_people_and_its_past_are_not_told() {
+    let (mut world, _host, alice, bob) = world();
+    let secret = template(&mut world, alice, "base");
+    world
+        .patch(
+            alice,
+            Kind::Template,
+            secret,
+            json!({"visibility": "public"}),
+        )
+        .unwrap();
+    let seen = |user| {
+        let page = list(
+            &world.state,
+            &world.cx(user),
+            &ListQuery::of(Kind::Template),
+        )
+        .unwrap();
+        page.objects
+            .into_iter()
+            .find(|it| it["id"] == json!(secret))
+            .unwrap()
+    };
+    let own = seen(alice);
+    assert_eq!(own["names"]["tenant"], "acme");
+    assert_eq!(own["names"]["created_by"], "alice");
+    let theirs = seen(bob);
+    assert_eq!(theirs["names"], json!({}));
+    assert_eq!(
+        (&theirs["created_by"], &theirs["updated_by"]),
+        (&json!("hidden"), &json!("hidden"))
+    );
+    assert_eq!(theirs["spec"], own["spec"]);
+    let past = |user| {
+        let cx = world.cx(user);
+        let past = Past::open(&world.state, &cx).unwrap();
+        past.meant(Kind::Template, &secret.to_string(), None)
+            .map(drop)
+    };
+    past(alice).unwrap();
+    assert_eq!(past(bob).unwrap_err().code, ErrorCode::Forbidden);
 }

@@ -4,6 +4,7 @@
 mod access;
 mod addresses;
 mod addresses_random;
+mod administrators;
 mod adoption;
 mod alerts;
 mod asking;

@@ -82,6 +82,7 @@ pub(crate) fn asking(pool: &str, vm: &str) -> Request {
 
 pub(crate) fn allocating(pool: &str, vm: &str) -> AllocateAddress {
     AllocateAddress {
+        count: 1,
         pool: pool.into(),
         vm: vm.into(),
         tenant: None,

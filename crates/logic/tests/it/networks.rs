@@ -5,6 +5,7 @@ use virtflow_logic::{Create, Request};
 use virtflow_model::Kind;
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
+use crate::asking::create;
 use crate::world::World;
 
 /// `acme` and `globex` with an administrator each.
@@ -68,6 +69,9 @@ fn a_vpc_says_what_is_wrong_with_it() {
         assert_eq!(field(&error), at);
         assert!(error.message.contains(told), "{error}");
     }
+    let (admin, acme) = (world.admin, world.named(Kind::Tenant, "acme").id);
+    let own = json!({"vlan_id": 4094});
+    world.patch(admin, Kind::Tenant, acme, own).unwrap();
     let spec = json!({"cidr": "10.0.0.0/16", "vlan_id": 4094, "dns_servers": vec!["10.0.0.2"; 8]});
     let vpc = world.create_as(alice, Kind::Vpc, "v", spec).unwrap();
     let error = world
@@ -84,14 +88,14 @@ fn what_carries_a_vpc_carries_no_other() {
     let (mut world, alice, bob) = world();
     let vni = json!({"cidr": "10.0.0.0/16", "vni": 5000});
     let vlan = json!({"cidr": "10.0.0.0/16", "vlan_id": 50});
-    for (first, second, told) in [
+    let admin = world.admin;
+    for (name, spec, told) in [
         ("v1", vni, "VNI 5000 carries another VPC"),
         ("v2", vlan, "VLAN 50 carries another VPC"),
     ] {
-        world
-            .create_as(alice, Kind::Vpc, first, second.clone())
-            .unwrap();
-        let error = world.create_as(bob, Kind::Vpc, first, second).unwrap_err();
+        let of = |tenant| create(Kind::Vpc, name, Some(tenant), spec.clone());
+        world.ask(admin, &of("acme")).unwrap();
+        let error = world.ask(admin, &of("globex")).unwrap_err();
         assert_eq!(error.code, ErrorCode::AlreadyExists);
         assert_eq!(error.message, told);
     }
@@ -256,4 +260,46 @@ fn a_place_has_a_subnet_and_a_subnet_a_place() {
         .create_as(bob, Kind::Subnet, "s3", subnet(vpc, "10.0.3.0/24"))
         .unwrap_err();
     assert_eq!(error.code, ErrorCode::NotFound);
+}
+
+/// A tenant that could take any number would learn which are taken, and leave none to the others.
+#[test]
+fn a_tenant_has_its_own_vlan_and_no_other() {
+    let (mut world, alice, bob) = world();
+    let admin = world.admin;
+    let (acme, globex) = (
+        world.named(Kind::Tenant, "acme").id,
+        world.named(Kind::Tenant, "globex").id,
+    );
+    let vlan = |id: u16| json!({"cidr": "10.0.0.0/16", "vlan_id": id});
+    world
+        .patch(admin, Kind::Tenant, acme, json!({"vlan_id": 88}))
+        .unwrap();
+    for (user, id) in [(alice, 89), (bob, 88), (bob, 90)] {
+        let error = world.create_as(user, Kind::Vpc, "v", vlan(id)).unwrap_err();
+        assert_eq!(field(&error), "spec.vlan_id");
+        assert!(error.message.contains("is not your tenant's"), "{error}");
+    }
+    let vpc = world.create_as(alice, Kind::Vpc, "v", vlan(88)).unwrap();
+    let theirs = create(Kind::Vpc, "w", Some("globex"), vlan(88));
+    let error = world.ask(admin, &theirs).unwrap_err();
+    assert!(error.message.contains("is another tenant's"), "{error}");
+    world.delete(alice, Kind::Vpc, vpc).unwrap();
+
+    // And the other way round.
+    let given = create(Kind::Vpc, "w", Some("globex"), vlan(90));
+    world.ask(admin, &given).unwrap();
+    let error = world
+        .patch(admin, Kind::Tenant, acme, json!({"vlan_id": 90}))
+        .unwrap_err();
+    assert!(
+        error
+            .message
+            .contains("carries the VPC `w` of another tenant"),
+        "{error}"
+    );
+    world
+        .patch(admin, Kind::Tenant, globex, json!({"vlan_id": 90}))
+        .unwrap();
+    world.verify();
 }

@@ -30,14 +30,32 @@ fn pools_lie_within_their_subnet_apart_from_one_another_and_only_grow() {
         error.message.contains("at most 65536 addresses, not 65537"),
         "{error}"
     );
-    for (first, last) in [("10.0.2.19", "10.0.2.30"), ("10.0.2.12", "10.0.2.13")] {
-        let error = net.pool("p2", first, last).unwrap_err();
+    let second = net.pool("p2", "10.0.2.20", "10.0.2.29").unwrap_err();
+    assert_eq!(second.code, ErrorCode::AlreadyExists);
+    assert_eq!(second.message, "the subnet has a pool already");
+    let admin = net.admin;
+    let public = |first: &str, last: &str| json!({"data_center": "dc1", "first_address": first, "last_address": last});
+    let made = |net: &mut Net, name: &str, first: &str, last: &str| {
+        net.world
+            .create_as(admin, Kind::IpPool, name, public(first, last))
+    };
+    made(&mut net, "public-1", "198.18.0.10", "198.18.0.19").unwrap();
+    for (first, last) in [
+        ("198.18.0.19", "198.18.0.30"),
+        ("198.18.0.12", "198.18.0.13"),
+    ] {
+        let error = made(&mut net, "public-2", first, last).unwrap_err();
         assert_eq!(error.code, ErrorCode::AlreadyExists);
         assert!(error.message.contains("overlaps another pool's"), "{error}");
     }
-    net.pool("p2", "10.0.2.20", "10.0.2.29").unwrap();
+    let beside = made(&mut net, "public-2", "198.18.0.20", "198.18.0.29").unwrap();
+    let shrunk = json!({"first_address": "198.18.0.19"});
+    let error = net
+        .world
+        .patch(admin, Kind::IpPool, beside, shrunk)
+        .unwrap_err();
+    assert_eq!(error.code, ErrorCode::AlreadyExists);
     let pool = net.pool;
-    let admin = net.admin;
     let mut change = |spec: Value| net.world.patch(admin, Kind::IpPool, pool, spec);
     for (spec, at) in [
         (json!({"first_address": "10.0.2.11"}), "spec.first_address"),
@@ -46,15 +64,19 @@ fn pools_lie_within_their_subnet_apart_from_one_another_and_only_grow() {
     ] {
         assert_eq!(change(spec).unwrap_err().fields[0].field, at);
     }
-    let error = change(json!({"last_address": "10.0.2.20"})).unwrap_err();
-    assert_eq!(error.code, ErrorCode::AlreadyExists);
     change(json!({"first_address": "10.0.2.2"})).unwrap();
-    let [first, second] = [("p3", "10.0.2.40"), ("p4", "10.0.2.45")].map(|(name, first)| {
-        let spec = json!({"data_center": net.dc, "subnet": net.subnet, "first_address": first, "last_address": "10.0.2.49"});
-        (admin, Request::Create(Create::new(Kind::IpPool, name, spec)))
+    let [first, second] = [("p3", "198.18.0.40"), ("p4", "198.18.0.45")].map(|(name, first)| {
+        let spec = public(first, "198.18.0.49");
+        (
+            admin,
+            Request::Create(Create::new(Kind::IpPool, name, spec)),
+        )
     });
     let told = net.world.race_told(first, second);
-    assert!(told.contains("10.0.2.45 overlaps another pool's"), "{told}");
+    assert!(
+        told.contains("198.18.0.45 overlaps another pool's"),
+        "{told}"
+    );
 }
 
 #[test]

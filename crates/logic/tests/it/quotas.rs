@@ -201,7 +201,10 @@ fn an_address_counts_while_it_is_taken() {
 fn the_last_address_is_not_given_twice() {
     let mut net = Net::new("10.0.2.10", "10.0.2.19");
     let acme = net.world.named(Kind::Tenant, "acme").id;
-    net.pool("p2", "10.0.2.30", "10.0.2.39").unwrap();
+    let public = json!({"data_center": "dc1", "first_address": "203.0.113.10", "last_address": "203.0.113.19"});
+    net.world
+        .create_as(net.admin, Kind::IpPool, "p2", public)
+        .unwrap();
     limit(&mut net.world, Kind::Tenant, acme, "addresses", 1);
     let [first, second] = [("p1", "web-1"), ("p2", "web-2")];
     let asked = |(pool, vm)| (net.alice, asking(pool, vm));

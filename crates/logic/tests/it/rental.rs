@@ -93,6 +93,11 @@ fn a_whole_host_is_had_by_one_instance_and_counts_with_all_it_has() {
     }
     let more = it.rent("two");
     refuses(more, ErrorCode::NoCapacity, "1 rented already");
+    assert_eq!(status(&it.world, one)["state"], "running");
+    it.world.offline(&it.host);
+    assert_eq!(status(&it.world, one)["state"], "unknown");
+    it.world.online(&mut it.host, "boot-1", [1000, 1024, 10]);
+    assert_eq!(status(&it.world, one)["state"], "running");
 
     it.world.delete(it.alice, Kind::Instance, one).unwrap();
     it.world.assert_ledgers_zero();

@@ -287,6 +287,70 @@ fn refusals_are_told_in_a_summary_that_counts_once() {
     assert!(none.ops.is_empty());
 }
 
+#[test]
+fn a_refusal_is_told_in_the_words_of_changes() {
+    let (mut world, _host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    let acme = world.named(Kind::Tenant, "acme").id;
+    let vm = world.vm(alice, "web", json!({"specification": "small"}));
+    let vm = vm.unwrap().object_id.unwrap();
+    let refused = |action: &str, object: &str| {
+        let refusal = Refusal {
+            actor: alice.to_string(),
+            action: action.into(),
+            object: object.into(),
+            source: "203.0.113.5".into(),
+            code: ErrorCode::Forbidden,
+            count: 1,
+            first: world.now,
+            last: world.now,
+        };
+        let summary = refusals_summary(&world.state, RequestId::generate(), world.now, &[refusal]);
+        audit_of(&summary)
+    };
+    let told = refused("DELETE /api/v1/tenants/{id}", "/api/v1/tenants/acme");
+    for (field, value) in [
+        ("action", "tenant.delete".to_owned()),
+        ("kind", "tenant".to_owned()),
+        ("object", acme.to_string()),
+        ("name", "acme".to_owned()),
+        ("tenant", acme.to_string()),
+        ("actor", alice.to_string()),
+        ("actor_name", "alice".to_owned()),
+        ("request", "DELETE /api/v1/tenants/{id}".to_owned()),
+    ] {
+        assert_eq!(told[field], value, "{field}");
+    }
+    for (action, object, words) in [
+        (
+            "POST /api/v1/virtual_machines/{id}/start",
+            format!("/api/v1/virtual_machines/{vm}/start"),
+            "virtual_machine.start",
+        ),
+        (
+            "PATCH /api/v1/virtual_machines/{id}",
+            "/api/v1/virtual_machines/web".to_owned(),
+            "virtual_machine.update",
+        ),
+    ] {
+        let told = refused(action, &object);
+        assert_eq!(
+            (&told["action"], &told["object"]),
+            (&json!(words), &json!(vm))
+        );
+        assert_eq!(told["tenant"], json!(acme));
+    }
+    // Of what nothing is, it is who asked that tells whose it is.
+    let told = refused("POST /api/v1/racks", "/api/v1/racks");
+    assert_eq!(
+        (&told["action"], &told["object"]),
+        (&json!("rack.create"), &json!("/api/v1/racks"))
+    );
+    assert_eq!(told["tenant"], json!(acme));
+    let told = refused("GET /api/v1/audit", "/api/v1/audit");
+    assert_eq!(told["action"], "GET /api/v1/audit");
+}
+
 fn audit_of(changeset: &virtflow_state::Changeset) -> Value {
     let record = changeset.ops.iter().find_map(|op| match op {
         Op::Record(record) => Some(&record.body),

@@ -32,7 +32,8 @@ pub enum Severity {
 pub enum AlertState {
     /// It is not.
     #[default]
-    Raised,
+    #[serde(alias = "raised")]
+    Active,
     /// It is.
     Resolved,
 }

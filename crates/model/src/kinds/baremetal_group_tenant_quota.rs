@@ -70,12 +70,15 @@ impl Resource for BaremetalGroupTenantQuota {
         }
     }
     fn validate(spec: &Self::Spec) -> Result<(), Invalid> {
-        if (0.0..=100.0).contains(&spec.cpu_quota_percentage) {
+        let percent = spec.cpu_quota_percentage;
+        // What is counted is millionths: more decimals would be shown and not hold.
+        let has_four_decimals = format!("{percent:.4}").parse() == Ok(percent);
+        if (0.0..=100.0).contains(&percent) && has_four_decimals {
             Ok(())
         } else {
             Err(Invalid::new(
                 "cpu_quota_percentage",
-                format!("must be 0 to 100, not {}", spec.cpu_quota_percentage),
+                format!("must be 0 to 100 with up to four decimals, not {percent}"),
             ))
         }
     }

@@ -174,14 +174,7 @@ impl CloudBoxReport {
         ] {
             Invalid::text(field, text.as_deref().unwrap_or_default(), most)?;
         }
-        let Some(mac) = &self.mac else {
-            return Ok(());
-        };
-        let is_pair = |pair: &str| pair.len() == 2 && pair.bytes().all(|it| it.is_ascii_hexdigit());
-        if mac.split(':').count() == 6 && mac.split(':').all(is_pair) {
-            return Ok(());
-        }
-        Err(Invalid::new("mac", "must be six pairs of hexadecimal digits, `52:54:00:ab:cd:ef`"))
+        self.mac.as_deref().map_or(Ok(()), |mac| checks::mac("mac", mac))
     }
 
     /// What is told at once when it changes; the rest are figures that move all the time.

@@ -17,7 +17,8 @@ pub enum ImageType {
     /// An operating system.
     OsBase,
     /// An application on top of one.
-    Application,
+    #[serde(alias = "application")]
+    ApplicationLayer,
     /// Something of its owner's own.
     #[default]
     Custom,

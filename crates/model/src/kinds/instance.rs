@@ -1,11 +1,14 @@
 //! An instance: what a tenant asked for, from a template or a specification. One that shares its host is
 //! realised by one VM of the same name, which is made and goes with it; one that is exclusive has a whole host.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use virtflow_types::{ObjectId, Timestamp};
 
 use super::baremetal::Rental;
+use super::virtual_machine::{VmPhase, validate_labels};
 use crate::print::{dimension, space};
 use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
@@ -32,6 +35,12 @@ pub struct InstanceSpec {
     /// `shared`: a VM beside others. `exclusive`: a whole host, at least as large, which takes nothing else.
     #[serde(default)]
     pub rental: Rental,
+    /// The user group whose quota it takes, with that of all groups above; absent when it is made: the user's first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_group_id: Option<ObjectId>,
+    /// Labels. The VM that realises it begins with the same.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub labels: BTreeMap<String, String>,
     /// For people.
     #[serde(default)]
     pub description: String,
@@ -40,6 +49,9 @@ pub struct InstanceSpec {
 /// What it became.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 pub struct InstanceStatus {
+    /// That of its VM; of one that has a host for itself `running` while the host is heard, and else `unknown`.
+    #[serde(default)]
+    pub state: VmPhase,
     /// The VM that realises it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub vm_id: Option<ObjectId>,
@@ -82,6 +94,7 @@ impl Resource for Instance {
             Reference::to("template_version", Kind::TemplateVersion),
             Reference::to("specification", Kind::VirtualMachineSpecification),
             Reference::to("group", Kind::BaremetalGroup),
+            Reference::to("user_group", Kind::UserGroup),
         ],
         create: ByPeople::ByVerb,
         delete: ByPeople::ByVerb,
@@ -112,14 +125,20 @@ impl Resource for Instance {
                 ));
             }
         }
+        validate_labels(&spec.labels)?;
         Invalid::text("description", &spec.description, 1024)
     }
     fn validate_update(old: &InstanceSpec, new: &InstanceSpec) -> Result<(), Invalid> {
-        let description = new.description.clone();
-        if (InstanceSpec { description, ..old.clone() }) != *new {
+        let (description, labels) = (new.description.clone(), new.labels.clone());
+        let changed = InstanceSpec {
+            description,
+            labels,
+            ..old.clone()
+        };
+        if changed != *new {
             return Err(Invalid::new(
                 "template_version_id",
-                "only the description of an instance changes; make another instance",
+                "only the description and the labels of an instance change; make another instance",
             ));
         }
         Self::validate(new)
@@ -127,7 +146,7 @@ impl Resource for Instance {
     /// Linked to its VM, so that the VM does not go before it. Not to what it was made from: that may go. Nor to a
     /// host that it rents: that one is linked to it.
     fn print(meta: &Meta, spec: &InstanceSpec, status: &InstanceStatus, print: &mut Print) {
-        print.link(spec.group_id);
+        print.link(spec.group_id).link(spec.user_group_id);
         if let Some(vm) = status.vm_id {
             print.link(vm);
             print.claim(space::PAIR, format!("instance/{vm}"));
@@ -138,7 +157,7 @@ impl Resource for Instance {
         let cores = (dimension::CPU_CORES, rented.cpu_milli.div_ceil(1000));
         let thousandths = (dimension::CPU_MILLI, rented.cpu_milli);
         for (owner, cpu) in [
-            (meta.tenant, cores),
+            (spec.user_group_id.or(meta.tenant), cores),
             (rented.charged_user_id, cores),
             (Some(rented.host_id), thousandths),
             (Some(rented.quota_id), thousandths),

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use virtflow_types::ObjectId;
 
 use super::virtual_machine::validate_labels;
-use crate::{Invalid, Kind, Meta, Print, Resource, Rules, Scope};
+use crate::{Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
 
 /// A set.
 #[derive(Debug)]
@@ -53,6 +54,9 @@ pub struct InstanceSetSpec {
     /// Whether it takes members.
     #[serde(default)]
     pub state: SetState,
+    /// The user group that it is of, for people: the quotas of its VMs are their own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_group_id: Option<ObjectId>,
     /// Labels.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
@@ -65,7 +69,10 @@ pub struct InstanceSetStatus {}
 impl Resource for InstanceSet {
     const KIND: Kind = Kind::InstanceSet;
     const SCOPE: Scope = Scope::Tenant;
-    const RULES: Rules = Rules::plain("VMs that belong together");
+    const RULES: Rules = Rules {
+        references: &[Reference::to("user_group", Kind::UserGroup)],
+        ..Rules::plain("VMs that belong together")
+    };
     type Spec = InstanceSetSpec;
     type Status = InstanceSetStatus;
 

@@ -6,7 +6,7 @@ use virtflow_types::{ObjectId, Timestamp};
 
 use crate::net::Address;
 use crate::print::{dimension, key, space};
-use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope};
+use crate::{ByPeople, Invalid, Kind, Meta, Print, Reference, Resource, Rules, Scope, checks};
 
 /// An address. Its parent is its pool; its name for people is the address itself.
 #[derive(Debug)]
@@ -53,6 +53,12 @@ pub struct IpAddressSpec {
     pub ip_pool_id: ObjectId,
     /// The address; stays.
     pub address: Address,
+    /// The MAC address of the card that is to have it, as `52:54:00:12:34:56`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mac_address: Option<String>,
+    /// Words to find it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
     /// For people.
     #[serde(default)]
     pub description: String,
@@ -76,6 +82,12 @@ pub struct IpAddressStatus {
     /// What it was when it was frozen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub state_before_freeze: Option<AddressState>,
+    /// The first address of the range that it was given with, which goes back as a whole; absent: it was given alone.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range_start: Option<Address>,
+    /// How many addresses that range has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub range_size: Option<u32>,
     /// The user group whose quota it takes, with that of all groups above: that of the VM that has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub charged_group_id: Option<ObjectId>,
@@ -122,11 +134,17 @@ impl Resource for IpAddress {
         IpAddressSpec {
             ip_pool_id: ObjectId::from_u128(1),
             address: Address::v4([203, 0, 113, 10]),
+            mac_address: Some("52:54:00:12:34:56".into()),
+            tags: vec!["web".into()],
             description: String::new(),
         }
     }
 
     fn validate(spec: &IpAddressSpec) -> Result<(), Invalid> {
+        if let Some(mac) = &spec.mac_address {
+            checks::mac("mac_address", mac)?;
+        }
+        Invalid::tags("tags", &spec.tags)?;
         Invalid::text("description", &spec.description, 1024)
     }
 

@@ -45,7 +45,7 @@ impl PoolState {
 pub struct IpPoolSpec {
     /// The data centre it is for; stays.
     pub data_center_id: ObjectId,
-    /// The subnet whose addresses it gives, whose tenant's it is then; stays. Absent: public addresses, for
+    /// The subnet whose addresses it gives, whose tenant's it is then and which has no other pool; stays. Absent: public addresses, for
     /// every tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subnet_id: Option<ObjectId>,
@@ -144,7 +144,16 @@ impl Resource for IpPool {
         Self::validate(new)
     }
 
+    /// Of a data centre and a tenant: what one tenant calls its pools is no business of another's.
+    fn name_space(meta: &Meta, _: &Self::Spec) -> String {
+        let of_center = space::names(Kind::IpPool, meta.parent);
+        space::within(&of_center, meta.tenant)
+    }
+
     fn print(_: &Meta, spec: &IpPoolSpec, status: &IpPoolStatus, print: &mut Print) {
+        if let Some(subnet) = spec.subnet_id {
+            print.claim(space::POOL_SUBNET, subnet.as_bytes());
+        }
         print.link(spec.subnet_id).claim_range(
             space::ip_pools(status.address_scope_id),
             spec.first_address.bytes(),

@@ -1,10 +1,11 @@
-//! Giving an address of a pool to a VM: the lowest that can be had, or the one that is asked for.
+//! Giving addresses of a pool to a VM: the lowest that can be had, or those that are asked for; several in a row are
+//! one range, which goes back as a whole.
 
 use std::sync::Arc;
 
 use virtflow_model::kinds::ip_address::{AddressState, IpAddressSpec, IpAddressStatus, in_pool};
 use virtflow_model::kinds::ip_pool::PoolState;
-use virtflow_model::kinds::{IpAddress, IpPool, VirtualMachine};
+use virtflow_model::kinds::{IpAddress, IpPool, Subnet, VirtualMachine};
 use virtflow_model::net::Address;
 use virtflow_model::{Action, Kind, Permission, key, space};
 use virtflow_policy::Target;
@@ -13,7 +14,7 @@ use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use super::{refuse, rows_of};
 use crate::door::{Door, forbidden};
-use crate::draft::Place;
+use crate::draft::{Place, internal};
 use crate::explain::call;
 use crate::limits::ADDRESSES_PER_VM_MAX;
 use crate::request::AllocateAddress;
@@ -27,6 +28,20 @@ use crate::vm::refuse_leaving;
 enum Free {
     Row(ObjectId),
     New(Address),
+}
+
+impl Free {
+    fn address(&self, state: &State) -> Result<Address, Error> {
+        match self {
+            Self::New(address) => Ok(*address),
+            Self::Row(id) => {
+                let row = state
+                    .get(*id)
+                    .ok_or_else(|| internal("an address has no row"))?;
+                Ok(decoded::<IpAddress>(row)?.spec.address)
+            }
+        }
+    }
 }
 
 pub(crate) fn allocate<'a>(door: &Door<'a>, asked: &AllocateAddress) -> Done<'a> {
@@ -43,7 +58,7 @@ pub(crate) fn allocate<'a>(door: &Door<'a>, asked: &AllocateAddress) -> Done<'a>
     let mut draft = door.draft(permission, &target, || forbidden(permission))?;
     door.refuse_if_read_only(vm.tenant)?;
     let typed_pool = decoded::<IpPool>(&pool)?;
-    refuse_vm(door.state, &vm, &pool, &asked.vm)?;
+    refuse_vm(door.state, &vm, &pool, asked)?;
     if typed_pool.spec.state != PoolState::Active {
         return Err(Error::new(
             ErrorCode::Conflict,
@@ -62,21 +77,33 @@ pub(crate) fn allocate<'a>(door: &Door<'a>, asked: &AllocateAddress) -> Done<'a>
             "has passed already: name a later time",
         ));
     }
-    let free = match &asked.address {
-        Some(text) => named(door.state, &pool, &typed_pool, text)?,
-        None => lowest_free(door.state, &pool, &typed_pool)?.ok_or_else(|| {
-            Error::new(
-                ErrorCode::NoCapacity,
-                format!(
-                    "{} is full: none of its {} addresses can be had",
-                    call(&pool),
-                    typed_pool.spec.size()
-                ),
-            )
-            .advise("release addresses, make the pool larger or name another one")
-        })?,
+    let free = match (&asked.address, asked.count) {
+        (Some(text), 1) => vec![named(door.state, &pool, &typed_pool, text)?],
+        (None, 1) => lowest_free(door.state, &pool, &typed_pool)?
+            .into_iter()
+            .collect(),
+        _ => free_in_a_row(door.state, &pool, &typed_pool, asked)?,
     };
+    if free.is_empty() {
+        let problem = match asked.count {
+            1 => format!(
+                "is full: none of its {} addresses can be had",
+                typed_pool.spec.size()
+            ),
+            many => format!(
+                "has no {many} in a row that can be had among its {} addresses",
+                typed_pool.spec.size()
+            ),
+        };
+        let problem = format!("{} {problem}", call(&pool));
+        return Err(Error::new(ErrorCode::NoCapacity, problem)
+            .advise("release addresses, make the pool larger or name another one"));
+    }
     let owner = decoded::<VirtualMachine>(&vm)?;
+    let start = free
+        .first()
+        .map(|free| free.address(door.state))
+        .transpose()?;
     let give = |status: &mut IpAddressStatus| {
         status.state = AddressState::Allocated;
         status.owner_id = Some(vm.id);
@@ -84,63 +111,88 @@ pub(crate) fn allocate<'a>(door: &Door<'a>, asked: &AllocateAddress) -> Done<'a>
         status.leased_until = asked.leased_until;
         status.charged_group_id = owner.spec.user_group_id;
         status.charged_user_id = owner.status.charged_user_id;
-    };
-    let outcome = match free {
-        Free::Row(id) => {
-            let before = draft.get(id);
-            let after = draft.rewrite::<IpAddress>(id, |row, _, status| {
-                row.tenant = vm.tenant;
-                give(status);
-            })?;
-            let mut outcome = Outcome::new("ip_pool.allocate", 200, after);
-            outcome.before = before;
-            outcome
-        }
-        Free::New(address) => {
-            let spec = IpAddressSpec {
-                ip_pool_id: pool.id,
-                address,
-                description: String::new(),
-            };
-            rules::on_write(Writing {
-                door,
-                draft: &mut draft,
-                kind: Kind::IpAddress,
-                id: None,
-                tenant: vm.tenant,
-                parent: Some(pool.id),
-                old: None,
-                new: &to_value(&spec),
-            })?;
-            let mut status = IpAddressStatus {
-                address_scope_id: typed_pool.status.address_scope_id,
-                subnet_id: typed_pool.spec.subnet_id,
-                ..IpAddressStatus::default()
-            };
-            give(&mut status);
-            let place = Place {
-                tenant: vm.tenant,
-                parent: Some(pool.id),
-                ..Place::default()
-            };
-            let object = draft.create::<IpAddress>(place, spec, status)?;
-            Outcome::new("ip_pool.allocate", 201, object)
+        if asked.count > 1 {
+            status.range_start = start;
+            status.range_size = Some(asked.count);
         }
     };
-    Ok((draft, outcome.note(format!("to {}", call(&vm)))))
+    let mut first = None;
+    for free in free {
+        let outcome = match free {
+            Free::Row(id) => {
+                let before = draft.get(id);
+                let after = draft.rewrite::<IpAddress>(id, |row, _, status| {
+                    row.tenant = vm.tenant;
+                    give(status);
+                })?;
+                let mut outcome = Outcome::new("ip_pool.allocate", 200, after);
+                outcome.before = before;
+                outcome
+            }
+            Free::New(address) => {
+                let spec = IpAddressSpec {
+                    ip_pool_id: pool.id,
+                    address,
+                    mac_address: None,
+                    tags: Vec::new(),
+                    description: String::new(),
+                };
+                rules::on_write(Writing {
+                    door,
+                    draft: &mut draft,
+                    kind: Kind::IpAddress,
+                    id: None,
+                    tenant: vm.tenant,
+                    parent: Some(pool.id),
+                    old: None,
+                    new: &to_value(&spec),
+                })?;
+                let mut status = IpAddressStatus {
+                    address_scope_id: typed_pool.status.address_scope_id,
+                    subnet_id: typed_pool.spec.subnet_id,
+                    ..IpAddressStatus::default()
+                };
+                give(&mut status);
+                let place = Place {
+                    tenant: vm.tenant,
+                    parent: Some(pool.id),
+                    ..Place::default()
+                };
+                let object = draft.create::<IpAddress>(place, spec, status)?;
+                Outcome::new("ip_pool.allocate", 201, object)
+            }
+        };
+        first.get_or_insert(outcome);
+    }
+    let outcome = first.ok_or_else(|| internal("no address was given"))?;
+    let note = match asked.count {
+        1 => format!("to {}", call(&vm)),
+        many => format!("to {}, the first of {many}", call(&vm)),
+    };
+    Ok((draft, outcome.note(note)))
 }
 
-fn refuse_vm(state: &State, vm: &Object, pool: &Object, told: &str) -> Result<(), Error> {
+fn refuse_vm(
+    state: &State,
+    vm: &Object,
+    pool: &Object,
+    asked: &AllocateAddress,
+) -> Result<(), Error> {
     if pool.tenant.is_some() && pool.tenant != vm.tenant {
-        return Err(Error::not_found(Kind::VirtualMachine.name(), told));
+        return Err(Error::not_found(Kind::VirtualMachine.name(), &asked.vm));
+    }
+    let count = usize::try_from(asked.count).unwrap_or(usize::MAX);
+    if !(1..=ADDRESSES_PER_VM_MAX).contains(&count) {
+        let problem = format!("must be 1 to {ADDRESSES_PER_VM_MAX}, not {count}");
+        return Err(Error::invalid("count", problem));
     }
     refuse_leaving(vm, &call(vm))?;
     let owned = state.count_by_key(key::IP_OWNER, &vm.id.to_string());
-    if owned >= ADDRESSES_PER_VM_MAX {
+    if owned + count > ADDRESSES_PER_VM_MAX {
         return Err(Error::new(
-            ErrorCode::LimitExceeded,
+            ErrorCode::Conflict,
             format!(
-                "{} has {owned} addresses, as many as a VM may have",
+                "{} has {owned} addresses, and a VM may have {ADDRESSES_PER_VM_MAX}",
                 call(vm)
             ),
         )
@@ -177,6 +229,70 @@ fn named(state: &State, pool: &Object, typed: &Typed<IpPool>, text: &str) -> Res
             "allocated",
             "name another address, or none to get the lowest that can be had",
         )),
+    }
+}
+
+/// The lowest that can be had in a row, from the one that is asked for or from anywhere; none if there are not so many.
+/// Walks over the pool once.
+fn free_in_a_row(
+    state: &State,
+    pool: &Arc<Object>,
+    typed: &Typed<IpPool>,
+    asked: &AllocateAddress,
+) -> Result<Vec<Free>, Error> {
+    let count = usize::try_from(asked.count).unwrap_or(usize::MAX);
+    let from = match &asked.address {
+        None => typed.spec.first_address,
+        Some(text) => match named(state, pool, typed, text)? {
+            Free::New(address) => address,
+            row @ Free::Row(_) => row.address(state)?,
+        },
+    };
+    let scope = space::addresses(typed.status.address_scope_id);
+    let barred = special(state, typed)?;
+    let mut had = rows_of(state, key::IP_AVAILABLE, pool.id).peekable();
+    let mut run = Vec::new();
+    for number in from.number()..=typed.spec.last_address.number() {
+        while had.next_if(|(other, _)| *other < number).is_some() {}
+        let address = Address::from_number(number);
+        let free = match had.peek() {
+            Some((other, row)) if *other == number => Some(Free::Row(row.id)),
+            // The first of those that are asked for may be reserved.
+            _ if asked.address.is_some() && run.is_empty() && address == from => {
+                Some(named(state, pool, typed, &address.to_string())?)
+            }
+            _ => state
+                .holder(&scope, &address.bytes())
+                .is_none()
+                .then_some(Free::New(address)),
+        };
+        match free.filter(|_| !barred.contains(&address)) {
+            Some(free) => run.push(free),
+            None if asked.address.is_some() => {
+                let problem =
+                    format!("{address} cannot be had, so that there are no {count} from {from} on");
+                return Err(Error::new(ErrorCode::Conflict, problem)
+                    .advise("name another first address, or none"));
+            }
+            None => run.clear(),
+        }
+        if run.len() == count {
+            return Ok(run);
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// What no machine of the pool's subnet can have.
+fn special(state: &State, typed: &Typed<IpPool>) -> Result<Vec<Address>, Error> {
+    let subnet = typed.spec.subnet_id.and_then(|id| state.get(id));
+    match subnet {
+        Some(subnet) => Ok(decoded::<Subnet>(subnet)?
+            .spec
+            .special()
+            .into_iter()
+            .collect()),
+        None => Ok(Vec::new()),
     }
 }
 

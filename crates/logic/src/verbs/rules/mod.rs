@@ -25,9 +25,11 @@ mod sets;
 mod subnet;
 mod template_version;
 mod tenant;
+mod user;
 pub(super) mod user_group;
 mod user_group_member;
 mod virtual_machine;
+mod vpc;
 
 pub(crate) use template_version::latest_of;
 pub(crate) use user_group::chain_of;
@@ -77,9 +79,11 @@ pub(crate) fn on_write(mut writing: Writing<'_, '_>) -> Result<(), Error> {
         Kind::ResourceMaintainer => resource_maintainer::on_write(&writing),
         Kind::Role => role::on_write(&writing),
         Kind::Subnet => subnet::on_write(&writing),
+        Kind::User => user::on_write(&writing),
         Kind::UserGroup => user_group::on_write(&writing),
         Kind::UserGroupMember => user_group_member::on_write(&writing),
         Kind::VirtualMachine => virtual_machine::on_write(&writing),
+        Kind::Vpc => vpc::on_write(&writing),
         Kind::TemplateVersion => template_version::on_write(writing),
         Kind::Tenant => tenant::on_write(&writing),
         Kind::InstanceSetMember | Kind::Snapshot | Kind::BastionClusterAssociation => {

@@ -1,5 +1,7 @@
-//! Tenants: who answers for one is of its users, or one of the cloud's.
+//! Tenants: who answers for one is of its users, or one of the cloud's; their VLANs carry nobody else's VPCs.
 
+use serde_json::Value;
+use virtflow_model::space;
 use virtflow_types::Error;
 
 use super::Writing;
@@ -8,6 +10,7 @@ use crate::verbs::create::id_in;
 const FIELD: &str = "admin_user_id";
 
 pub(super) fn on_write(writing: &Writing<'_, '_>) -> Result<(), Error> {
+    check_vlan(writing)?;
     if writing
         .old
         .is_some_and(|old| old[FIELD] == writing.new[FIELD])
@@ -22,4 +25,29 @@ pub(super) fn on_write(writing: &Writing<'_, '_>) -> Result<(), Error> {
         ));
     }
     Ok(())
+}
+
+fn check_vlan(writing: &Writing<'_, '_>) -> Result<(), Error> {
+    let vlan = |spec: &Value| {
+        spec["vlan_id"]
+            .as_u64()
+            .and_then(|id| u16::try_from(id).ok())
+    };
+    let Some(id) = vlan(writing.new) else {
+        return Ok(());
+    };
+    if writing.old.and_then(vlan) == Some(id) {
+        return Ok(());
+    }
+    let carried = writing
+        .door
+        .state
+        .holder(space::VPC_VLAN, &id.to_be_bytes());
+    match carried {
+        Some(vpc) if vpc.tenant != writing.id => Err(Error::invalid(
+            "spec.vlan_id",
+            format!("VLAN {id} carries the VPC `{}` of another tenant", vpc.name),
+        )),
+        _ => Ok(()),
+    }
 }
