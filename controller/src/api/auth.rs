@@ -21,7 +21,7 @@ use super::gate::network;
 use super::kinds::{Answered, TheCall};
 use super::request::{Call, address_of, too_many};
 use super::write::{DRY_RUN, add, answer};
-use super::{Api, access_token, json};
+use super::{Api, access_token, json, password};
 
 /// How long a session lasts, however often its tokens are refreshed.
 const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -207,6 +207,10 @@ pub(crate) async fn set_password(
         }
         None => false,
     };
+    // One that is not seen is refused further on.
+    let user = logic::get(call.image()?, &call.cx()?, Kind::User, &target, None);
+    let name = user.map(|user| user.name.to_string()).unwrap_or_default();
+    password::check_for(&name, &body.password)?;
     let hash = api.hashing().hash(body.password).await?;
     let request = Request::SetPassword(SetPassword {
         target,

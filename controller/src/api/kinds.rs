@@ -16,7 +16,7 @@ use super::envelope::{Answer, Failure};
 use super::json;
 use super::request::Call;
 use super::write::DRY_RUN;
-use super::{moment, past, search, watch};
+use super::{moment, password, past, search, watch};
 
 /// A request, as handlers take it.
 pub(crate) type TheCall = Extension<Arc<Call>>;
@@ -293,7 +293,10 @@ pub(crate) async fn create_of(api: &Api, call: &Call, kind: Kind) -> Answered {
     call.query.only(&[DRY_RUN])?;
     let mut body: CreateBody = json::body(call)?;
     let password_hash = match (body.password.take(), kind) {
-        (Some(password), Kind::User) => Some(api.hashing().hash(password).await?),
+        (Some(password), Kind::User) => {
+            password::check_for(body.name.as_deref().unwrap_or_default(), &password)?;
+            Some(api.hashing().hash(password).await?)
+        }
         (Some(_), _) => {
             return Err(Error::invalid("password", "only users have one").into());
         }

@@ -15,6 +15,72 @@ pub const PASSWORD_CHARS_MIN: usize = 10;
 /// Longest, in bytes: hashing more costs without gain.
 pub const PASSWORD_BYTES_MAX: usize = 256;
 
+/// Fewer make a password that is soon found, however long it is.
+const CHARS_DIFFERENT_MIN: usize = 5;
+/// Keys in a row, there and back.
+const ROWS: &[&str] = &[
+    "01234567890123456789",
+    "98765432109876543210",
+    "abcdefghijklmnopqrstuvwxyz",
+    "zyxwvutsrqponmlkjihgfedcba",
+    "qwertyuiopasdfghjklzxcvbnm",
+    "1qaz2wsx3edc4rfv5tgb6yhn7ujm",
+    "q1w2e3r4t5y6u7i8o9p0",
+    "1q2w3e4r5t6y7u8i9o0p",
+];
+/// Those of at least ten characters that lists of leaked passwords begin with.
+const COMMON: &[&str] = &[
+    "password12",
+    "password123",
+    "password1234",
+    "password12345",
+    "passw0rd123",
+    "p@ssw0rd123",
+    "p@ssword123",
+    "password2025",
+    "password2026",
+    "password!1",
+    "password1!",
+    "changeme123",
+    "changeme1234",
+    "administrator",
+    "administrator1",
+    "admin12345",
+    "admin123456",
+    "adminadmin",
+    "rootrootroot",
+    "welcome123",
+    "welcome1234",
+    "welcome2025",
+    "welcome2026",
+    "letmein123",
+    "letmein1234",
+    "iloveyou12",
+    "iloveyou123",
+    "qwerty12345",
+    "qwerty123456",
+    "qwertyuiop1",
+    "qwertyuiop123",
+    "1234567890a",
+    "a123456789",
+    "123456789a",
+    "abc1234567",
+    "abcd123456",
+    "football123",
+    "baseball123",
+    "superman123",
+    "sunshine123",
+    "princess123",
+    "default123",
+    "virtflow123",
+    "virtflow1234",
+    "secret1234",
+    "secret12345",
+    "testtest12",
+    "test123456",
+    "user123456",
+];
+
 const SALT_BYTES: usize = 16;
 /// Letters and digits that are not mistaken for one another.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
@@ -42,6 +108,36 @@ pub fn check(password: &str) -> Result<(), Error> {
         return Err(Error::invalid(
             "password",
             format!("must have at most {PASSWORD_BYTES_MAX} bytes"),
+        ));
+    }
+    let lower = password.to_lowercase();
+    let mut different: Vec<char> = lower.chars().collect();
+    different.sort_unstable();
+    different.dedup();
+    if different.len() < CHARS_DIFFERENT_MIN {
+        return Err(Error::invalid(
+            "password",
+            format!("must have at least {CHARS_DIFFERENT_MIN} different characters"),
+        ));
+    }
+    if COMMON.contains(&lower.as_str()) || ROWS.iter().any(|row| row.contains(&lower)) {
+        return Err(Error::invalid(
+            "password",
+            "is one of those that are tried first; choose another",
+        ));
+    }
+    Ok(())
+}
+
+/// The same for a user of this name, which must not be what most of the password is.
+pub fn check_for(user: &str, password: &str) -> Result<(), Error> {
+    check(password)?;
+    let rest = password.to_lowercase().replace(&user.to_lowercase(), "");
+    let is_most = user.chars().count() >= 3 && rest.chars().count() * 2 < password.chars().count();
+    if is_most {
+        return Err(Error::invalid(
+            "password",
+            "is little more than the user's name",
         ));
     }
     Ok(())
@@ -92,6 +188,25 @@ mod tests {
         assert!(!verify("", "correct horse battery"));
         assert!(!verify(&phc, &"x".repeat(10_000)));
         assert!(hash("short").is_err());
+        for weak in [
+            "aaaaaaaaaaaaaa",
+            "1234567890",
+            "9876543210",
+            "Password123",
+            "qwertyuiop",
+            "abababababab",
+        ] {
+            assert!(check(weak).is_err(), "{weak}");
+        }
+        assert!(check_for("mallory", "mallory-mallory1").is_err());
+        assert!(check_for("mallory", "Mallory2026").is_err());
+        for fine in [
+            "mallory likes long walks",
+            "correct horse battery",
+            "k7-otter-42-lamp",
+        ] {
+            check_for("mallory", fine).unwrap();
+        }
         assert_ne!(generate(), generate());
     }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use virtflow_model::Kind;
-use virtflow_model::kinds::User;
+use virtflow_model::kinds::{Session, User};
+use virtflow_model::{Kind, Resource};
 use virtflow_state::{Changeset, Expect, Object, Op, Record, State};
 use virtflow_types::{ErrorCode, ObjectId, RequestId, Timestamp};
 
@@ -43,6 +43,14 @@ impl Draft<'_> {
     pub(crate) fn audit(&mut self, entry: &Entry<'_>) {
         let mut body = header(self.state, self.cx);
         let object = entry.object;
+        // Whoever shows a session's secret has not signed in yet, and is whose session it is.
+        let is_session = object.kind == Session::KIND.name() && !self.cx.source.is_empty();
+        if let Some(user) = object
+            .parent
+            .filter(|_| is_session && self.cx.user_id().is_none())
+        {
+            tell_actor(self.state, user, &mut body);
+        }
         body.insert("action".into(), entry.action.into());
         body.insert("outcome".into(), "success".into());
         body.insert("object".into(), object.id.to_string().into());
@@ -231,9 +239,8 @@ fn header(state: &State, cx: &Cx) -> Map<String, Value> {
     body.insert("at".into(), json!(cx.now));
     body.insert("request_id".into(), json!(cx.request_id));
     body.insert("actor".into(), cx.actor().into());
-    let user = cx.user_id().and_then(|id| state.get(id));
-    if let Some(user) = user {
-        body.insert("actor_name".into(), user.name.as_str().into());
+    if let Some(user) = cx.user_id() {
+        tell_actor(state, user, &mut body);
     }
     if !cx.source.is_empty() {
         body.insert("source".into(), cx.source.as_str().into());
@@ -242,6 +249,13 @@ fn header(state: &State, cx: &Cx) -> Map<String, Value> {
         body.insert("user_agent".into(), cx.user_agent.as_str().into());
     }
     body
+}
+
+fn tell_actor(state: &State, user: ObjectId, body: &mut Map<String, Value>) {
+    body.insert("actor".into(), user.to_string().into());
+    if let Some(user) = state.get(user) {
+        body.insert("actor_name".into(), user.name.as_str().into());
+    }
 }
 
 fn parents_tenant(state: &State, object: &Object) -> Option<ObjectId> {

@@ -73,11 +73,19 @@ impl<'a> Door<'a> {
             && self.is_shown(kind, object)
     }
 
-    /// True if the asker sees an object only because the tenant whose it is shows it to everybody: of who made it, of
-    /// what it refers to and of what it was before they learn nothing.
+    /// True if the asker sees an object only because those whose it is show it to everybody: of who made it, of what it
+    /// refers to and of what it was before they learn nothing.
     pub(crate) fn is_guest(&self, object: &Object) -> bool {
         let mut target = self.target_of(object);
-        if object.tenant.is_none() || !std::mem::take(&mut target.shared) {
+        // Whether these are shown to everybody changes; of what is there for all anyway nothing is hidden.
+        let is_shown_by_choice = matches!(
+            target.kind,
+            Kind::Doc | Kind::Template | Kind::TemplateVersion
+        );
+        if !is_shown_by_choice && object.tenant.is_none() {
+            return false;
+        }
+        if !std::mem::take(&mut target.shared) {
             return false;
         }
         let read = Permission::new(target.kind, Action::Read);

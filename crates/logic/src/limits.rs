@@ -96,8 +96,6 @@ pub const ADDRESSES_PER_VM_MAX: usize = 64;
 pub const CASCADE_MAX: usize = 200;
 /// Objects that one list call looks at; a filter that matches less often yields a short page and a cursor.
 pub const LIST_SCAN_MAX: usize = 10_000;
-/// Hosts named in the message of a VM that fits nowhere; the rest is counted.
-pub const REFUSALS_TOLD_MAX: usize = 8;
 /// Hosts that are told, each with its reason, to who asks why a VM has no host; the rest is counted.
 pub const REFUSALS_ANSWERED_MAX: usize = 1000;
 /// Longest reason that an agent may give, in bytes.

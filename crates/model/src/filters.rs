@@ -12,6 +12,17 @@ use crate::{Kind, Meta, PerKind, Resource, Scope, Stamps, key};
 /// The word for users whose logins are refused for a while, beside those of their states.
 pub const LOCKED: &str = "locked";
 
+/// Fields of the spec that narrow lists wherever a kind has them.
+const FIELDS: [&str; 7] = [
+    "type",
+    "severity",
+    "category",
+    "machine_type",
+    "rental",
+    "serial_number",
+    "mac_address",
+];
+
 /// A parameter of a kind's list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Filter {
@@ -215,7 +226,11 @@ fn filters_of<R: Resource>(spec: &Value, status: &Value) -> Vec<Filter> {
     if !R::NAMED && has(spec, "name") {
         add("name", By::Text);
     }
-    for field in ["type", "severity", "category"] {
+    // What is done to anything.
+    if R::KIND == Kind::Operation {
+        add("target", By::Any);
+    }
+    for field in FIELDS {
         if has(spec, field) {
             let has_words = !words_in(&spec["properties"][field]).is_empty();
             add(field, if has_words { By::Word } else { By::Text });
@@ -386,10 +401,19 @@ mod tests {
         assert_eq!(
             names(Kind::Baremetal),
             [
-                "name", "group", "rack", "state", "health", "label", "labels"
+                "name",
+                "group",
+                "rack",
+                "state",
+                "health",
+                "machine_type",
+                "rental",
+                "serial_number",
+                "label",
+                "labels"
             ]
         );
-        assert_eq!(names(Kind::Operation), ["tenant", "state"]);
+        assert_eq!(names(Kind::Operation), ["tenant", "state", "target"]);
         assert_eq!(names(Kind::BaremetalGroupTenantQuota), ["group", "tenant"]);
         assert_eq!(names(Kind::Session), ["tenant", "parent"]);
         let group = Filter {

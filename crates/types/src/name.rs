@@ -6,6 +6,8 @@ use std::ops::Deref;
 use serde::{Deserialize, Deserializer, Serialize};
 use smol_str::SmolStr;
 
+use crate::ObjectId;
+
 /// The longest name: a DNS label, so that every name may become a host name.
 pub const NAME_BYTES_MAX: usize = 63;
 
@@ -28,6 +30,9 @@ pub enum NameError {
     /// A character outside the allowed ones.
     #[error("`{0}` is not allowed in a name; use a-z, 0-9, `.`, `_` and `-`")]
     Character(char),
+    /// An id: where a name or an id may stand, it would be taken for one.
+    #[error("a name must not have the form of an id")]
+    Id,
     /// Begins or ends with punctuation.
     #[error("a name must begin and end with a letter or a digit")]
     Edge,
@@ -51,6 +56,9 @@ impl Name {
         let edge = |b: Option<&u8>| b.is_some_and(u8::is_ascii_alphanumeric);
         if !edge(text.as_bytes().first()) || !edge(text.as_bytes().last()) {
             return Err(NameError::Edge);
+        }
+        if text.parse::<ObjectId>().is_ok() {
+            return Err(NameError::Id);
         }
         Ok(Self(SmolStr::new(text)))
     }

@@ -145,7 +145,7 @@ async fn a_list_takes_the_parameters_it_tells_and_no_others() {
                 "sort" => "-created_at",
                 "fields" => "id",
                 // An id, a stream that goes on, and what only a stream takes: others are answered with a refusal.
-                "cursor" | "watch" | "from" | "resource" => continue,
+                "cursor" | "watch" | "from" | "resource" | "target" => continue,
                 "deleted" => "true",
                 name => kind.words(name).first().map_or("nothing", String::as_str),
             };

@@ -1,5 +1,7 @@
 //! Why a VM found no host, in words and figures.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value, json};
 use virtflow_model::kinds::virtual_machine::VirtualMachineSpec;
 use virtflow_scheduler::{
@@ -9,7 +11,7 @@ use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId};
 
 use crate::explain::{name_of, no_group_quota, over_group_quota};
-use crate::limits::{REFUSALS_ANSWERED_MAX, REFUSALS_TOLD_MAX};
+use crate::limits::REFUSALS_ANSWERED_MAX;
 
 /// Why a VM has no host: a word, a sentence, and an error for whoever waits for it.
 #[derive(Debug, Clone)]
@@ -20,10 +22,17 @@ pub(crate) struct Nowhere {
 }
 
 impl Nowhere {
-    /// The first hosts that refused, and why; for who asks.
-    pub(crate) fn hosts(&self, state: &State) -> Vec<Value> {
-        let most = self.refusals.len().min(REFUSALS_ANSWERED_MAX);
-        told(state, &self.refusals[..most])
+    /// The first hosts that refused, and why, of those that whoever asks sees.
+    pub(crate) fn hosts(&self, state: &State, is_seen: impl Fn(ObjectId) -> bool) -> Vec<Value> {
+        let seen = self.refusals.iter().filter(|refusal| is_seen(refusal.host));
+        let seen = seen.take(REFUSALS_ANSWERED_MAX);
+        seen.map(|refusal| told_one(refusal, &name_of(state, refusal.host)))
+            .collect()
+    }
+
+    /// How many refused for what.
+    pub(crate) fn refused(&self) -> Value {
+        counts(&self.refusals)
     }
 
     /// How many refused.
@@ -54,7 +63,6 @@ pub(crate) fn nowhere(
     let mut refusals = refusals_of(inventory, request);
     // Of a VM that is pinned only its host is of interest.
     refusals.retain(|refusal| !matches!(refusal.why, Why::NoQuota | Why::Pinned));
-    let name = |id| name_of(state, id);
     if !request.rooms.iter().any(|room| *room != Room::Closed) {
         let tenant = vm.tenant.unwrap_or(ObjectId::NIL);
         return Nowhere {
@@ -74,23 +82,15 @@ pub(crate) fn nowhere(
             refusals,
         };
     }
-    let mut lines: Vec<String> = refusals
-        .iter()
-        .take(REFUSALS_TOLD_MAX)
-        .map(|refusal| format!("`{}` {}", name(refusal.host), sentence(refusal.why)))
-        .collect();
-    if refusals.len() > REFUSALS_TOLD_MAX {
-        lines.push(format!("{} more hosts", refusals.len() - REFUSALS_TOLD_MAX));
-    }
-    let message = if lines.is_empty() {
-        "no host has room: there is no host in the groups that may be used".to_owned()
-    } else {
-        format!("no host has room: {}", lines.join("; "))
+    let message = match summary(&refusals) {
+        none if none.is_empty() => {
+            "no host has room: there is no host in the groups that may be used".to_owned()
+        }
+        told => format!("no host has room: {told}"),
     };
-    let first = &refusals[..refusals.len().min(REFUSALS_TOLD_MAX)];
     let details = json!({
         "asked": amounts(&request.demand),
-        "hosts": told(state, first),
+        "refused": counts(&refusals),
         "host_count": refusals.len(),
     });
     Nowhere {
@@ -120,11 +120,6 @@ fn group_quota_error(
     None
 }
 
-fn told(state: &State, refusals: &[Refusal]) -> Vec<Value> {
-    let tell = |refusal: &Refusal| told_one(refusal, &name_of(state, refusal.host));
-    refusals.iter().map(tell).collect()
-}
-
 /// By name, what is none left out.
 fn amounts(amounts: &Amounts) -> Value {
     let amounts = DIMENSIONS.iter().zip(amounts);
@@ -136,40 +131,74 @@ fn amounts(amounts: &Amounts) -> Value {
 }
 
 fn told_one(refusal: &Refusal, host: &str) -> Value {
-    let (refused_by, short) = match &refusal.why {
-        Why::Standing(standing) => (standing.name(), json!({})),
-        Why::NoQuota => ("no_quota", json!({})),
-        Why::Pinned => ("pinned", json!({})),
-        Why::Manual => ("manual", json!({})),
-        Why::OverQuota(short) => ("quota", amounts(short)),
-        Why::Short(short) => ("capacity", amounts(short)),
-        Why::Busy(short) => ("load", json!({"memory_mib": short})),
+    let short = match &refusal.why {
+        Why::OverQuota(short) | Why::Short(short) => amounts(short),
+        Why::Busy(short) => json!({"memory_mib": short}),
+        Why::Standing(_) | Why::NoQuota | Why::Pinned | Why::Manual => json!({}),
     };
-    json!({"host_id": refusal.host, "host": host, "refused_by": refused_by, "short_by": short})
+    json!({"host_id": refusal.host, "host": host, "refused_by": word(refusal.why), "short_by": short})
 }
 
-fn sentence(why: Why) -> String {
+/// How many hosts refused for what, the most frequent first, without a name or an amount: whose VM it is may not know
+/// the hosts, and by how much they are short tells what others have on them.
+fn summary(refusals: &[Refusal]) -> String {
+    let mut found: Vec<(String, Why, usize)> = Vec::new();
+    for refusal in refusals {
+        let said = sentence(refusal.why, 1);
+        match found.iter_mut().find(|(known, ..)| *known == said) {
+            Some((.., count)) => *count += 1,
+            None => found.push((said, refusal.why, 1)),
+        }
+    }
+    found.sort_by_key(|(.., count)| std::cmp::Reverse(*count));
+    let lines = found.iter().map(|(_, why, count)| sentence(*why, *count));
+    lines.collect::<Vec<_>>().join("; ")
+}
+
+/// The same by the words of [`told_one`].
+fn counts(refusals: &[Refusal]) -> Value {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for refusal in refusals {
+        *counts.entry(word(refusal.why)).or_default() += 1;
+    }
+    json!(counts)
+}
+
+const fn word(why: Why) -> &'static str {
+    match why {
+        Why::Standing(standing) => standing.name(),
+        Why::NoQuota => "no_quota",
+        Why::Pinned => "pinned",
+        Why::Manual => "manual",
+        Why::OverQuota(_) => "quota",
+        Why::Short(_) => "capacity",
+        Why::Busy(_) => "load",
+    }
+}
+
+fn sentence(why: Why, count: usize) -> String {
     let short = |amounts: Amounts| {
-        DIMENSIONS
-            .iter()
-            .zip(amounts)
-            .filter(|(_, amount)| *amount > 0)
-            .map(|(dimension, amount)| format!("{dimension} by {amount}"))
-            .collect::<Vec<_>>()
-            .join(" and ")
+        let amounts = DIMENSIONS.iter().zip(amounts);
+        let some = amounts.filter(|(_, amount)| *amount > 0);
+        let names: Vec<&str> = some.map(|(dimension, _)| *dimension).collect();
+        names.join(" and ")
+    };
+    let (is, take) = match count {
+        1 => ("is", "takes"),
+        _ => ("are", "take"),
     };
     match why {
-        Why::Standing(Standing::Exclusive) => "is rented out as a whole only".into(),
-        Why::Standing(standing) => format!("is {}", standing.name().replace('_', " ")),
-        Why::NoQuota => "is in a group without quota".into(),
-        Why::Pinned => "is not the host that it is pinned to".into(),
-        Why::Manual => "takes only VMs that are pinned to it, as its group's policy says".into(),
+        Why::Standing(Standing::Exclusive) => format!("{count} {is} rented out as a whole only"),
+        Why::Standing(standing) => format!("{count} {is} {}", standing.name().replace('_', " ")),
+        Why::NoQuota => format!("{count} {is} in a group without quota"),
+        Why::Pinned => format!("{count} {is} not the host that it is pinned to"),
+        Why::Manual => format!("{count} {take} only VMs that are pinned to one host"),
         Why::OverQuota(amounts) => format!(
-            "is barred by the quota in its group, short of {}",
+            "{count} {is} barred by the quota in the group, short of {}",
             short(amounts)
         ),
-        Why::Short(amounts) => format!("is short of {}", short(amounts)),
-        Why::Busy(memory_mib) => format!("is busy: unused memory_mib is short by {memory_mib}"),
+        Why::Short(amounts) => format!("{count} {is} short of {}", short(amounts)),
+        Why::Busy(_) => format!("{count} {is} busy and short of unused memory_mib"),
     }
 }
 
@@ -192,7 +221,18 @@ mod tests {
         };
         let (few, many) = (of(1000), of(1001));
         let state = State::empty();
-        assert_eq!((few.hosts(&state).len(), few.host_count()), (1000, 1000));
-        assert_eq!((many.hosts(&state).len(), many.host_count()), (1000, 1001));
+        let all = |_| true;
+        assert_eq!(
+            (few.hosts(&state, all).len(), few.host_count()),
+            (1000, 1000)
+        );
+        assert_eq!(
+            (many.hosts(&state, all).len(), many.host_count()),
+            (1000, 1001)
+        );
+        let one = many.hosts(&state, |id| id == ObjectId::from_u128(7));
+        assert_eq!(one.len(), 1);
+        assert_eq!(many.refused(), json!({"offline": 1001}));
+        assert_eq!(summary(&many.refusals), "1001 are offline");
     }
 }

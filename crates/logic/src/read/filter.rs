@@ -244,7 +244,7 @@ impl Filter {
             return false;
         }
         if let Some(resource) = self.resource
-            && !has_key(key::MAINTAINER_END, &resource.to_string())
+            && !has_key(of_anything(query.kind), &resource.to_string())
         {
             return false;
         }
@@ -357,6 +357,14 @@ impl Filter {
         let in_health =
             words.all(|(field, word)| field != HEALTH || host.status.health.name() == word);
         of_group && in_state && in_health
+    }
+}
+
+/// The index by what an object of the kind is about.
+pub(super) const fn of_anything(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Operation => key::OPERATION_TARGET,
+        _ => key::MAINTAINER_END,
     }
 }
 

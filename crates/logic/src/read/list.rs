@@ -9,7 +9,7 @@ use virtflow_state::{Object, State};
 use virtflow_types::{Error, ObjectId, PAGE_OBJECTS_DEFAULT, PAGE_OBJECTS_MAX};
 
 use super::cursor;
-use super::filter::Filter;
+use super::filter::{self, Filter};
 use super::totals::Totals;
 use crate::cx::Cx;
 use crate::door::Door;
@@ -192,7 +192,8 @@ fn source<'a>(
         return Box::new(state.by_key(key::CREDENTIAL_USER, &user.to_string(), after));
     }
     if let Some(resource) = filter.resource {
-        return Box::new(state.by_key(key::MAINTAINER_END, &resource.to_string(), after));
+        let index = filter::of_anything(query.kind);
+        return Box::new(state.by_key(index, &resource.to_string(), after));
     }
     let linking = |target: ObjectId| {
         let ids = state.linking_to_after(target, after);

@@ -50,7 +50,8 @@ pub fn placement(state: &State, cx: &Cx, vm: &str, tenant: Option<&str>) -> Resu
         "placed": false,
         "reason": nowhere.reason,
         "message": nowhere.error.message,
-        "hosts": nowhere.hosts(state),
+        "refused": nowhere.refused(),
+        "hosts": nowhere.hosts(state, |id| state.get(id).is_some_and(|host| door.sees(host))),
         "host_count": nowhere.host_count(),
     }))
 }

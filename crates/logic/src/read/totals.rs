@@ -67,7 +67,14 @@ impl Totals {
 pub const fn depends_on_asker(kind: Kind) -> bool {
     matches!(
         kind,
-        Kind::BaremetalGroup | Kind::DataCenter | Kind::Template | Kind::TemplateVersion
+        Kind::BaremetalGroup
+            | Kind::DataCenter
+            | Kind::Doc
+            | Kind::Image
+            | Kind::ImageVersion
+            | Kind::ImageTag
+            | Kind::Template
+            | Kind::TemplateVersion
     )
 }
 

@@ -7,6 +7,9 @@ use virtflow_types::{Error, ObjectId};
 use super::images;
 use crate::door::Door;
 
+/// The one list of references: groups that something is shown to.
+const GROUPS: &str = "user_group_ids";
+
 /// Resolves names to ids and checks that every id names something that the asker may see. What `old`
 /// already refers to is left alone: it was checked when it was written.
 pub(crate) fn resolve(
@@ -55,6 +58,17 @@ pub(crate) fn resolve(
             fields.insert(id_field.clone(), id);
         }
         check_id(door, fields, &id_field, target, old, tenant)?;
+    }
+    if let Some(Value::Array(groups)) = fields.get_mut(GROUPS) {
+        for group in groups {
+            // One that is no text is refused with the field's own words.
+            if let Value::String(text) = group
+                && text.parse::<ObjectId>().is_err()
+            {
+                let found = door.find(Kind::UserGroup, text, tenant)?;
+                *group = found.id.to_string().into();
+            }
+        }
     }
     match kind.rules().anything {
         Some(named) => resolve_any(door, fields, named.field, named.or_system),

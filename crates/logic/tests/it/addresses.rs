@@ -100,7 +100,7 @@ fn each_state_allows_what_it_allows() {
     let error = net.world.ask(net.alice, &wanted).unwrap_err();
     assert_eq!(error.code, ErrorCode::Conflict);
     assert!(
-        error.message.starts_with("10.0.2.10 is allocated to "),
+        error.message.starts_with("10.0.2.10 is allocated: "),
         "{error}"
     );
     let error = net.act(net.alice, at, AddressVerb::Reserve).unwrap_err();
@@ -338,6 +338,54 @@ fn a_subnet_has_one_pool_and_pools_of_tenants_share_no_names() {
         "first_address": "203.0.113.10", "last_address": "203.0.113.19"});
     net.world
         .create_as(admin, Kind::IpPool, "p1", public)
+        .unwrap();
+    net.world.verify();
+}
+
+/// Of a pool that all tenants share none learns who has what, and what is kept goes to whom the operator gives it.
+#[test]
+fn public_addresses_tell_nothing_of_who_has_them_and_reserved_ones_wait_for_the_operator() {
+    let mut net = Net::new("10.0.2.10", "10.0.2.19");
+    let admin = net.admin;
+    let bob = net.world.named(Kind::User, "bob").id;
+    let public = json!({"data_center": "dc1", "first_address": "203.0.113.10", "last_address": "203.0.113.19"});
+    net.world
+        .create_as(admin, Kind::IpPool, "public", public)
+        .unwrap();
+    let named = |vm: &str, address: &str| {
+        let mut asked = allocating("public", vm);
+        asked.address = Some(address.into());
+        Request::AllocateAddress(asked)
+    };
+    net.world
+        .ask(net.alice, &named("web-1", "203.0.113.11"))
+        .unwrap();
+    let error = net
+        .world
+        .ask(bob, &named("other-1", "203.0.113.11"))
+        .unwrap_err();
+    assert_eq!(
+        error.message,
+        "203.0.113.11 is allocated: it cannot be allocated"
+    );
+
+    let kept = json!({"ip_pool": "public", "address": "203.0.113.12"});
+    net.world
+        .create_as(admin, Kind::IpAddress, "", kept)
+        .unwrap();
+    net.act(admin, "203.0.113.12", AddressVerb::Reserve)
+        .unwrap();
+    let error = net
+        .world
+        .ask(bob, &named("other-1", "203.0.113.12"))
+        .unwrap_err();
+    assert_eq!(error.code, ErrorCode::Conflict);
+    assert!(error.message.contains("is reserved"), "{error}");
+    let mut given = allocating("public", "other-1");
+    given.address = Some("203.0.113.12".into());
+    given.tenant = Some("globex".into());
+    net.world
+        .ask(admin, &Request::AllocateAddress(given))
         .unwrap();
     net.world.verify();
 }

@@ -358,3 +358,76 @@ fn a_filter_that_says_nothing_about_the_kind_is_refused_with_those_that_do() {
         );
     }
 }
+
+#[test]
+fn hosts_are_listed_by_what_they_are_and_operations_by_what_they_are_about() {
+    let (mut world, host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    let admin = world.admin;
+    let words = |kind, name: &str, word: &str| ListQuery {
+        words: vec![(name.to_owned(), word.to_owned())],
+        ..ListQuery::of(kind)
+    };
+    world.host("SN-2", 1000, 1024, 10);
+    let by_serial = words(Kind::Baremetal, "serial_number", "SN-2");
+    assert_eq!(found(&world, admin, &by_serial), ["host-sn-2"]);
+    assert_eq!(
+        found(&world, admin, &words(Kind::Baremetal, "rental", "shared")).len(),
+        2
+    );
+    let rented = json!({"rental": "exclusive"});
+    world
+        .patch(admin, Kind::Baremetal, host.id, rented)
+        .unwrap();
+    assert_eq!(
+        found(
+            &world,
+            admin,
+            &words(Kind::Baremetal, "rental", "exclusive")
+        ),
+        ["host-sn-1"]
+    );
+    let [web, db] = ["web", "db"].map(|name| {
+        let made = world.vm(alice, name, json!({"specification": "small"}));
+        made.unwrap().object_id.unwrap()
+    });
+    for vm in [web, db] {
+        let query = by(Kind::Operation, &[("target", &vm.to_string())]);
+        let page = list(&world.state, &world.cx(alice), &query).unwrap();
+        let about: Vec<_> = page
+            .objects
+            .iter()
+            .map(|it| it["spec"]["target_id"].clone())
+            .collect();
+        assert_eq!(about, [json!(vm)]);
+    }
+    let query = by(Kind::Operation, &[("target", "virtual_machine/web")]);
+    assert_eq!(
+        list(&world.state, &world.cx(alice), &query)
+            .unwrap()
+            .objects
+            .len(),
+        1
+    );
+}
+
+#[test]
+fn groups_that_something_is_shown_to_are_named() {
+    let (mut world, _host) = World::furnished();
+    let admin = world.admin;
+    let eng = crate::asking::create(Kind::UserGroup, "eng", Some("acme"), json!({}));
+    let eng = world.made(admin, &eng).unwrap();
+    let spec = json!({"visibility": "group_specific", "user_group_ids": ["eng"]});
+    let made = crate::asking::create(Kind::Template, "t", Some("acme"), spec);
+    let made = world.made(admin, &made).unwrap();
+    assert_eq!(
+        crate::asking::spec(&world, made)["user_group_ids"],
+        json!([eng])
+    );
+    let spec = json!({"visibility": "group_specific", "user_group_ids": ["nobody"]});
+    let none = crate::asking::create(Kind::Template, "u", Some("acme"), spec);
+    assert_eq!(
+        world.made(admin, &none).unwrap_err().code,
+        ErrorCode::NotFound
+    );
+}

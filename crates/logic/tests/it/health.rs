@@ -94,7 +94,7 @@ fn a_critical_host_gets_no_vms_until_it_is_better() {
     assert_eq!(world.phase(vm), VmPhase::Pending);
     assert_eq!(
         world.vm_status(vm).message,
-        "no host has room: `host-sn-1` is unhealthy"
+        "no host has room: 1 is unhealthy"
     );
     // What is only to be watched takes VMs.
     let before = world.state.clone();

@@ -13,7 +13,6 @@ pub(crate) struct Net {
     pub(crate) host: Host,
     pub(crate) alice: ObjectId,
     pub(crate) admin: ObjectId,
-    pub(crate) dc: ObjectId,
     pub(crate) vpc: ObjectId,
     pub(crate) subnet: ObjectId,
     pub(crate) pool: ObjectId,
@@ -38,13 +37,11 @@ impl Net {
         let subnet = world.create(Kind::Subnet, "s1", spec);
         let range = json!({"data_center": "dc1", "subnet": subnet, "first_address": first, "last_address": last});
         let pool = world.create(Kind::IpPool, "p1", range);
-        let dc = world.named(Kind::DataCenter, "dc1").id;
         Self {
             world,
             host,
             alice,
             admin,
-            dc,
             vpc,
             subnet,
             pool,

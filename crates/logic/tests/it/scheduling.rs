@@ -145,7 +145,7 @@ fn a_manual_group_gets_what_is_pinned_and_nothing_else() {
     assert_eq!(hall.host_of(waits), 0);
     let message = hall.world.vm_status(waits).message;
     assert!(
-        message.contains("takes only VMs that are pinned to it"),
+        message.contains("take only VMs that are pinned to one host"),
         "{message}"
     );
     // Hosts are none of a tenant's business.
@@ -193,5 +193,5 @@ fn what_is_pinned_waits_for_its_host_and_says_so() {
     hall.world.place();
     assert_eq!(hall.host_of(vm), 0);
     let message = hall.world.vm_status(vm).message;
-    assert_eq!(message, "no host has room: `host-sn-2` is offline");
+    assert_eq!(message, "no host has room: 1 is offline");
 }

@@ -99,6 +99,7 @@ pub(crate) fn allocate<'a>(door: &Door<'a>, asked: &AllocateAddress) -> Done<'a>
         return Err(Error::new(ErrorCode::NoCapacity, problem)
             .advise("release addresses, make the pool larger or name another one"));
     }
+    refuse_reserved(door, &pool, &free)?;
     let owner = decoded::<VirtualMachine>(&vm)?;
     let start = free
         .first()
@@ -197,6 +198,32 @@ fn refuse_vm(
             ),
         )
         .advise("release one of them first"));
+    }
+    Ok(())
+}
+
+/// What is reserved of the cloud's own pools is given by who looks after them, and not to the first tenant that asks.
+fn refuse_reserved(door: &Door<'_>, pool: &Object, free: &[Free]) -> Result<(), Error> {
+    if pool.tenant.is_some() {
+        return Ok(());
+    }
+    for one in free {
+        let Free::Row(id) = one else { continue };
+        let Some(row) = door.state.get(*id) else {
+            continue;
+        };
+        let address = decoded::<IpAddress>(row)?;
+        if address.status.state == AddressState::Reserved {
+            let manage = Permission::new(Kind::IpAddress, Action::Manage);
+            let target = Target::new(Kind::IpAddress, door.chain(pool.id));
+            door.admit(manage, &target, || {
+                refuse(
+                    &address,
+                    "allocated by you",
+                    "name another address, or none, or ask an operator to give it to your VM",
+                )
+            })?;
+        }
     }
     Ok(())
 }

@@ -12,7 +12,6 @@ mod reserve;
 use std::sync::Arc;
 
 use virtflow_model::kinds::IpAddress;
-use virtflow_model::kinds::ip_address::AddressState;
 use virtflow_model::{Action, Kind, Permission};
 use virtflow_policy::Target;
 use virtflow_state::{Object, State};
@@ -72,16 +71,12 @@ pub(crate) fn rows_of<'a>(
     })
 }
 
-/// The state an address is in does not allow this.
+/// The state an address is in does not allow this. Who has it is not told: it may be another tenant's.
 fn refuse(typed: &Typed<IpAddress>, to: &str, advice: &str) -> Error {
     let (address, state) = (typed.spec.address, typed.status.state);
-    let whose = match typed.status.owner_id {
-        Some(owner) if state == AddressState::Allocated => format!(" to {owner}"),
-        _ => String::new(),
-    };
     Error::new(
         ErrorCode::Conflict,
-        format!("{address} is {}{whose}: it cannot be {to}", state.name()),
+        format!("{address} is {}: it cannot be {to}", state.name()),
     )
     .advise(advice)
 }
