@@ -191,8 +191,11 @@ async fn records_are_found_by_how_it_ended_what_was_done_and_to_which_kind() {
     let successes = all("outcome=success").await;
     let denied = all("outcome=denied").await;
     assert_eq!(everything.len(), successes.len() + denied.len());
-    // What was refused names no object: its kind is that of what was asked for.
+    // What was refused before there was an object is told by the path that was asked for.
     let denied = all("outcome=denied&kind=rack").await;
     assert_eq!(denied.len(), 1, "{denied:?}");
-    assert_eq!(denied[0]["action"], "POST /api/v1/racks");
+    assert_eq!(denied[0]["action"], "rack.create");
+    assert_eq!(denied[0]["request"], "POST /api/v1/racks");
+    assert_eq!(denied[0]["count"], 1);
+    assert!(denied[0]["place"].as_u64().unwrap() > 1);
 }

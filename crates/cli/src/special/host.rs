@@ -146,7 +146,7 @@ mod tests {
         };
         assert_eq!(words(&lines[1])[..4], ["old", "u1", "running", "2"]);
         assert!(lines[2].contains("with the host"), "{lines:?}");
-        assert_eq!(words(&lines[2])[8..], ["0", "GiB", "2", "passthrough"]);
+        assert_eq!(words(&lines[2])[9..], ["0", "GiB", "2", "passthrough"]);
         assert_eq!(lines[3], "and 3 more");
         assert_eq!(
             lines[4],

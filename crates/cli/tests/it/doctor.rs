@@ -152,7 +152,7 @@ async fn an_altered_export_is_found_by_whoever_reads_it() {
     assert!(told.contains("its head was known"), "{told}");
     let (code, told) = check("{}", &kept).await;
     assert_eq!(
-        (code, told.contains("line 1: it has no `count`")),
+        (code, told.contains("line 1: it has no `place`")),
         (2, true),
         "{told}"
     );

@@ -227,6 +227,10 @@ fn what_a_developer_may_not_do() {
         audit_scope(&world.state, &world.cx(world.admin), None),
         Ok(None)
     );
+    let gone = ObjectId::from_u128(7);
+    let of_gone = |user| audit_scope(&world.state, &world.cx(user), Some(&gone.to_string()));
+    assert_eq!(of_gone(world.admin), Ok(Some(gone)));
+    assert_eq!(of_gone(alice).unwrap_err().code, ErrorCode::NotFound);
     assert!(usage(&world.state, &world.cx(alice), "globex").is_err());
     assert_eq!(
         usage(&world.state, &world.cx(alice), "acme").unwrap()["accounts"]["vms"],

@@ -294,3 +294,21 @@ fn a_tenant_goes_with_what_its_users_asked() {
         assert!(desk.world.state.get(id).is_none());
     }
 }
+
+#[test]
+fn drafts_stay_with_those_who_wrote_them() {
+    let mut desk = Desk::new();
+    let admin = desk.world.admin;
+    let draft = json!({"title": "How to", "body": "secret draft", "category": "guide"});
+    let doc = desk.world.create(Kind::Doc, "how-to", draft);
+    let publish = patch(Kind::Doc, doc, json!({"published": true, "body": "clean"}));
+    desk.world.ask(admin, &publish).unwrap();
+    let past = |user| {
+        let cx = desk.world.cx(user);
+        let past = virtflow_logic::Past::open(&desk.world.state, &cx).unwrap();
+        past.meant(Kind::Doc, &doc.to_string(), None).map(drop)
+    };
+    past(admin).unwrap();
+    assert!(desk.reads(desk.alice, Kind::Doc, doc));
+    assert_eq!(past(desk.alice).unwrap_err().code, ErrorCode::Forbidden);
+}
