@@ -18,7 +18,7 @@ use proptest::test_runner::{Config, TestRunner};
 use crate::grammar;
 
 /// Command lines of one run.
-const CASES: u32 = 3000;
+const CASES: u32 = 2000;
 /// Set in the process that carries them out.
 const CHILD_VARIABLE: &str = "VIRTFLOW_TEST_INPUTS";
 
