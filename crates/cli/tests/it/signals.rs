@@ -456,10 +456,18 @@ async fn until(out: &mut (impl AsyncReadExt + Unpin), seen: &mut String, text: &
 
 const LOGIN: &str = r#""$VIRTFLOW" login --endpoint "$ENDPOINT" --ca ca.pem --user ada"#;
 
-/// How a question on a terminal is ended, and what comes of it.
+/// How a question on a terminal is ended, by keys or by a signal, with the exit code and what is said.
+type Way = (
+    &'static str,
+    &'static [u8],
+    Option<Signal>,
+    i32,
+    &'static str,
+);
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_password_that_is_asked_for_leaves_the_terminal_as_it_was() {
-    let ways: [(&str, &[u8], Option<Signal>, i32, &str); 6] = [
+    let ways: [Way; 6] = [
         (
             "Ctrl-C",
             b"\x03",
