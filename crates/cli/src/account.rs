@@ -14,7 +14,7 @@ use crate::failure::Failure;
 use crate::grammar::{CanI, ContextCommand, Login};
 use crate::run::{Cluster, Run, no_context};
 use crate::table::of_cells;
-use crate::{safe, secret};
+use crate::{interrupt, safe, secret};
 
 /// Largest CA file, in bytes.
 const CA_BYTES_MAX: u64 = 64 * 1024;
@@ -37,6 +37,7 @@ pub(crate) async fn log_in(run: &Run, login: &Login) -> Result<(), Failure> {
         false,
     )?;
     let client = Client::new(&ca, endpoints.clone(), Credentials::None, Limits::default())?;
+    interrupt::follows(client.journal());
     let device = format!("virtflow on {}", machine_name());
     let (session, data) = client.log_in(&login.user, &password, &device).await?;
     let name = match &run.named {
@@ -169,7 +170,9 @@ pub(crate) async fn can_i(run: &Run, cluster: &Cluster, asked: &CanI) -> Result<
     if let Some(tenant) = &asked.tenant {
         body["tenant"] = tenant.as_str().into();
     }
-    let call = Call::new(Method::Post, &["auth", "can-i"])?.body(body);
+    let call = Call::new(Method::Post, &["auth", "can-i"])?
+        .question()
+        .body(body);
     let data = cluster.client.send(&call).await?.data;
     if data["allowed"] == true {
         return run.output.data(&data, |_| "yes".into());

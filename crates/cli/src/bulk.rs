@@ -15,6 +15,7 @@ use crate::confirm::{can_ask, confirm};
 use crate::failure::{Failure, exit, exit_code};
 use crate::generic::{is_set, narrowed, text};
 use crate::grammar::{narrowing, switch};
+use crate::interrupt::{self, Again};
 use crate::noun::Noun;
 use crate::run::{Cluster, Run};
 use crate::wait::{self, Patience};
@@ -283,6 +284,7 @@ impl Many {
         let is_atomic = is_set(matches, "all-or-none");
         self.check(is_atomic)?;
         let key = self.key(matches)?;
+        interrupt::repeats(Again::WithKey(key.clone()));
         let is_trial = is_set(matches, "dry-run");
         let mut outcomes = Outcomes::default();
         for (number, part) in self.items.chunks(ITEMS_MAX).enumerate() {

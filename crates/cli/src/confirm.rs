@@ -3,6 +3,7 @@
 use std::io::{self, BufRead, IsTerminal, Write};
 
 use crate::failure::{Failure, exit};
+use crate::interrupt::Asking;
 
 /// True if somebody sits at the terminal who can be asked.
 pub(crate) fn can_ask() -> bool {
@@ -11,11 +12,12 @@ pub(crate) fn can_ask() -> bool {
 
 /// Asks `question`; anything but a yes is a failure, with nothing done. The question's text must be safe to show.
 pub(crate) fn confirm(question: &str) -> Result<(), Failure> {
-    let mut stderr = io::stderr().lock();
-    let _ = write!(stderr, "{question} [y/N] ");
-    let _ = stderr.flush();
+    // Whoever cannot be asked cannot have said yes.
+    let _ = write!(io::stderr(), "{question} [y/N] ");
+    let asking = Asking::begin();
     let mut answer = String::new();
     let read = io::stdin().lock().read_line(&mut answer);
+    drop(asking);
     match (read, answer.trim()) {
         (Ok(_), "y" | "Y" | "yes") => Ok(()),
         _ => Err(Failure::new(

@@ -18,6 +18,7 @@ use crate::apply::document::Document;
 use crate::apply::read;
 use crate::failure::{Failure, exit, exit_code};
 use crate::generic::{fetch, write};
+use crate::interrupt;
 use crate::noun::Noun;
 use crate::run::{Cluster, Run};
 use crate::safe;
@@ -267,6 +268,7 @@ impl Draft {
         opened
             .write_all(original.as_bytes())
             .map_err(|error| unwritten(&path, error))?;
+        interrupt::keeps(Some((path.clone(), original.clone())));
         Ok(Self {
             path,
             called,
@@ -290,6 +292,7 @@ impl Draft {
         });
         let editor = named.unwrap_or_else(|| EDITOR_DEFAULT.to_owned());
         // It may be a command with options, as for all programs that open one.
+        let editing = interrupt::Editing::begin();
         let status = Command::new("/bin/sh")
             .arg("-c")
             .arg(format!("{editor} \"$1\""))
@@ -299,6 +302,7 @@ impl Draft {
             .map_err(|error| {
                 Failure::local(format!("cannot start the editor `{editor}`: {error}"))
             })?;
+        drop(editing);
         match status.success() {
             true => Ok(self.written_at() != before),
             false => Err(Failure::local(format!(
@@ -333,6 +337,7 @@ impl Draft {
     fn discard(&self) {
         // It lies in the folder for what may go.
         let _ = std::fs::remove_file(&self.path);
+        interrupt::keeps(None);
     }
 
     /// The failure, with the place of the text, if there is one worth keeping.

@@ -32,6 +32,8 @@ pub(crate) mod exit {
     pub(crate) const FOUND: u8 = 12;
     /// Ctrl-C.
     pub(crate) const INTERRUPTED: u8 = 130;
+    /// SIGTERM.
+    pub(crate) const TERMINATED: u8 = 143;
 }
 
 /// The exit code of each error of the API: the one place where they are mapped.
@@ -192,6 +194,15 @@ fn advice(error: &ClientError) -> Option<String> {
     let text = match error {
         ClientError::Api(error) if error.code == ErrorCode::Unauthenticated => {
             "log in again with `virtflow login`, or check the token".to_owned()
+        }
+        ClientError::Strangers { .. } => {
+            "check the addresses, and that the context is of this cluster: `virtflow context show`; after a new \
+             CA, log in again"
+                .to_owned()
+        }
+        ClientError::Protocol { .. } => {
+            "check the address: `virtflow context show`; if it is a controller's, it may be of another release"
+                .to_owned()
         }
         ClientError::Unreachable { .. } => {
             "check the network and that controllers run; `virtflow context show` tells which \

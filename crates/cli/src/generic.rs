@@ -3,9 +3,11 @@
 use clap::ArgMatches;
 use serde_json::{Map, Value, json};
 use virtflow_client::{Answer, Call, Method};
+use virtflow_types::ObjectId;
 
 use crate::failure::Failure;
 use crate::grammar::ROWS_DEFAULT;
+use crate::interrupt::{self, Again};
 use crate::noun::Noun;
 use crate::output::{Format, described};
 use crate::run::{Cluster, Run};
@@ -75,10 +77,12 @@ pub(crate) fn trial(matches: &ArgMatches) -> Option<&'static str> {
 
 /// A write, with the key that was given or a fresh one.
 pub(crate) fn write(call: Call, matches: &ArgMatches) -> Call {
-    match text(matches, "idempotency-key") {
-        Some(key) => call.idempotency_key(key),
-        None => call.once(),
-    }
+    let key = match text(matches, "idempotency-key") {
+        Some(key) => key.to_owned(),
+        None => ObjectId::generate().to_string(),
+    };
+    interrupt::repeats(Again::WithKey(key.clone()));
+    call.idempotency_key(key)
 }
 
 async fn list(

@@ -29,7 +29,8 @@ Exit codes:
    10  the operation failed or was cancelled
    11  the wait is over, the operation goes on
    12  `doctor` found something, or the audit's chain is broken
-  130  Ctrl-C
+  130  Ctrl-C: what is done, and what is not known, was told
+  143  SIGTERM, likewise
 
 Environment:
   VIRTFLOW_CONFIG   the contexts file (default: ~/.config/virtflow/config.toml)

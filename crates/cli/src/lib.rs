@@ -28,6 +28,9 @@ mod failure;
 mod fuzz;
 mod generic;
 mod grammar;
+#[cfg(test)]
+mod inputs;
+mod interrupt;
 mod names;
 mod noun;
 mod nouns;
@@ -46,11 +49,15 @@ mod wait;
 mod watch;
 
 use std::ffi::OsString;
+use std::io::{self, Write};
 use std::process::ExitCode;
 
 use crate::failure::{Failure, exit};
 use crate::output::Output;
 use crate::run::Run;
+
+/// Longest line of what the grammar says of a command line, in characters.
+const GRAMMAR_LINE_MAX: usize = 400;
 
 /// The grammar of the command line, for manuals and completions.
 #[must_use]
@@ -67,21 +74,74 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         // A shell shows what a completion says: nothing.
         Err(_) => return ExitCode::FAILURE,
     }
+    interrupt::listen();
+    let ending = carry_out(arguments);
+    interrupt::before_the_end();
+    ExitCode::from(ending.tell())
+}
+
+/// How a command line ended.
+#[derive(Debug)]
+enum Ending {
+    Done,
+    /// Its grammar is wrong, or asked for help.
+    Grammar(clap::Error),
+    Failed(Output, Failure),
+}
+
+impl Ending {
+    /// Says what is left to say, and gives the exit code.
+    fn tell(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Grammar(error) if error.use_stderr() => {
+                // Nobody is left to be told if standard error is gone.
+                let _ = said(&error);
+                exit::USAGE
+            }
+            Self::Grammar(error) => match said(&error) {
+                // Help that nobody reads any more is no failure.
+                Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                    let failure =
+                        Failure::local(format!("cannot write to standard output: {error}"));
+                    let output = Output::PLAIN;
+                    output.failure(&failure);
+                    failure.exit
+                }
+                _ => 0,
+            },
+            Self::Failed(output, failure) => {
+                output.failure(&failure);
+                failure.exit
+            }
+        }
+    }
+}
+
+/// Prints what the grammar has to say. It repeats what was typed: that is shown, not obeyed, and not at length.
+fn said(error: &clap::Error) -> io::Result<()> {
+    let text = error.render().to_string();
+    let shown = safe::block(&safe::short(&text, GRAMMAR_LINE_MAX));
+    if shown == text {
+        error.print()?;
+        return io::stdout().flush();
+    }
+    write!(io::stderr(), "{shown}")
+}
+
+fn carry_out(arguments: Vec<OsString>) -> Ending {
     let matches = match grammar::command().try_get_matches_from(arguments) {
         Ok(matches) => matches,
-        Err(error) => {
-            // Help that nobody reads any more is no failure.
-            let _ = error.print();
-            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { 0 });
-        }
+        Err(error) => return Ending::Grammar(error),
     };
     let globals = match grammar::globals(&matches) {
         Ok(globals) => globals,
-        Err(error) => error.exit(),
+        Err(error) => return Ending::Grammar(error),
     };
     let output = Output {
         format: globals.output,
     };
+    interrupt::tells(output);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
@@ -95,11 +155,8 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Err(error) => Err(Failure::local(format!("cannot start: {error}"))),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            output.failure(&failure);
-            ExitCode::from(failure.exit)
-        }
+        Ok(()) => Ending::Done,
+        Err(failure) => Ending::Failed(output, failure),
     }
 }
 

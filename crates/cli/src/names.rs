@@ -6,6 +6,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use clap::Command;
+use clap::builder::NonEmptyStringValueParser;
 use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
 use clap_complete::env::{CompleteEnv, Shells};
 use virtflow_client::{Call, Method};
@@ -59,7 +60,10 @@ pub(crate) fn completing(noun: &'static Noun, command: Command) -> Command {
                 id => referred(noun, id),
             };
             match kind {
-                Some(kind) => arg.add(of_kind(kind)),
+                // An unset variable of a script names nothing.
+                Some(kind) => arg
+                    .value_parser(NonEmptyStringValueParser::new())
+                    .add(of_kind(kind)),
                 None => arg,
             }
         })

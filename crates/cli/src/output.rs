@@ -10,6 +10,9 @@ use crate::failure::Failure;
 use crate::noun::Noun;
 use crate::{safe, table};
 
+/// Longest line of a failure for people, in characters.
+const LINE_MAX: usize = 2000;
+
 /// The form that was asked for with `-o`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Format {
@@ -49,12 +52,17 @@ impl Format {
 }
 
 /// The two streams.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Output {
     pub(crate) format: Format,
 }
 
 impl Output {
+    /// Tables and texts.
+    pub(crate) const PLAIN: Self = Self {
+        format: Format::Table,
+    };
+
     /// True if a person reads it, who wants to see that something goes on.
     pub(crate) fn is_lively(self) -> bool {
         self.format.is_for_people() && io::stderr().is_terminal()
@@ -125,7 +133,7 @@ impl Output {
         let text = match self.format {
             Format::Json => json(&failure.to_json()),
             Format::Yaml => yaml(&failure.to_json()),
-            _ => safe::block(&failure.to_text()),
+            _ => safe::block(&safe::short(&failure.to_text(), LINE_MAX)),
         };
         let _ = writeln!(io::stderr(), "{}", text.trim_end());
     }

@@ -1,6 +1,7 @@
 //! One command line being carried out: which cluster, as whom, and what is learned on the way.
 
 use std::env;
+use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,7 @@ use crate::contexts::{Context, Keeper, Store};
 use crate::explain;
 use crate::failure::{Failure, exit};
 use crate::grammar::{self, Fixed};
+use crate::interrupt;
 use crate::output::Output;
 use crate::{
     access, account, apply, audit, bulk, cluster, config, diff, doctor, generic, names, nouns,
@@ -48,7 +50,8 @@ impl Run {
     pub(crate) fn new(output: Output, named: Option<String>) -> Self {
         Self {
             output,
-            named,
+            // As elsewhere: a variable that is empty is one that is not set.
+            named: named.filter(|name| !name.is_empty()),
             now: Timestamp::now(),
         }
     }
@@ -141,9 +144,7 @@ impl Run {
             .contexts
             .remove(&name)
             .ok_or_else(|| no_context(&name))?;
-        let token = env::var(TOKEN_VARIABLE)
-            .ok()
-            .filter(|token| !token.is_empty());
+        let token = token_of(env::var_os(TOKEN_VARIABLE))?;
         let credentials = match (token.or(context.token.clone()), &context.session) {
             (Some(token), _) => Credentials::Token(checked(&token)?),
             (None, Some(_)) => Credentials::Session(Arc::new(Keeper {
@@ -164,6 +165,7 @@ impl Run {
                 .advise("log in again with the CA's fingerprint")
         })?;
         let client = Client::new(&ca, context.all_endpoints(), credentials, Limits::default())?;
+        interrupt::follows(client.journal());
         Ok(Cluster {
             client,
             store,
@@ -171,6 +173,20 @@ impl Run {
             context,
         })
     }
+}
+
+/// The token of the environment. One that is no text is not passed over: the command would be somebody else's.
+fn token_of(variable: Option<OsString>) -> Result<Option<String>, Failure> {
+    let Some(token) = variable.filter(|token| !token.is_empty()) else {
+        return Ok(None);
+    };
+    token.into_string().map(Some).map_err(|_| {
+        Failure::new(
+            exit::DENIED,
+            "unauthenticated",
+            format!("{TOKEN_VARIABLE} holds characters that no token has"),
+        )
+    })
 }
 
 /// A header can't carry anything else, and a token never has it.
@@ -196,6 +212,7 @@ impl Cluster {
     /// After a command: notes which controller answered, and from time to time asks which there are.
     /// What the command gave is what counts; nothing that fails here changes it.
     async fn learn(&self, now: Timestamp, done: Result<(), Failure>) -> Result<(), Failure> {
+        interrupt::ended(&done);
         let reached = match &done {
             Ok(()) => true,
             Err(failure) => failure.request_id.is_some() && failure.exit != exit::DENIED,

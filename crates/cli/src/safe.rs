@@ -33,6 +33,24 @@ pub(crate) fn block(text: &str) -> String {
     safe
 }
 
+/// With what is beyond `chars_max` characters of each line cut off, and that said.
+pub(crate) fn short(text: &str, chars_max: usize) -> String {
+    let mut short = String::new();
+    for line in text.split_inclusive('\n') {
+        match line.char_indices().nth(chars_max) {
+            Some((cut, _)) if line.trim_end_matches('\n').len() > cut => {
+                short.push_str(&line[..cut]);
+                short.push_str(" ...");
+                if line.ends_with('\n') {
+                    short.push('\n');
+                }
+            }
+            _ => short.push_str(line),
+        }
+    }
+    short
+}
+
 /// JSON text: what `serde_json` leaves as it is although a terminal obeys it is escaped as JSON does.
 /// It can stand in strings only, so the text means the same.
 pub(crate) fn json(text: &str) -> String {
@@ -121,6 +139,12 @@ mod tests {
         assert_eq!(line("a\u{1b}[31mb\nc"), "a\\u{1b}[31mb\\u{a}c");
         assert_eq!(line("a\u{9b}2Jb\u{202e}c"), "a\\u{9b}2Jb\\u{202e}c");
         assert_eq!(block("a\n\tb\r\u{7}"), "a\n\tb\\u{d}\\u{7}");
+    }
+
+    #[test]
+    fn long_lines_are_cut_and_the_rest_stays() {
+        assert_eq!(short("abc\nabcd\n\nüüü\nab", 3), "abc\nabc ...\n\nüüü\nab");
+        assert_eq!(short("abcd", 3), "abc ...");
     }
 
     #[test]

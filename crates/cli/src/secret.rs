@@ -1,9 +1,13 @@
 //! Reading what must not stand on a command line: from a file, standard input, or the terminal.
 
-use std::fs::File;
-use std::io::{self, IsTerminal, Read};
+use std::fs::{File, OpenOptions};
+use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
+
+use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 
 use crate::failure::Failure;
+use crate::interrupt::Asking;
+use crate::safe;
 
 /// Longest password or token, in bytes.
 const SECRET_BYTES_MAX: u64 = 4096;
@@ -63,14 +67,39 @@ fn one_line(text: &str) -> Result<String, Failure> {
 
 fn from_terminal(prompt: &str, twice: bool) -> Result<String, Failure> {
     let ask = |prompt: &str| {
-        rpassword::prompt_password(prompt)
+        asked(prompt)
             .map_err(|error| Failure::local(format!("cannot read from the terminal: {error}")))
     };
     let first = one_line(&ask(&format!("{prompt}: "))?)?;
-    if twice && ask(&format!("{prompt}, again: "))? != first {
+    if twice && one_line(&ask(&format!("{prompt}, again: "))?)? != first {
         return Err(Failure::usage("the two passwords differ"));
     }
     Ok(first)
+}
+
+/// What is typed, which the terminal does not show. It shows all again afterwards, however that ends.
+fn asked(prompt: &str) -> io::Result<String> {
+    let mut terminal = OpenOptions::new().read(true).write(true).open("/dev/tty")?;
+    let before = tcgetattr(&terminal)?;
+    let mut hidden = before.clone();
+    hidden.local_modes.remove(LocalModes::ECHO);
+    hidden
+        .local_modes
+        .insert(LocalModes::ECHONL | LocalModes::ICANON | LocalModes::ISIG);
+    let asking = Asking::hidden(terminal.try_clone()?, before);
+    // What was typed before the question is no answer to it.
+    tcsetattr(&terminal, OptionalActions::Flush, &hidden)?;
+    terminal.write_all(safe::line(prompt).as_bytes())?;
+    let mut line = String::new();
+    let read = BufReader::new((&terminal).take(SECRET_BYTES_MAX + 1)).read_line(&mut line);
+    drop(asking);
+    match read? {
+        0 => Err(io::Error::from(io::ErrorKind::UnexpectedEof)),
+        _ if line.len() as u64 > SECRET_BYTES_MAX => Err(io::Error::other(format!(
+            "it is longer than {SECRET_BYTES_MAX} bytes"
+        ))),
+        _ => Ok(line),
+    }
 }
 
 #[cfg(test)]

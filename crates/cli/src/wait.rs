@@ -10,6 +10,8 @@ use virtflow_model::Kind;
 use virtflow_types::ErrorCode;
 
 use crate::failure::{Failure, exit, exit_code};
+use crate::interrupt::Waiting;
+use crate::output::Output;
 use crate::run::{Cluster, Run};
 use crate::safe;
 
@@ -36,6 +38,7 @@ impl Patience {
 
 /// Shows how far an operation is: a spinner for a person, a line at each change otherwise.
 struct Progress {
+    output: Output,
     run_is_quiet: bool,
     bar: Option<ProgressBar>,
     last: String,
@@ -52,6 +55,7 @@ impl Progress {
             bar
         });
         Self {
+            output: run.output,
             run_is_quiet: !run.output.format.is_for_people(),
             bar,
             last: String::new(),
@@ -79,7 +83,7 @@ impl Progress {
         }
         match &self.bar {
             Some(bar) => bar.set_message(line.clone()),
-            None if !self.run_is_quiet => eprintln!("{line}"),
+            None if !self.run_is_quiet => self.output.warn(&line),
             None => {}
         }
         self.last = line;
@@ -104,18 +108,10 @@ pub(crate) async fn until_done(
         .ok_or_else(|| Failure::local("the answer names an operation without an id"))?;
     let mut progress = Progress::new(run);
     progress.show(operation);
-    let waited = tokio::select! {
-        waited = cluster.client.wait(id, timeout, |operation| progress.show(operation)) => waited,
-        _ = tokio::signal::ctrl_c() => {
-            progress.end();
-            return Err(Failure::new(
-                exit::INTERRUPTED,
-                "interrupted",
-                format!("stopped waiting; operation {id} goes on"),
-            )
-            .advise(format!("look with `virtflow operation get {id}`, wait with `virtflow operation wait {id}`, give it up with `virtflow operation cancel {id}`")));
-        }
-    };
+    let waiting = Waiting::begin(id, progress.bar.as_ref());
+    let seen = |operation: &Value| progress.show(operation);
+    let waited = cluster.client.wait(id, timeout, seen).await;
+    drop(waiting);
     progress.end();
     match waited? {
         Waited::Completed(operation) => Ok(operation),

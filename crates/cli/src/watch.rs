@@ -1,4 +1,4 @@
-//! `--watch`: rows as they come, until Ctrl-C or for a while. A cut is gone over by the client; where what happened
+//! `--watch`: rows as they come, until it is ended or for a while. A cut is gone over by the client; where what happened
 //! meanwhile is not known, the list is told again and what went is told from what was known.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use crate::failure::Failure;
 use crate::noun::Noun;
 use crate::output::{self, Format};
 use crate::run::{Cluster, Run};
-use crate::{columns, safe, table};
+use crate::{columns, interrupt, safe, table};
 
 /// Objects that are known at once, to tell which of them went.
 const KNOWN_MAX: usize = 200_000;
@@ -56,15 +56,15 @@ pub(crate) async fn object(
     within(matches, watching.run(cluster.client.watch(&call))).await
 }
 
-/// Until it ends, Ctrl-C, or the time is over; each is a good end.
+/// Until it ends, or the time is over; each is a good end.
 async fn within(
     matches: &ArgMatches,
     watching: impl Future<Output = Result<(), Failure>>,
 ) -> Result<(), Failure> {
     let timeout = matches.get_one::<Duration>("timeout").copied();
+    interrupt::goes_on();
     tokio::select! {
         done = watching => done,
-        _ = tokio::signal::ctrl_c() => Ok(()),
         () = over(timeout) => Ok(()),
     }
 }

@@ -39,10 +39,15 @@ pub struct Listed {
 struct Envelope {
     #[serde(default)]
     meta: Meta,
-    #[serde(default)]
-    data: Value,
+    #[serde(default, deserialize_with = "some")]
+    data: Option<Value>,
     #[serde(default)]
     error: Option<Refusal>,
+}
+
+/// `null` is data, too; what is missing is none.
+fn some<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
+    Value::deserialize(deserializer).map(Some)
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -75,7 +80,7 @@ struct Refusal {
 /// Reads an answer. An error that the controller sent is `Err(ClientError::Api)`.
 pub(crate) fn read(endpoint: &Endpoint, status: u16, body: &[u8]) -> Result<Answer, ClientError> {
     let succeeded = (200..300).contains(&status);
-    if succeeded && body.is_empty() {
+    if status == 204 {
         return Ok(Answer {
             status,
             ..Answer::default()
@@ -87,16 +92,16 @@ pub(crate) fn read(endpoint: &Endpoint, status: u16, body: &[u8]) -> Result<Answ
     };
     let envelope: Envelope = serde_json::from_slice(body)
         .map_err(|error| protocol(format!("status {status} with a body that is {error}")))?;
-    match (succeeded, envelope.error) {
-        (true, None) => Ok(Answer {
+    match (succeeded, envelope.data, envelope.error) {
+        (true, Some(data), None) => Ok(Answer {
             status,
-            data: envelope.data,
+            data,
             next_cursor: envelope.meta.next_cursor,
             index: envelope.meta.index,
             replayed: envelope.meta.replayed,
             tried: envelope.meta.dry_run,
         }),
-        (false, Some(refusal)) => Err(ClientError::Api(Box::new(ApiError {
+        (false, _, Some(refusal)) => Err(ClientError::Api(Box::new(ApiError {
             status,
             code: code_of(&refusal.code),
             message: refusal.message,
@@ -150,7 +155,20 @@ mod tests {
             read_text(400, body).unwrap_err().code(),
             ErrorCode::Internal
         );
-        for (status, body) in [(200, "<html>"), (502, "<html>"), (500, "{}"), (500, "")] {
+        for (status, body) in [
+            (200, "<html>"),
+            (200, ""),
+            (200, "{}"),
+            (200, "{\"meta\":{}}"),
+            (200, "[1]"),
+            (200, "{\"data\":1} tail"),
+            (200, "{\"data\":"),
+            (302, ""),
+            (404, "<html>"),
+            (502, "<html>"),
+            (500, "{}"),
+            (500, ""),
+        ] {
             let error = read_text(status, body).unwrap_err();
             assert!(matches!(error, ClientError::Protocol { .. }), "{body}");
         }

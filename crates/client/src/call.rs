@@ -1,5 +1,6 @@
 //! One request, before it is known who will answer it.
 
+use std::fmt;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -7,6 +8,11 @@ use virtflow_types::{IDEMPOTENCY_KEY_BYTES_MAX, ObjectId};
 
 /// How long one controller may take to answer.
 pub(crate) const ANSWER_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// Longest part of a path, in bytes. No name or id is that long.
+const SEGMENT_BYTES_MAX: usize = 1024;
+/// How much of a text that is refused is shown, in characters.
+const SHOWN_MAX: usize = 80;
 
 /// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -35,13 +41,19 @@ impl Method {
     }
 }
 
-/// A text that cannot stand in a path.
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.http().as_str())
+    }
+}
+
+/// A text that cannot stand in a path, shortened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` names nothing: a name or an id is expected")]
 pub struct PathError(String);
 
 /// One request. The same call may be sent several times; see [`Call::is_repeatable`].
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Call {
     pub(crate) method: Method,
     pub(crate) path: String,
@@ -50,16 +62,28 @@ pub struct Call {
     pub(crate) key: Option<String>,
     pub(crate) if_match: Option<u64>,
     pub(crate) timeout: Duration,
+    pub(crate) is_question: bool,
+}
+
+/// Without its body, which may hold a password.
+impl fmt::Debug for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Call")
+            .field("method", &self.method)
+            .field("path", &self.path)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Call {
     /// A call of the path made of `segments` under `/api/v1`. An empty segment, or one that a URL
-    /// would resolve as a folder, is refused: `DELETE /vms/` is not what anybody meant.
+    /// would resolve as a folder, is refused: `DELETE /vms/` is not what anybody meant. So is
+    /// one that is longer than any name.
     pub fn new(method: Method, segments: &[&str]) -> Result<Self, PathError> {
         let mut path = String::from("/api/v1");
         for segment in segments {
-            if matches!(*segment, "" | "." | "..") {
-                return Err(PathError((*segment).to_owned()));
+            if matches!(*segment, "" | "." | "..") || segment.len() > SEGMENT_BYTES_MAX {
+                return Err(PathError(segment.chars().take(SHOWN_MAX).collect()));
             }
             path.push('/');
             encode(segment, &mut path);
@@ -72,6 +96,7 @@ impl Call {
             key: None,
             if_match: None,
             timeout: ANSWER_TIMEOUT,
+            is_question: false,
         })
     }
 
@@ -119,6 +144,13 @@ impl Call {
         self
     }
 
+    /// Says that it changes nothing although it is no `GET`.
+    #[must_use]
+    pub fn question(mut self) -> Self {
+        self.is_question = true;
+        self
+    }
+
     /// Path and query.
     pub(crate) fn target(&self) -> String {
         let mut target = self.path.clone();
@@ -133,7 +165,18 @@ impl Call {
 
     /// True if sending it again does no harm whatever became of the first time.
     pub fn is_repeatable(&self) -> bool {
-        self.method == Method::Get || self.key.is_some()
+        self.is_reading() || self.key.is_some()
+    }
+
+    /// True if it only asks.
+    pub(crate) fn is_reading(&self) -> bool {
+        self.method == Method::Get || self.is_question
+    }
+
+    /// True if it changes something where it is carried out.
+    pub(crate) fn is_write(&self) -> bool {
+        let is_trial = |(key, value): &(String, String)| key == "dry_run" && value == "true";
+        !self.is_reading() && !self.query.iter().any(is_trial)
     }
 
     /// True if `key` may be an idempotency key.
@@ -166,9 +209,12 @@ mod tests {
     fn paths_cannot_be_broken_out_of() {
         let call = Call::new(Method::Get, &["vms", "../users?x#y z/ü"]).unwrap();
         assert_eq!(call.path, "/api/v1/vms/..%2Fusers%3Fx%23y%20z%2F%C3%BC");
-        for bad in ["", ".", ".."] {
-            assert!(Call::new(Method::Delete, &["vms", bad]).is_err(), "{bad:?}");
+        let long = "x".repeat(1025);
+        for bad in ["", ".", "..", &long] {
+            let refused = Call::new(Method::Delete, &["vms", bad]).unwrap_err();
+            assert!(refused.to_string().len() < 200, "{refused}");
         }
+        assert!(Call::new(Method::Get, &["vms", &long[1..]]).is_ok());
     }
 
     #[test]
@@ -183,9 +229,20 @@ mod tests {
     }
 
     #[test]
+    fn a_call_is_shown_without_its_body() {
+        let call = Call::new(Method::Post, &["auth", "login"]).unwrap();
+        let shown = format!("{:?}", call.body(serde_json::json!({"password": "hush"})));
+        assert!(
+            shown.contains("/api/v1/auth/login") && !shown.contains("hush"),
+            "{shown}"
+        );
+    }
+
+    #[test]
     fn what_may_be_repeated() {
         let write = Call::new(Method::Post, &["vms"]).unwrap();
         assert!(!write.is_repeatable());
+        assert!(write.clone().question().is_repeatable());
         assert!(write.once().is_repeatable());
         assert!(Call::new(Method::Get, &["vms"]).unwrap().is_repeatable());
     }

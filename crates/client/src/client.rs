@@ -1,14 +1,18 @@
 //! Sending a call to whichever controller answers.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
+use tower::util::MapResponseLayer;
 use virtflow_types::{ErrorCode, PAGE_OBJECTS_MAX};
 
 use crate::answer::{self, Answer, Listed, RESPONSE_BYTES_MAX};
 use crate::error::chain;
-use crate::{Attempt, Call, ClientError, ClusterCa, Endpoint, Method, Session, SessionKeeper};
+use crate::{
+    Attempt, Call, ClientError, ClusterCa, Endpoint, Journal, Method, Session, SessionKeeper,
+};
 
 /// How long the client keeps trying.
 #[derive(Debug, Clone, Copy)]
@@ -43,8 +47,11 @@ impl Default for Limits {
 /// Pause between two looks at the session's lock.
 const SESSION_LOCK_PAUSE: Duration = Duration::from_millis(25);
 
+/// Pages of a list that have no row and still a next one.
+const EMPTY_PAGES_MAX: usize = 100;
+
 /// Who asks.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub enum Credentials {
     /// Nobody: only a login may be sent.
     None,
@@ -52,6 +59,16 @@ pub enum Credentials {
     Token(String),
     /// A login's session, renewed when its access token has expired.
     Session(Arc<dyn SessionKeeper>),
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::None => "None",
+            Self::Token(_) => "Token { .. }",
+            Self::Session(_) => "Session { .. }",
+        })
+    }
 }
 
 /// A cluster's API. Clones share connections.
@@ -62,12 +79,15 @@ pub struct Client {
     pub(crate) limits: Limits,
     /// The one that answered last is first.
     endpoints: Arc<Mutex<Vec<Endpoint>>>,
+    journal: Journal,
 }
 
 /// Why one controller gave no final answer.
 enum Miss {
     /// Nothing was sent.
     Unsent(String),
+    /// Nothing was sent, for whoever is there does not speak as a controller of this cluster.
+    Stranger(String),
     /// It was sent, or may have been.
     Lost(String),
     /// It answered that it cannot now; after so long it may be asked again.
@@ -82,10 +102,16 @@ impl Client {
         credentials: Credentials,
         limits: Limits,
     ) -> Result<Self, ClientError> {
+        let journal = Journal::default();
+        let noted = journal.clone();
         let http = ca
             .tls()
             .map_err(|error| ClientError::Tls(chain(&error)))?
             .connect_timeout(limits.connect)
+            .connector_layer(MapResponseLayer::new(move |connection| {
+                noted.connected();
+                connection
+            }))
             .redirect(reqwest::redirect::Policy::none())
             // Controllers are reached directly: a proxy of the environment has no business here.
             .no_proxy()
@@ -97,6 +123,7 @@ impl Client {
             credentials,
             limits,
             endpoints: Arc::new(Mutex::new(endpoints)),
+            journal,
         })
     }
 
@@ -108,6 +135,11 @@ impl Client {
             endpoints: Arc::new(Mutex::new(vec![endpoint])),
             ..self.clone()
         }
+    }
+
+    /// What it and its clones asked for that changes something.
+    pub fn journal(&self) -> Journal {
+        self.journal.clone()
     }
 
     /// The endpoints, the one that answered last first.
@@ -157,6 +189,7 @@ impl Client {
     pub async fn list(&self, call: &Call, rows_max: usize) -> Result<Listed, ClientError> {
         let mut rows = Vec::new();
         let mut cursor: Option<String> = None;
+        let mut empty_pages = 0;
         loop {
             let page = (rows_max - rows.len()).clamp(1, PAGE_OBJECTS_MAX);
             let call = call
@@ -164,17 +197,31 @@ impl Client {
                 .query("limit", page.to_string())
                 .query_if("cursor", cursor.take());
             let answer = self.send(&call).await?;
-            match answer.data {
-                Value::Array(page) => rows.extend(page),
-                Value::Null => {}
-                other => rows.push(other),
-            }
+            let Value::Array(page) = answer.data else {
+                return Err(self.strange("a list that is none"));
+            };
+            empty_pages = if page.is_empty() { empty_pages + 1 } else { 0 };
+            rows.extend(page);
             let more = answer.next_cursor.is_some() || rows.len() > rows_max;
             rows.truncate(rows_max);
             if !more || rows.len() == rows_max {
                 return Ok(Listed { rows, more });
             }
+            if empty_pages > EMPTY_PAGES_MAX {
+                return Err(self.strange("a list without an end"));
+            }
             cursor = answer.next_cursor;
+        }
+    }
+
+    /// The controller that answered last said what none says.
+    fn strange(&self, problem: &str) -> ClientError {
+        match self.endpoints().into_iter().next() {
+            Some(endpoint) => ClientError::Protocol {
+                endpoint,
+                problem: problem.to_owned(),
+            },
+            None => ClientError::Unreachable { tried: Vec::new() },
         }
     }
 
@@ -216,6 +263,8 @@ impl Client {
         if session.access_token != refused.access_token {
             return Ok(session.access_token);
         }
+        // Its use makes the next token: whoever stops before that is kept is logged out.
+        let _renewal = self.journal.renew();
         let call = Call::new(Method::Post, &["auth", "refresh"])?
             .body(json!({"refresh_token": session.refresh_token}));
         let data = self.exchange(&call, None).await?.data;
@@ -224,8 +273,16 @@ impl Client {
         Ok(renewed.access_token)
     }
 
-    /// Asks one controller after the other until one gives a final answer.
+    /// Sends a call, and notes what becomes of it.
     async fn exchange(&self, call: &Call, bearer: Option<&str>) -> Result<Answer, ClientError> {
+        let under_way = self.journal.begin(call);
+        let answer = self.ask_around(call, bearer).await?;
+        under_way.done(&answer);
+        Ok(answer)
+    }
+
+    /// Asks one controller after the other until one gives a final answer.
+    async fn ask_around(&self, call: &Call, bearer: Option<&str>) -> Result<Answer, ClientError> {
         let begun = Instant::now();
         let mut pause = self.limits.pause_first;
         // What an earlier attempt may have done although no answer came.
@@ -233,6 +290,7 @@ impl Client {
         loop {
             let mut tried = Vec::new();
             let mut refused = None;
+            let mut strangers = 0;
             // As long as the controllers ask for, if they do: sooner they would only refuse again.
             let mut asked = Duration::ZERO;
             for endpoint in self.endpoints() {
@@ -242,8 +300,12 @@ impl Client {
                         return done;
                     }
                     Err(Miss::Unsent(problem)) => tried.push(Attempt { endpoint, problem }),
+                    Err(Miss::Stranger(problem)) => {
+                        strangers += 1;
+                        tried.push(Attempt { endpoint, problem });
+                    }
                     Err(Miss::Lost(problem)) => {
-                        if call.method != Method::Get {
+                        if !call.is_reading() {
                             lost = Some(format!("{endpoint}: {problem}"));
                         }
                         if !call.is_repeatable() {
@@ -268,6 +330,10 @@ impl Client {
             } else {
                 self.limits.unreachable
             };
+            if lost.is_none() && refused.is_none() && !tried.is_empty() && strangers == tried.len()
+            {
+                return Err(ClientError::Strangers { tried });
+            }
             if tried.is_empty() && refused.is_none() || begun.elapsed() + asked.max(pause) > limit {
                 return Err(match (lost, refused) {
                     (Some(problem), _) => unknown(call, problem),
@@ -306,7 +372,9 @@ impl Client {
         }
         let response = request.send().await.map_err(|error| {
             let problem = plain(&error);
-            if error.is_connect() || error.is_builder() {
+            if is_distrust(&error) {
+                Miss::Stranger(problem)
+            } else if error.is_connect() || error.is_builder() {
                 Miss::Unsent(problem)
             } else {
                 Miss::Lost(problem)
@@ -314,8 +382,18 @@ impl Client {
         })?;
         let status = response.status().as_u16();
         let after = retry_after(&response);
-        let body = read_body(response).await.map_err(Miss::Lost)?;
+        let body = match read_body(response).await {
+            Ok(body) => body,
+            Err(Unread::Cut(problem)) => return Err(Miss::Lost(problem)),
+            // It would be as large the next time.
+            Err(Unread::Large) => return Ok(Err(too_large(endpoint, call))),
+        };
         match answer::read(endpoint, status, &body) {
+            Err(ClientError::Protocol { problem, .. })
+                if !call.is_reading() && !(300..500).contains(&status) =>
+            {
+                Ok(Err(unknown(call, format!("{endpoint}: {problem}"))))
+            }
             // A limit that says no time is not lifted by time.
             Err(error) if error.code() == ErrorCode::LimitExceeded && after.is_none() => {
                 Ok(Err(error))
@@ -352,13 +430,30 @@ fn retry_after(response: &reqwest::Response) -> Option<Duration> {
     Some(Duration::from_secs(seconds))
 }
 
-pub(crate) async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, String> {
+/// Why a body was not read to its end.
+pub(crate) enum Unread {
+    Cut(String),
+    Large,
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cut(problem) => f.write_str(problem),
+            Self::Large => write!(f, "the answer is larger than {RESPONSE_BYTES_MAX} bytes"),
+        }
+    }
+}
+
+pub(crate) async fn read_body(mut response: reqwest::Response) -> Result<Vec<u8>, Unread> {
     let mut body = Vec::new();
-    while let Some(chunk) = response.chunk().await.map_err(|error| plain(&error))? {
+    while let Some(chunk) = response
+        .chunk()
+        .await
+        .map_err(|error| Unread::Cut(plain(&error)))?
+    {
         if body.len() + chunk.len() > RESPONSE_BYTES_MAX {
-            return Err(format!(
-                "the answer is larger than {RESPONSE_BYTES_MAX} bytes"
-            ));
+            return Err(Unread::Large);
         }
         body.extend_from_slice(&chunk);
     }
@@ -379,6 +474,34 @@ pub(crate) fn plain(error: &reqwest::Error) -> String {
         None if error.is_timeout() => "no connection in time".into(),
         None => error.to_string(),
     }
+}
+
+fn too_large(endpoint: &Endpoint, call: &Call) -> ClientError {
+    let problem = Unread::Large.to_string();
+    match call.is_reading() {
+        true => ClientError::Protocol {
+            endpoint: endpoint.clone(),
+            problem,
+        },
+        false => unknown(call, format!("{endpoint}: {problem}")),
+    }
+}
+
+/// True if a handshake failed for what was shown or said in it: the next one would, too.
+fn is_distrust(error: &reqwest::Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    while let Some(cause) = next {
+        if cause.is::<rustls::Error>() {
+            return true;
+        }
+        let of_io = cause.downcast_ref::<std::io::Error>();
+        next = match of_io.and_then(|error| error.get_ref()) {
+            // One that is wrapped into another is no cause of that: it is that.
+            Some(inner) => Some(inner),
+            None => cause.source(),
+        };
+    }
+    false
 }
 
 fn unknown(call: &Call, problem: String) -> ClientError {

@@ -59,6 +59,12 @@ pub enum ClientError {
         /// Those of the last round.
         tried: Vec<Attempt>,
     },
+    /// Whoever was reached is no controller of this cluster; nothing was done.
+    #[error("no controller of this cluster is there ({})", attempts(.tried))]
+    Strangers {
+        /// Each with what it showed or said.
+        tried: Vec<Attempt>,
+    },
     /// It was sent and no answer came: it may have been carried out.
     #[error("the request was sent, but its outcome is not known ({problem})")]
     OutcomeUnknown {
@@ -94,9 +100,9 @@ impl ClientError {
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::Api(error) => error.code,
-            Self::Unreachable { .. } | Self::Trust(TrustError::Unreachable { .. }) => {
-                ErrorCode::Unavailable
-            }
+            Self::Unreachable { .. }
+            | Self::Strangers { .. }
+            | Self::Trust(TrustError::Unreachable { .. }) => ErrorCode::Unavailable,
             Self::OutcomeUnknown { .. } => ErrorCode::OutcomeUnknown,
             Self::Path(_) | Self::Trust(_) => ErrorCode::Invalid,
             Self::Session(_) => ErrorCode::Unauthenticated,

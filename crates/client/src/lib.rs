@@ -16,6 +16,7 @@ mod endpoint;
 mod error;
 #[cfg(test)]
 mod fuzz;
+mod journal;
 mod operation;
 mod session;
 mod trust;
@@ -26,6 +27,7 @@ pub use call::{Call, Method, PathError};
 pub use client::{Client, Credentials, Limits};
 pub use endpoint::{Endpoint, EndpointError, learned};
 pub use error::{ApiError, Attempt, ClientError};
+pub use journal::{Done, Journal, Sent};
 pub use operation::Waited;
 pub use session::{Session, SessionKeeper};
 pub use trust::{ClusterCa, TrustError};

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use virtflow_types::ErrorCode;
 
 use crate::answer;
-use crate::client::{Credentials, is_passing, plain, read_body};
+use crate::client::{Credentials, Unread, is_passing, plain, read_body};
 use crate::{Attempt, Call, Client, ClientError};
 
 /// How long a stream may be silent: three times as long as a controller is that has nothing to tell.
@@ -208,7 +208,17 @@ impl Watch {
         }
         let read = read_body(response);
         let body = tokio::time::timeout(self.call.timeout, read).await;
-        let body = body.map_err(|_| "no whole answer in time".to_owned())??;
+        let body = body.map_err(|_| "no whole answer in time".to_owned())?;
+        let body = match body {
+            Ok(body) => body,
+            Err(Unread::Cut(problem)) => return Err(problem),
+            Err(large @ Unread::Large) => {
+                return Ok(Err(ClientError::Protocol {
+                    endpoint: endpoint.clone(),
+                    problem: large.to_string(),
+                }));
+            }
+        };
         Ok(match answer::read(endpoint, status, &body) {
             Err(error) => Err(error),
             Ok(_) => Err(ClientError::Protocol {

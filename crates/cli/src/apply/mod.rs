@@ -30,6 +30,7 @@ use self::report::{Did, Line, Report};
 use self::world::World;
 use crate::failure::Failure;
 use crate::generic::{is_set, text};
+use crate::interrupt::{self, Again};
 use crate::run::{Cluster, Run};
 use crate::wait::{self, Patience};
 
@@ -54,6 +55,7 @@ pub(crate) async fn apply(
         patience: Patience::of(matches),
         world: World::look(cluster, asked.documents).await?,
     };
+    interrupt::repeats(Again::AsItIs);
     applying.all(asked.prune).await
 }
 

@@ -32,6 +32,7 @@ pub(crate) async fn reveal(
         &[noun.collection(), target(matches), "reveal"],
     )?
     .query_if("tenant", text(matches, "tenant"))
+    .question()
     .body(json!({}));
     let data = cluster.client.send(&call).await?.data;
     run.output.data(&data, secrets_text)

@@ -31,7 +31,9 @@ pub(crate) fn grammar(command: Command) -> Command {
         ))
         .subcommand(verb("promote", "Let a learner vote"))
         .subcommand(verb("remove", "Take it out for good"))
-        .subcommand(Command::new("hand-over").about("Let another controller lead"))
+        .subcommand(writing(
+            Command::new("hand-over").about("Let another controller lead"),
+        ))
 }
 
 pub(crate) async fn add(run: &Run, cluster: &Cluster, matches: &ArgMatches) -> Result<(), Failure> {
@@ -71,11 +73,13 @@ pub(crate) async fn remove(
     report(run, cluster, noun, "removed", answer, Patience::of(matches)).await
 }
 
-pub(crate) async fn hand_over(run: &Run, cluster: &Cluster) -> Result<(), Failure> {
-    let call = Call::new(Method::Post, &["controllers", "hand-over"])?
-        .body(json!({}))
-        .once();
-    let data = cluster.client.send(&call).await?.data;
+pub(crate) async fn hand_over(
+    run: &Run,
+    cluster: &Cluster,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    let call = Call::new(Method::Post, &["controllers", "hand-over"])?.body(json!({}));
+    let data = cluster.client.send(&write(call, matches)).await?.data;
     run.output.data(&data, |data| {
         match data.pointer("/leader/name").and_then(Value::as_str) {
             Some(name) => safe::line(&format!("leadership was handed over to {name}")),

@@ -11,6 +11,7 @@ use virtflow_types::CONSOLE_BYTES_MAX;
 use crate::failure::{Failure, exit};
 use crate::generic::{is_set, report, target, text, trial, write};
 use crate::grammar::{option, switch, trying, verb, waiting, with_flags, writing};
+use crate::interrupt;
 use crate::noun::{Flag, Form, Noun, flag};
 use crate::nouns::{GRACE, LABELS, RESTART, TYPE};
 use crate::run::{Cluster, Run};
@@ -205,11 +206,8 @@ pub(crate) async fn console(
     let mut printer = Printer::new(is_set(matches, "raw"));
     let (data, seen) = read(&answer);
     if printer.print(data)? && is_followed {
-        // One future for the whole of it, so that no Ctrl-C falls between two looks.
-        tokio::select! {
-            done = follow(cluster, matches, &mut printer, seen) => done?,
-            _ = tokio::signal::ctrl_c() => {}
-        }
+        interrupt::goes_on();
+        follow(cluster, matches, &mut printer, seen).await?;
     }
     printer.end()
 }

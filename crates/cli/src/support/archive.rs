@@ -13,6 +13,7 @@ use virtflow_types::Timestamp;
 
 use super::scrub;
 use crate::failure::Failure;
+use crate::interrupt;
 
 /// The form of the manifest.
 const FORMAT: u32 = 1;
@@ -51,6 +52,7 @@ impl Archive {
                 Failure::local(format!("cannot make {}: {error}", path.display()))
                     .advise("name another file with --out")
             })?;
+        interrupt::writes(Some(path));
         Ok(Self {
             path: path.to_owned(),
             folder: folder.to_owned(),
@@ -149,6 +151,7 @@ impl Archive {
         };
         flush(&mut self.tar).map_err(|error| self.unwritten(&error))?;
         self.is_whole = true;
+        interrupt::writes(None);
         Ok(manifest)
     }
 }

@@ -69,11 +69,18 @@ async fn an_endless_answer_is_not_swallowed() {
     let client = cluster.client(&[controller.endpoint()], Credentials::None);
     let call = Call::new(Method::Get, &["vms"]).unwrap();
     let error = client.send(&call).await.unwrap_err();
-    assert!(
-        matches!(error, ClientError::Unreachable { .. }),
-        "{error:?}"
-    );
+    assert!(matches!(error, ClientError::Protocol { .. }), "{error:?}");
     assert!(error.to_string().contains("larger than"), "{error}");
+    // The next time it would be as large.
+    assert_eq!(controller.calls().len(), 1);
+    let change = Call::new(Method::Post, &["vms"])
+        .unwrap()
+        .idempotency_key("k-1");
+    let error = client.send(&change).await.unwrap_err();
+    let ClientError::OutcomeUnknown { key, .. } = error else {
+        panic!("{error:?}");
+    };
+    assert_eq!(key.as_deref(), Some("k-1"));
 }
 
 /// An operation that is in these states, one after the other, and stays in the last.
