@@ -44,6 +44,7 @@ mod table;
 mod upgrade;
 mod wait;
 mod watch;
+mod yaml;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
