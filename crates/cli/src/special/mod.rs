@@ -70,7 +70,7 @@ pub(crate) async fn run(
         (Kind::Controller, "add") => controller::add(run, cluster, matches).await,
         (Kind::Controller, "promote") => controller::promote(run, cluster, noun, matches).await,
         (Kind::Controller, "remove") => controller::remove(run, cluster, noun, matches).await,
-        (Kind::Controller, "hand-over") => controller::hand_over(run, cluster).await,
+        (Kind::Controller, "hand-over") => controller::hand_over(run, cluster, matches).await,
         (Kind::SystemConfig | Kind::TenantConfig | Kind::UserConfig, "reveal") => {
             config::reveal(run, cluster, noun, matches).await
         }
