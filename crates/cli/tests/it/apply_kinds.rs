@@ -56,6 +56,27 @@ async fn every_kind_goes_round() {
     assert_eq!(round["summary"]["unchanged"], count, "{round}");
     let verdict = cloud.json(&["verify"]).await;
     assert_eq!(verdict["divergences"], serde_json::json!([]));
+
+    // Another tenant has the like under the same names; only these are unique in the whole cloud.
+    let mut theirs = KINDS.replace("acme", "rival");
+    for (ours, other) in [
+        ("carol", "dora"),
+        ("CB-1", "CB-2"),
+        (
+            "01a21000-0000-7000-8000-000000000001",
+            "01a21000-0000-7000-8000-000000000002",
+        ),
+    ] {
+        theirs = theirs.replace(ours, other);
+    }
+    let made = cloud.apply(&theirs, &["-o", "json"]).await.good();
+    let made: Value = serde_json::from_str(&made).unwrap();
+    assert_eq!(made["summary"]["changed"], 0, "{made}");
+    let there = KINDS
+        .lines()
+        .filter(|line| !line.contains("acme") && line.contains("kind: "))
+        .count();
+    assert_eq!(made["summary"]["unchanged"], there, "{made}");
     everything_is_unchanged(&cloud).await;
 }
 

@@ -165,6 +165,19 @@ async fn every_verb_is_tried_without_being_done() {
     assert_eq!((&told["name"], &told["token"]), (&"t".into(), &Value::Null));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn who_set_a_field_is_told_of_any_object() {
+    let cloud = cloud().await;
+    let told = cloud.json(&["blame", "vm", "a", "--tenant", "acme"]).await;
+    assert_eq!(told["cpu_cores"]["value"], 1, "{told}");
+    assert_eq!(told, cloud.json(&["vm", "blame", "a"]).await);
+    let lines = cloud.run(&["blame", "data-center", "dc1"]).await.good();
+    assert!(lines.starts_with("FIELD "), "{lines}");
+    let refused = cloud.run(&["blame", "wagon", "a"]).await.bad(2);
+    assert!(refused.contains("there is no kind `wagon`"), "{refused}");
+    cloud.run(&["blame", "vm", "c"]).await.bad(4);
+}
+
 /// What the verbs above would change.
 async fn everything(cloud: &Cloud) -> Vec<Value> {
     let mut all = Vec::new();
