@@ -137,7 +137,7 @@ fn formerly_claimed(claim: &Claim) -> Claim {
     });
     if let Some((_, parts)) = divided {
         let before: Vec<&str> = claim.space.split('/').take(*parts).collect();
-        claim.space = Text::new(&before.join("/"));
+        claim.space = Text::new(before.join("/"));
     }
     claim
 }
