@@ -20,6 +20,7 @@ use crate::failure::{Failure, exit, exit_code};
 use crate::generic::{fetch, write};
 use crate::interrupt;
 use crate::noun::Noun;
+use crate::output;
 use crate::run::{Cluster, Run};
 use crate::safe;
 
@@ -251,8 +252,7 @@ impl Draft {
             .filter(|field| !object[*field].is_null() && object[*field] != "")
             .map(|field| (field.to_owned(), object[field].clone()))
             .collect();
-        let yaml = serde_yaml_ng::to_string(&shown)
-            .map_err(|error| Failure::local(format!("cannot write {called} as YAML: {error}")))?;
+        let yaml = output::yaml(&shown.into());
         let original = format!(
             "{REMARK}{called}. What `spec` says is made so when you save and leave.\n\
              {REMARK}An empty file, or one without changes, does nothing.\n{yaml}"

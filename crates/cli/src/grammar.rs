@@ -98,6 +98,8 @@ pub(crate) enum Fixed {
     Audit(Audit),
     /// What was made, changed and deleted between two moments
     Diff(Diff),
+    /// Who set each field of an object to what it is, and when
+    Blame(Blame),
     /// Configuration: what holds of a scope once its layers are merged
     #[command(subcommand, subcommand_required = true, arg_required_else_help = true)]
     Config(ConfigCommand),
@@ -291,6 +293,18 @@ pub(crate) enum AuditCommand {
         #[arg(long, value_name = "COUNT:HEX", value_parser = crate::audit::read_head)]
         head: Option<(u64, [u8; 32])>,
     },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Blame {
+    /// Its kind, such as vm
+    pub(crate) kind: String,
+    /// Its name or id
+    #[arg(value_name = "NAME|ID")]
+    pub(crate) object: String,
+    /// Tenant, where a name is in several
+    #[arg(long, value_name = "TENANT")]
+    pub(crate) tenant: Option<String>,
 }
 
 #[derive(Debug, Args)]

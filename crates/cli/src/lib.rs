@@ -47,6 +47,7 @@ mod table;
 mod upgrade;
 mod wait;
 mod watch;
+mod yaml;
 
 use std::ffi::OsString;
 use std::io::{self, Write};

@@ -149,9 +149,7 @@ fn json(data: &Value) -> String {
 }
 
 pub(crate) fn yaml(data: &Value) -> String {
-    let text = serde_yaml_ng::to_string(data).unwrap_or_default();
-    // The writer quotes and escapes what YAML forbids; what it leaves is shown by its number.
-    safe::block(&text)
+    crate::yaml::of(data)
 }
 
 /// An object in full, for people: its fields line by line.

@@ -3,10 +3,11 @@
 use clap::ArgMatches;
 use serde_json::Value;
 use virtflow_client::{Call, Method};
+use virtflow_model::Kind;
 
 use crate::failure::Failure;
 use crate::generic::{target, text};
-use crate::grammar::ROWS_DEFAULT;
+use crate::grammar::{Blame, ROWS_DEFAULT};
 use crate::noun::{Noun, Show};
 use crate::run::{Cluster, Run};
 use crate::table;
@@ -42,7 +43,22 @@ pub(crate) async fn blame(
     matches: &ArgMatches,
 ) -> Result<(), Failure> {
     let call = about(noun, matches, "blame")?;
-    let answer = cluster.client.send(&call).await?;
+    told_of(run, cluster, &call).await
+}
+
+/// The same, of an object of the kind that is named.
+pub(crate) async fn blame_of(run: &Run, cluster: &Cluster, asked: &Blame) -> Result<(), Failure> {
+    let kind = Kind::parse(&asked.kind.replace('-', "_")).ok_or_else(|| {
+        Failure::usage(format!("there is no kind `{}`", asked.kind))
+            .advise("`virtflow --help` lists the kinds")
+    })?;
+    let call = Call::new(Method::Get, &[kind.plural(), &asked.object, "blame"])?
+        .query_if("tenant", asked.tenant.as_deref());
+    told_of(run, cluster, &call).await
+}
+
+async fn told_of(run: &Run, cluster: &Cluster, call: &Call) -> Result<(), Failure> {
+    let answer = cluster.client.send(call).await?;
     run.output.data(&answer.data, fields)
 }
 

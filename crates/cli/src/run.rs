@@ -17,7 +17,7 @@ use crate::interrupt;
 use crate::output::Output;
 use crate::{
     access, account, apply, audit, bulk, cluster, config, diff, doctor, generic, names, nouns,
-    special, support, upgrade,
+    past, special, support, upgrade,
 };
 
 /// An API token in the environment, instead of the context's credentials.
@@ -113,6 +113,7 @@ impl Run {
                     Fixed::Audit(asked) => audit::audit(self, &cluster, &asked).await,
                     Fixed::Config(asked) => config::run(self, &cluster, &asked).await,
                     Fixed::Diff(asked) => diff::diff(self, &cluster, &asked).await,
+                    Fixed::Blame(asked) => past::blame_of(self, &cluster, &asked).await,
                     Fixed::Login(_)
                     | Fixed::Context(_)
                     | Fixed::Completions { .. }

@@ -2,7 +2,7 @@
 //! or hide what stands beside it.
 
 /// True for what a terminal obeys or what turns the direction of writing.
-fn is_unsafe(c: char) -> bool {
+pub(crate) fn is_unsafe(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
 }

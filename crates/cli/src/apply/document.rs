@@ -150,7 +150,10 @@ impl Document {
     pub(crate) fn call(&self) -> String {
         let kind = self.kind.name();
         let name = match (&self.name, &self.id) {
-            (Some(name), _) => name.clone(),
+            (Some(name), _) => match self.apart() {
+                None | Some("") => name.clone(),
+                Some(apart) => format!("{name}/{apart}"),
+            },
             (None, Some(id)) => id.clone(),
             (None, None) => format!("of document {}", self.at.document),
         };
@@ -159,6 +162,28 @@ impl Document {
                 format!("{kind} {tenant}/{name}")
             }
             _ => format!("{kind} {name}"),
+        }
+    }
+
+    /// What tells it apart from others of its name: nothing if no others may have it, empty if it is the one that is
+    /// meant by the name alone.
+    pub(crate) fn apart(&self) -> Option<&str> {
+        let field = self.kind.rules().told_apart?;
+        Some(self.spec.get(field).and_then(Value::as_str).unwrap_or(""))
+    }
+
+    /// True if a reference can mean it: by its id, by its name, alone or with what it lies under, `web/1.0.0`, or with
+    /// what tells it apart, `small/gen3`.
+    pub(crate) fn goes_by(&self, text: &str) -> bool {
+        let is = |own: &Option<String>, text: &str| own.as_deref() == Some(text);
+        if is(&self.name, text) || is(&self.id, text) {
+            return true;
+        }
+        // No name has a slash.
+        match (text.split_once('/'), self.kind.rules().parent()) {
+            (Some((above, name)), Some(_)) => is(&self.name, name) && self.under() == Some(above),
+            (Some((name, apart)), None) => is(&self.name, name) && self.apart() == Some(apart),
+            (None, _) => false,
         }
     }
 
@@ -236,6 +261,39 @@ mod tests {
             (flat.call().as_str(), flat.whose),
             ("vpc acme/net", Whose::Tenants("acme".into()))
         );
+    }
+
+    #[test]
+    fn references_mean_a_document_by_name_by_id_and_by_name_with_more() {
+        let version = json!({"id": "v-1", "name": "1.0.0", "spec": {"template": "web"}});
+        let version = of(Kind::TemplateVersion, version).unwrap();
+        let spec = |generation: Value| {
+            let value = json!({"name": "small", "spec": {"hardware_generation": generation}});
+            of(Kind::VirtualMachineSpecification, value).unwrap()
+        };
+        let (old, new) = (spec(Value::Null), spec("gen3".into()));
+        for (document, names, others) in [
+            (
+                &version,
+                &["1.0.0", "v-1", "web/1.0.0"][..],
+                &["web", "api/1.0.0", "1.0.0/web"][..],
+            ),
+            (&old, &["small", "small/"], &["small/gen3"]),
+            (
+                &new,
+                &["small", "small/gen3"],
+                &["small/gen4", "gen3/small", "small/"],
+            ),
+        ] {
+            for name in names {
+                assert!(document.goes_by(name), "{name}");
+            }
+            for name in others {
+                assert!(!document.goes_by(name), "{name}");
+            }
+        }
+        assert_eq!(old.call(), "virtual_machine_specification small");
+        assert_eq!(new.call(), "virtual_machine_specification small/gen3");
     }
 
     #[test]

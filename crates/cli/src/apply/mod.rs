@@ -207,7 +207,9 @@ impl Applying<'_> {
             if let Some(name) = &document.name {
                 body["name"] = name.as_str().into();
             }
-            if let Whose::Tenants(tenant) = &document.whose {
+            if let Whose::Tenants(tenant) = &document.whose
+                && !world::is_where_it_reaches(kind)
+            {
                 body["tenant"] = self.world.tenants_id(tenant).into();
             }
             if let Some(parent) = parent {

@@ -14,10 +14,8 @@ impl World<'_> {
     /// The documents that ask for what a name or an id means.
     fn meant(&self, kind: Kind, text: &str) -> impl Iterator<Item = usize> {
         let all = self.documents.iter().enumerate();
-        all.filter(move |(_, it)| {
-            it.kind == kind && (it.name.as_deref() == Some(text) || it.id.as_deref() == Some(text))
-        })
-        .map(|(at, _)| at)
+        all.filter(move |(_, it)| it.kind == kind && it.goes_by(text))
+            .map(|(at, _)| at)
     }
 
     /// What a name or an id leads to: an object of these documents, or one of the cluster.
@@ -27,7 +25,12 @@ impl World<'_> {
         text: &str,
         tenant: Option<&str>,
     ) -> Result<Named, Failure> {
-        let meant: Vec<usize> = self.meant(kind, text).collect();
+        let mut meant: Vec<usize> = self.meant(kind, text).collect();
+        // Of several of one name, the name alone means the one that nothing tells apart.
+        let is_plain = |at: &usize| self.documents[*at].apart() == Some("");
+        if meant.len() > 1 && meant.iter().any(is_plain) {
+            meant.retain(is_plain);
+        }
         let of_tenant = |at: &usize| match &self.documents[*at].whose {
             Whose::Tenants(whose) => {
                 let id = self
@@ -180,7 +183,8 @@ impl World<'_> {
                 .at
                 .refuse(format!("{field}: there is no kind `{kind}`"))
         })?;
-        self.named(kind, name, None).await.map(Some)
+        let tenant = self.tenant_of(document).await?;
+        self.named(kind, name, tenant.as_deref()).await.map(Some)
     }
 
     /// The document that was written with this id.

@@ -71,7 +71,9 @@ impl Shape {
             ("status", Self::Any),
             ("spec", spec),
         ];
-        Self::fields(texts.chain(numbers).chain(rest))
+        // What a controller is in its group.
+        let member = (kind == Kind::Controller).then_some(("member", Self::Any));
+        Self::fields(texts.chain(numbers).chain(rest).chain(member))
     }
 
     fn fields<'f>(fields: impl Iterator<Item = (&'f str, Self)>) -> Self {

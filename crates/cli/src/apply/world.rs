@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use virtflow_client::{Call, ClientError, Method};
-use virtflow_model::{Kind, Owner, Scope};
+use virtflow_model::{Kind, Owner, Reference, Scope};
 use virtflow_types::ErrorCode;
 
 use super::document::{Document, Facts, Whose};
@@ -100,7 +100,12 @@ impl<'c> World<'c> {
         for (at, document) in self.documents.iter().enumerate() {
             let (kind, whose) = (document.kind, &document.whose);
             let key = match (&document.name, &document.id) {
-                (Some(name), _) => format!("{kind:?} {whose:?} {:?} {name}", document.under()),
+                (Some(name), _) => {
+                    let (under, apart) = (document.under(), document.apart());
+                    let named =
+                        is_named_within_tenants_only(kind).then(|| said_references(document));
+                    format!("{kind:?} {whose:?} {under:?} {name} {apart:?} {named:?}")
+                }
                 (None, Some(id)) => format!("{kind:?} {id}"),
                 (None, None) => format!(
                     "{kind:?} {whose:?} {:?} {:?}",
@@ -208,18 +213,13 @@ impl<'c> World<'c> {
             .into_iter()
             .fold(call, |call, (name, value)| call.query(name, value));
         let listed = self.cluster.client.list(&call, COMPARED_MAX).await?;
-        let is_theirs = |row: &Value| match &tenant {
-            Some(tenant) => row["tenant_id"].as_str() == tenant.as_deref(),
-            None => true,
-        };
+        let mut rows = listed.rows;
+        if let Some(tenant) = &tenant {
+            rows.retain(|row| row["tenant_id"].as_str() == tenant.as_deref());
+        }
         // Of several of one name it is the one that says the same in what tells them apart.
-        let text =
-            |value: Option<&Value>| value.and_then(Value::as_str).unwrap_or_default().to_owned();
-        let told_apart = kind.rules().told_apart.filter(|_| document.name.is_some());
-        let mut rows: Vec<Value> = listed.rows.into_iter().filter(is_theirs).collect();
-        if let Some(field) = told_apart {
-            let wanted = text(document.spec.get(field));
-            rows.retain(|row| text(row["spec"].get(field)) == wanted);
+        if let (Some(field), Some(wanted)) = (kind.rules().told_apart, document.apart()) {
+            rows.retain(|row| row["spec"][field].as_str().unwrap_or_default() == wanted);
         }
         if document.name.is_none() {
             if listed.more {
@@ -232,12 +232,40 @@ impl<'c> World<'c> {
             self.fill(at, &mut wanted).await?;
             return Ok(typed::same(kind, rows, &wanted));
         }
+        if is_named_within_tenants_only(kind) {
+            rows = self.whose(&document, rows).await?;
+        }
         match rows.len() {
             0 | 1 => Ok(rows.pop()),
             n => Err(document.at.refuse(format!(
                 "{n} objects are called so: say whose it is, as `tenant` or `parent`"
             ))),
         }
+    }
+
+    /// Of objects of one name under what is the cloud's, a document's: that which names the same; if none does, that
+    /// of the tenant whose it is said to be.
+    async fn whose(
+        &mut self,
+        document: &Document,
+        rows: Vec<Value>,
+    ) -> Result<Vec<Value>, Failure> {
+        let named = self.references(document).await?.unwrap_or_default();
+        if !named.is_empty() {
+            let names_them = |row: &&Value| {
+                let mut named = named.iter();
+                named.all(|(field, id)| row["spec"][format!("{field}_id")] == **id)
+            };
+            let same: Vec<Value> = rows.iter().filter(names_them).cloned().collect();
+            if !same.is_empty() {
+                return Ok(same);
+            }
+        }
+        let tenant = self.tenant_of(document).await?;
+        let theirs = rows.into_iter();
+        Ok(theirs
+            .filter(|row| row["tenant_id"].as_str() == tenant.as_deref())
+            .collect())
     }
 
     /// Where a document's object is to be looked for; nothing if its owner is not there yet.
@@ -250,7 +278,7 @@ impl<'c> World<'c> {
                 Named::Missing => Err(self.missing(document, "parent", document.under())),
             };
         }
-        if kind.scope() == Scope::System {
+        if kind.scope() == Scope::System || is_where_it_reaches(kind) {
             return Ok(Some(Within::default()));
         }
         match &document.whose {
@@ -300,13 +328,7 @@ impl<'c> World<'c> {
     ) -> Result<Option<Vec<(&'static str, String)>>, Failure> {
         let tenant = self.tenant_of(document).await?;
         let mut query = Vec::new();
-        for reference in document.kind.rules().references {
-            let said = document.spec.get(reference.field);
-            let said = said.or_else(|| document.spec.get(&format!("{}_id", reference.field)));
-            let is_parent = document.kind.rules().parent() == Some(reference);
-            let Some(text) = said.and_then(Value::as_str).filter(|_| !is_parent) else {
-                continue;
-            };
+        for (reference, text) in said_references(document) {
             match self.named(reference.kind, text, tenant.as_deref()).await? {
                 Named::There(id) => query.push((reference.field, id)),
                 Named::Coming(_) => return Ok(None),
@@ -346,6 +368,31 @@ pub(super) fn lives_under(kind: Kind) -> Option<(Kind, Option<&'static str>)> {
         .parent()
         .map(|parent| (parent.kind, Some(parent.field)));
     named.or_else(|| (rules.owner == Owner::Parent).then_some((Kind::User, None)))
+}
+
+/// What a document names beside what its object lies under, by name or id.
+fn said_references(document: &Document) -> Vec<(&'static Reference, &str)> {
+    let rules = document.kind.rules();
+    let references = rules.references.iter();
+    let others = references.filter(|reference| rules.parent() != Some(*reference));
+    let said = |reference: &'static Reference| {
+        let by_name = document.spec.get(reference.field);
+        let by_id = || document.spec.get(&format!("{}_id", reference.field));
+        Some((reference, by_name.or_else(by_id)?.as_str()?))
+    };
+    others.filter_map(said).collect()
+}
+
+/// True if an object is the tenant's whose is what it names, whatever is said of it: a binding that of its scope.
+pub(super) fn is_where_it_reaches(kind: Kind) -> bool {
+    kind.rules().anything.is_some()
+}
+
+/// True if objects of several tenants live under one that is the cloud's: a pool of addresses, in its data centre, is
+/// the tenant's whose its subnet is.
+fn is_named_within_tenants_only(kind: Kind) -> bool {
+    let above = lives_under(kind).map(|(above, _)| above.scope());
+    above == Some(Scope::System) && kind.scope() != Scope::System
 }
 
 /// An owner's rank is below that of what is its, and what has a name below what is known by what it refers to.

@@ -62,7 +62,7 @@ fn differing(row: &Value, bytes: &str) -> Option<String> {
     let is_of_before = !row.contains_key("place");
     let of_record = |field: &&String| {
         let field = field.as_str();
-        !PLACE.contains(&field) && !(is_of_before && field == PLACE_BEFORE)
+        !(PLACE.contains(&field) || is_of_before && field == PLACE_BEFORE)
     };
     fields
         .find(|field| of_record(field) && said.get(*field) != row.get(*field))

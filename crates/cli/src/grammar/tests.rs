@@ -1,6 +1,6 @@
 //! Lines that people write, and lines that are refused.
 
-use virtflow_model::Kind;
+use virtflow_model::{ByPeople, Kind};
 
 use super::*;
 
@@ -20,6 +20,20 @@ fn the_grammar_is_sound() {
         assert!(words.contains(&word), "{word}");
         let noun = whole.find_subcommand(word).unwrap();
         assert!(noun.find_subcommand("list").is_some(), "{word}");
+    }
+}
+
+/// What people may remove can be removed from here.
+#[test]
+fn every_kind_that_people_remove_has_a_command_for_it() {
+    for kind in Kind::ALL {
+        let noun = of_noun(Command::new("it"), nouns::of_kind(*kind));
+        let verbs = ["delete", "remove"];
+        let has = verbs
+            .iter()
+            .any(|verb| noun.find_subcommand(verb).is_some());
+        let is_never = matches!(kind.rules().delete, ByPeople::Never(_));
+        assert_eq!(has, !is_never, "{}", kind.name());
     }
 }
 

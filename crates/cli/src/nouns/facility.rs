@@ -316,7 +316,7 @@ pub(super) const NOUNS: &[Noun] = &[
         kind: Kind::Residue,
         word: "residue",
         about: "What deleted VMs still hold on hosts that are away",
-        verbs: READ,
+        verbs: MADE_BY_OTHERS,
         flags: &[],
         columns: &[
             column("VM", &["/spec/vm_name"], Show::Plain),

@@ -5,8 +5,8 @@ use serde_json::{Map, Value, json};
 use virtflow_client::{Call, Method};
 
 use crate::failure::Failure;
-use crate::generic::{report, target, text, write};
-use crate::grammar::{option, verb, writing};
+use crate::generic::{report, target, text, trial, write};
+use crate::grammar::{option, trying, verb, writing};
 use crate::noun::Noun;
 use crate::run::{Cluster, Run};
 use crate::wait::Patience;
@@ -56,7 +56,7 @@ pub(crate) fn grammar(command: Command) -> Command {
         .fold(heartbeat, |command, (name, _, value, help)| {
             command.arg(option(name, value, help).allow_hyphen_values(true))
         });
-    command.subcommand(writing(heartbeat))
+    command.subcommand(trying(writing(heartbeat)))
 }
 
 pub(crate) async fn heartbeat(
@@ -80,6 +80,7 @@ pub(crate) async fn heartbeat(
     }
     let call = Call::new(Method::Post, &["cloud_boxes", target(matches), "heartbeat"])?
         .query_if("tenant", text(matches, "tenant"))
+        .query_if("dry_run", trial(matches))
         .body(json!({"report": told}));
     let answer = cluster.client.send(&write(call, matches)).await?;
     report(run, cluster, noun, "heard", answer, Patience::of(matches)).await

@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use virtflow_client::{Call, Method};
 
 use crate::failure::Failure;
-use crate::generic::{report, target, write};
-use crate::grammar::{switch, target as target_arg, writing};
+use crate::generic::{report, target, trial, write};
+use crate::grammar::{switch, target as target_arg, trying, writing};
 use crate::noun::Noun;
 use crate::run::{Cluster, Run};
 use crate::safe;
@@ -15,7 +15,7 @@ use crate::wait::Patience;
 
 pub(crate) fn grammar(command: Command) -> Command {
     let verb = |name: &'static str, about: &'static str| {
-        writing(Command::new(name).about(about).arg(target_arg()))
+        trying(writing(Command::new(name).about(about).arg(target_arg())))
     };
     command
         .subcommand(verb(
@@ -44,7 +44,7 @@ pub(crate) async fn act(
     verb: &str,
     matches: &ArgMatches,
 ) -> Result<(), Failure> {
-    let call = Call::new(Method::Post, &["hosts", target(matches), verb])?.body(json!({}));
+    let call = acting(verb, matches)?;
     let answer = cluster.client.send(&write(call, matches)).await?;
     let did = match verb {
         "cordon" => "cordoned",
@@ -52,6 +52,11 @@ pub(crate) async fn act(
         _ => "released from quarantine",
     };
     report(run, cluster, noun, did, answer, Patience::of(matches)).await
+}
+
+fn acting(verb: &str, matches: &ArgMatches) -> Result<Call, Failure> {
+    let call = Call::new(Method::Post, &["hosts", target(matches), verb])?;
+    Ok(call.query_if("dry_run", trial(matches)).body(json!({})))
 }
 
 pub(crate) async fn domains(
@@ -126,6 +131,23 @@ fn domains_text(data: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_is_left_alone_where_that_is_asked() {
+        for verb in ["cordon", "uncordon", "release-quarantine"] {
+            let call = |line: &[&str]| {
+                // The shared verbs come from elsewhere.
+                let nouns = Command::new("host").subcommand(Command::new("delete"));
+                let matches = grammar(nouns).get_matches_from(line);
+                let (_, matches) = matches.subcommand().unwrap();
+                format!("{:?}", acting(verb, matches).unwrap())
+            };
+            let tried = call(&["host", verb, "h1", "--dry-run"]);
+            assert!(tried.contains(r#"query: [("dry_run", "true")]"#), "{tried}");
+            let done = call(&["host", verb, "h1"]);
+            assert!(done.contains("query: []"), "{done}");
+        }
+    }
 
     #[test]
     fn domains_are_told_with_what_is_in_the_way() {

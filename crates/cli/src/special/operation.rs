@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 use virtflow_client::{Call, Method};
 
 use crate::failure::Failure;
-use crate::generic::{report, target, write};
-use crate::grammar::{WAIT_DEFAULT, option, target as target_arg, writing};
+use crate::generic::{report, target, trial, write};
+use crate::grammar::{WAIT_DEFAULT, option, target as target_arg, trying, writing};
 use crate::noun::Noun;
 use crate::run::{Cluster, Run};
 use crate::safe;
@@ -24,11 +24,11 @@ pub(crate) fn grammar(command: Command) -> Command {
                         .value_parser(crate::amount::span),
                 ),
         )
-        .subcommand(writing(
+        .subcommand(trying(writing(
             Command::new("cancel")
                 .about("Give it up, where that is still possible")
                 .arg(target_arg()),
-        ))
+        )))
 }
 
 pub(crate) async fn wait(
@@ -62,7 +62,9 @@ pub(crate) async fn cancel(
     noun: &Noun,
     matches: &ArgMatches,
 ) -> Result<(), Failure> {
-    let call = Call::new(Method::Post, &["operations", target(matches), "cancel"])?.body(json!({}));
+    let call = Call::new(Method::Post, &["operations", target(matches), "cancel"])?
+        .query_if("dry_run", trial(matches))
+        .body(json!({}));
     let mut answer = cluster.client.send(&write(call, matches)).await?;
     // The operation is the object here, wherever it stands in the answer.
     if !answer.data["operation"].is_null() {

@@ -7,8 +7,8 @@ use virtflow_model::Kind;
 use virtflow_types::Timestamp;
 
 use crate::failure::Failure;
-use crate::generic::{create, is_set, report, target, text, write};
-use crate::grammar::{option, switch, target as target_arg, verb, writing};
+use crate::generic::{create, is_set, report, target, text, trial, write};
+use crate::grammar::{option, switch, target as target_arg, trying, verb, writing};
 use crate::noun::{Noun, Show};
 use crate::run::{Cluster, Run};
 use crate::secret;
@@ -38,7 +38,7 @@ pub(crate) fn grammar(kind: Kind, command: Command) -> Command {
                 .arg(file())
                 .arg(switch("password", "Ask for the password").conflicts_with("password-file"))
         })
-        .subcommand(writing(
+        .subcommand(trying(writing(
             Command::new("set-password")
                 .visible_alias("passwd")
                 .about("Set a password: one's own, or another's by who may")
@@ -53,7 +53,7 @@ pub(crate) fn grammar(kind: Kind, command: Command) -> Command {
                     "own",
                     "It is one's own: ask for the present one, too",
                 )),
-        ))
+        )))
 }
 
 /// Without a password a user is made that cannot log in yet.
@@ -89,18 +89,15 @@ pub(crate) async fn set_password(
     }
     let new = secret::password(text(matches, "password-file"), "New password", true)?;
     body.insert("password".into(), new.into());
-    let call =
-        Call::new(Method::Post, &["users", target(matches), "password"])?.body(Value::Object(body));
+    let call = Call::new(Method::Post, &["users", target(matches), "password"])?
+        .query_if("dry_run", trial(matches))
+        .body(Value::Object(body));
     let answer = cluster.client.send(&write(call, matches)).await?;
-    report(
-        run,
-        cluster,
-        noun,
-        "has a new password",
-        answer,
-        Patience::of(matches),
-    )
-    .await
+    let did = match answer.tried {
+        true => "given a new password",
+        false => "has a new password",
+    };
+    report(run, cluster, noun, did, answer, Patience::of(matches)).await
 }
 
 pub(crate) async fn usage(

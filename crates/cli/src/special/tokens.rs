@@ -2,22 +2,23 @@
 
 use clap::{Arg, ArgAction, ArgMatches, Command};
 use serde_json::{Map, Value, json};
-use virtflow_client::{Call, Method};
+use virtflow_client::{Answer, Call, Method};
 use virtflow_model::Kind;
 use virtflow_types::Timestamp;
 
 use crate::contexts::Context;
 use crate::failure::Failure;
-use crate::generic::{target, text, write};
-use crate::grammar::{option, writing};
+use crate::generic::{report, target, text, trial, write};
+use crate::grammar::{option, trying, writing};
 use crate::noun::Form;
 use crate::run::{Cluster, Run};
-use crate::safe;
 use crate::spec::value_of;
+use crate::wait::Patience;
+use crate::{nouns, safe};
 
 pub(crate) fn grammar(kind: Kind, command: Command) -> Command {
     if kind == Kind::ApiToken {
-        return command.subcommand(writing(
+        return command.subcommand(trying(writing(
             Command::new("create")
                 .about("Make one and show it, once")
                 .arg(
@@ -45,9 +46,9 @@ pub(crate) fn grammar(kind: Kind, command: Command) -> Command {
                     "NAME",
                     "Keep it in a context and don't show it",
                 )),
-        ));
+        )));
     }
-    command.subcommand(writing(
+    command.subcommand(trying(writing(
         Command::new("create")
             .about("Make one and show it, once")
             .arg(
@@ -68,7 +69,7 @@ pub(crate) fn grammar(kind: Kind, command: Command) -> Command {
                 "Name that the host or controller gets",
             ))
             .arg(option("ttl", "SPAN", "How long it is good, 15m")),
-    ))
+    )))
 }
 
 /// Sets `expires_at`, if a span was given.
@@ -101,8 +102,14 @@ pub(crate) async fn create_api_token(
     if let Some(user) = text(matches, "user") {
         body.insert("parent".into(), user.into());
     }
-    let call = Call::new(Method::Post, &["api_tokens"])?.body(Value::Object(body));
-    let mut data = cluster.client.send(&write(call, matches)).await?.data;
+    let call = Call::new(Method::Post, &["api_tokens"])?
+        .query_if("dry_run", trial(matches))
+        .body(Value::Object(body));
+    let answer = cluster.client.send(&write(call, matches)).await?;
+    if answer.tried {
+        return tried(run, cluster, Kind::ApiToken, answer, matches).await;
+    }
+    let mut data = answer.data;
     let token = secret_of(&data, "virtflow token delete")?;
     let Some(name) = text(matches, "save-context") else {
         run.output.data(&data, |_| token.clone())?;
@@ -163,8 +170,14 @@ pub(crate) async fn invite(
     matches: &ArgMatches,
 ) -> Result<(), Failure> {
     let is_controller = spec["role"] == "controller";
-    let call = Call::new(Method::Post, &["join_tokens"])?.body(json!({ "spec": spec }));
-    let mut data = cluster.client.send(&write(call, matches)).await?.data;
+    let call = Call::new(Method::Post, &["join_tokens"])?
+        .query_if("dry_run", trial(matches))
+        .body(json!({ "spec": spec }));
+    let answer = cluster.client.send(&write(call, matches)).await?;
+    if answer.tried {
+        return tried(run, cluster, Kind::JoinToken, answer, matches).await;
+    }
+    let mut data = answer.data;
     secret_of(&data, "virtflow invite delete")?;
     data["expires_at"] = data["spec"]["expires_at"].clone();
     run.output.data(&data, |data| {
@@ -195,6 +208,18 @@ pub(crate) async fn invite(
         ));
     }
     Ok(())
+}
+
+/// Shows what would be made. It has no secret, so nothing is kept either.
+async fn tried(
+    run: &Run,
+    cluster: &Cluster,
+    kind: Kind,
+    answer: Answer,
+    matches: &ArgMatches,
+) -> Result<(), Failure> {
+    let noun = nouns::of_kind(kind);
+    report(run, cluster, noun, "created", answer, Patience::of(matches)).await
 }
 
 /// The secret that is shown once. A repeated key names what was made, but its secret is gone.

@@ -87,16 +87,11 @@ pub(crate) async fn adopt(
 
 pub(crate) fn grammar(command: Command) -> Command {
     let force = || switch("force", "At once, without asking the guest");
+    let power = |name, about| trying(waiting(writing(verb(name, about))));
     command
-        .subcommand(waiting(writing(verb("start", "Let it run"))))
-        .subcommand(
-            waiting(writing(verb(
-                "stop",
-                "Shut it down; after its grace time, by force",
-            )))
-            .arg(force()),
-        )
-        .subcommand(waiting(writing(verb("reboot", "Stop it and let it run again"))).arg(force()))
+        .subcommand(power("start", "Let it run"))
+        .subcommand(power("stop", "Shut it down; after its grace time, by force").arg(force()))
+        .subcommand(power("reboot", "Stop it and let it run again").arg(force()))
         .subcommand(adopt_grammar())
         .subcommand(verb("placement", "Where it is, or why nowhere"))
         .subcommand(
@@ -128,6 +123,7 @@ pub(crate) async fn power(
     };
     let call = Call::new(Method::Post, &["vms", target(matches), verb])?
         .query_if("tenant", text(matches, "tenant"))
+        .query_if("dry_run", trial(matches))
         .body(body);
     let answer = cluster.client.send(&write(call, matches)).await?;
     let did = match verb {

@@ -275,6 +275,32 @@ async fn a_repeated_apply_makes_nothing_twice() {
     assert_eq!(tickets.as_array().unwrap().len(), 2, "{tickets}");
 }
 
+/// What turns the direction of writing, and what nobody sees, is escaped so that reading it back undoes it.
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_that_a_terminal_would_obey_go_round() {
+    let cloud = Cloud::start().await;
+    let subject = "x\u{202e} abc\u{200b}";
+    cloud
+        .run(&[
+            "help-ticket",
+            "create",
+            "--set",
+            &format!("subject={subject}"),
+        ])
+        .await
+        .good();
+    let printed = cloud
+        .run(&["help-ticket", "list", "-o", "yaml"])
+        .await
+        .good();
+    assert!(
+        printed.contains("subject: \"x\\u202E abc\\u200B\"\n"),
+        "{printed}"
+    );
+    let done = cloud.apply(&printed, &["--dry-run"]).await.good();
+    assert!(done.contains("0 created, 0 changed, 1 unchanged"), "{done}");
+}
+
 const SETS: &str = "\
 kind: instance_set
 name: one

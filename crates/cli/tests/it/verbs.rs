@@ -110,3 +110,93 @@ async fn hosts_are_asked_for_by_how_they_fare() {
     );
     run("vm list --health critical").await.bad(2);
 }
+
+/// What each of these would do is told, and nothing is done; the controllers' refusals are told as they are.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_verb_is_tried_without_being_done() {
+    let cloud = cloud().await;
+    let new = cloud.write("new", "another long pass phrase");
+    for line in [
+        "cloud-box create box --tenant acme --serial-number CB-1",
+        "user create carol --tenant acme",
+        "baremetal-group create hosts --data-center dc1",
+    ] {
+        let words: Vec<&str> = line.split(' ').collect();
+        cloud.run(&words).await.good();
+    }
+    let controller = cloud.json(&["controller", "list"]).await[0].clone();
+    let name = controller["name"].as_str().unwrap();
+    let operation = cloud.json(&["operation", "list"]).await[0].clone();
+    let id = operation["id"].as_str().unwrap();
+    let before = everything(&cloud).await;
+    for (line, would) in [
+        ("token create t".to_owned(), "created"),
+        ("token create t --save-context kept".into(), "created"),
+        ("invite create --group hosts".into(), "created"),
+        ("controller add c2".into(), "created"),
+        (
+            format!("user set-password carol --password-file {new}"),
+            "given a new password",
+        ),
+        (format!("operation cancel {id}"), "cancelled"),
+        (format!("controller promote {name}"), "promoted"),
+        (format!("controller remove {name}"), "removed"),
+        ("cloud-box heartbeat box --firmware 1.2.3".into(), "heard"),
+        ("vm stop a".into(), "stopped"),
+        ("vm start a".into(), "started"),
+    ] {
+        let words: Vec<&str> = line.split(' ').chain(["--dry-run"]).collect();
+        let tried = cloud.run(&words).await;
+        assert_eq!(tried.code, 0, "{line}: {tried:?}");
+        assert_eq!(
+            tried.err,
+            format!("would be {would}; nothing was done\n"),
+            "{line}"
+        );
+        assert!(!tried.out.contains("vft1."), "{line}: {tried:?}");
+    }
+    // There is nobody to hand over to.
+    let refused = cloud.run(&["controller", "hand-over", "--dry-run"]).await;
+    refused.bad(5);
+    assert_eq!(everything(&cloud).await, before);
+    let contexts = cloud.json(&["context", "list"]).await;
+    assert_eq!(contexts.as_array().unwrap().len(), 1, "{contexts}");
+    let told = cloud.json(&["token", "create", "t", "--dry-run"]).await;
+    assert_eq!((&told["name"], &told["token"]), (&"t".into(), &Value::Null));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_set_a_field_is_told_of_any_object() {
+    let cloud = cloud().await;
+    let told = cloud.json(&["blame", "vm", "a", "--tenant", "acme"]).await;
+    assert_eq!(told["cpu_cores"]["value"], 1, "{told}");
+    assert_eq!(told, cloud.json(&["vm", "blame", "a"]).await);
+    let lines = cloud.run(&["blame", "data-center", "dc1"]).await.good();
+    assert!(lines.starts_with("FIELD "), "{lines}");
+    let refused = cloud.run(&["blame", "wagon", "a"]).await.bad(2);
+    assert!(refused.contains("there is no kind `wagon`"), "{refused}");
+    cloud.run(&["blame", "vm", "c"]).await.bad(4);
+}
+
+/// What the verbs above would change.
+async fn everything(cloud: &Cloud) -> Vec<Value> {
+    let mut all = Vec::new();
+    for noun in [
+        "token",
+        "invite",
+        "user",
+        "operation",
+        "controller",
+        "cloud-box",
+        "vm",
+    ] {
+        let mut listed = cloud.json(&[noun, "list"]).await;
+        // These tell of the moment.
+        for it in listed.as_array_mut().unwrap() {
+            it["member"] = Value::Null;
+            it["status"]["last_login_at"] = Value::Null;
+        }
+        all.push(listed);
+    }
+    all
+}
