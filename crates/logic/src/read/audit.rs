@@ -18,7 +18,10 @@ pub fn audit_scope(
         authorize(&door.rights, AUDIT_READ, &Target::new(Kind::Tenant, scopes)) == Decision::Allowed
     };
     let tenant = match tenant {
-        Some(text) => match (door.find(Kind::Tenant, text, None), text.parse::<ObjectId>()) {
+        Some(text) => match (
+            door.find(Kind::Tenant, text, None),
+            text.parse::<ObjectId>(),
+        ) {
             (Ok(found), _) => Some(found.id),
             // One that is gone has its records still; its id says nothing to who may not read all of them.
             (Err(_), Ok(gone)) if may(Vec::new()) => Some(gone),
