@@ -71,6 +71,7 @@ impl fmt::Debug for Call {
         f.debug_struct("Call")
             .field("method", &self.method)
             .field("path", &self.path)
+            .field("query", &self.query)
             .finish_non_exhaustive()
     }
 }

@@ -102,7 +102,7 @@ async fn is_shown(fake: &Fake, line: &[&str]) -> bool {
     [&ended.out, &ended.err].iter().any(|text| {
         ["\\u{1b}", "\\u001b", "\\e", "\\x1b"]
             .iter()
-            .any(|it| text.contains(it))
+            .any(|it| text.to_lowercase().contains(it))
     })
 }
 
