@@ -82,6 +82,7 @@ const TESTS_ONLY: &[(&str, &str)] = &[
     ("virtflow-raft", "virtflow-powercut"),
     ("virtflow-shadow", "virtflow-powercut"),
     ("virtflow-cli", "virtflow-controller"),
+    ("virtflow-cli", "virtflow-pki"),
 ];
 
 /// Crates from outside that only one crate of ours may name.

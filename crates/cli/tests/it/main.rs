@@ -13,6 +13,7 @@ mod escapes;
 mod fake;
 mod inputs;
 mod names;
+mod refused_lines;
 mod signals;
 mod strange_servers;
 mod support;
