@@ -201,8 +201,11 @@ pub(crate) async fn console(
     let answer = look(cluster, matches, bytes).await?;
     let mut printer = Printer::new(is_set(matches, "raw"));
     let (data, seen) = read(&answer);
-    if printer.print(data)? && is_followed {
+    if is_followed {
+        // Before the first byte: whoever has seen it may end it.
         interrupt::goes_on();
+    }
+    if printer.print(data)? && is_followed {
         follow(cluster, matches, &mut printer, seen).await?;
     }
     printer.end()
