@@ -4,7 +4,7 @@ use anyhow::{Result, ensure};
 use virtflow_testkit::cloud::json::{number, phase_of, text};
 
 use super::Demo;
-use super::people::{HUGE, QUOTA_MEMORY_MIB, SMALL, WIDE};
+use super::people::{HUGE, QUOTA_MEMORY_MIB, SMALL, TENANT, WIDE};
 use crate::demo::report::Report;
 
 /// How many virtual machines there are by now.
@@ -52,8 +52,12 @@ pub(crate) fn capacity(demo: &Demo, report: &Report) -> Result<()> {
         phase_of(&vm)? == "pending" && said.contains("memory"),
         "memory is what the hosts are short of: {said}"
     );
+    // Whose VM it is is not told the hosts; who looks after them is.
+    let arguments = ["vm", "placement", "too-wide", "--tenant", TENANT];
+    let told = demo.operator.json(&arguments)?.to_string();
     for host in demo.place.hosts() {
-        ensure!(said.contains(&host), "{host} doesn't say why: {said}");
+        ensure!(!said.contains(&host), "{host} is told to a tenant: {said}");
+        ensure!(told.contains(&host), "{host} doesn't say why: {told}");
     }
     report.line("it stays pending, for when there is room");
     demo.user.json(&["vm", "delete", "too-wide", "--wait"])?;
