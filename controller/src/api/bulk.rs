@@ -280,7 +280,7 @@ fn told_of(api: &Api, call: &Call, outcomes: Vec<Answered>, is_tried: bool) -> A
     }
     let data = json!({"done": done, "failed": told.len() - done, "items": told});
     let answer = Answer::ok(newest, data);
-    Ok(if is_tried { answer.tried() } else { answer })
+    Ok(answer.tried_if(is_tried))
 }
 
 /// All of them in one changeset. If any is refused, the request is: with the first refusal's code, and every one of them
@@ -314,16 +314,14 @@ async fn all_or_none(
         .flatten()
         .map(|value| {
             let answer = write::answer(Committed { value, index, term }, kind);
-            let answer = if is_tried { answer.tried() } else { answer };
-            answer.item().1
+            answer.tried_if(is_tried).item().1
         })
         .collect();
     let mut data = json!({"done": told.len(), "failed": 0, "items": told});
     if let Some(access) = access {
         data["access"] = access;
     }
-    let answer = Answer::ok(index, data);
-    Ok(if is_tried { answer.tried() } else { answer })
+    Ok(Answer::ok(index, data).tried_if(is_tried))
 }
 
 /// What is told if any is refused: what was wrong with each.

@@ -47,6 +47,5 @@ pub(crate) async fn heartbeat(
     let every = logic::CLOUD_BOX_REPORT_EVERY.as_secs();
     let told = &mut committed.value.extra;
     told.insert("report_every_s".into(), every.into());
-    let answer = answer(committed, Kind::CloudBox);
-    Ok(if is_tried { answer.tried() } else { answer })
+    Ok(answer(committed, Kind::CloudBox).tried_if(is_tried))
 }

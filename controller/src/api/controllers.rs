@@ -106,8 +106,7 @@ pub(crate) async fn promote(
     let image = node.image();
     let object = image.get(object.id).cloned().unwrap_or(object);
     let data = with_member(logic::public(&image, &object), &node.status());
-    let answer = Answer::ok(committed.index, data);
-    Ok(if is_tried { answer.tried() } else { answer })
+    Ok(Answer::ok(committed.index, data).tried_if(is_tried))
 }
 
 /// `DELETE /controllers/{id}`: out of the membership first, then its certificate is worth nothing.

@@ -70,6 +70,10 @@ impl Answer {
             ..self
         }
     }
+    /// The same if it was one.
+    pub(crate) fn tried_if(self, is_tried: bool) -> Self {
+        if is_tried { self.tried() } else { self }
+    }
     /// A document with a form of its own, which the programs it is for expect without an envelope.
     pub(crate) fn document(text: impl Into<Cow<'static, str>>) -> Self {
         Self {

@@ -59,6 +59,5 @@ async fn create_of(api: &Api, call: &Call, kind: Kind, prefix: TokenPrefix) -> A
     if let Some(object) = &mut committed.value.object {
         add(object, shown);
     }
-    let answer = answer(committed, kind);
-    Ok(if is_tried { answer.tried() } else { answer })
+    Ok(answer(committed, kind).tried_if(is_tried))
 }

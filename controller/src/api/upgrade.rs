@@ -53,10 +53,7 @@ pub(crate) async fn finish(State(api): State<Api>, Extension(call): TheCall) -> 
         true => answer.replayed(),
         false => answer,
     };
-    Ok(match is_tried {
-        true => answer.tried(),
-        false => answer,
-    })
+    Ok(answer.tried_if(is_tried))
 }
 
 fn group(raft: &RaftStatus) -> Group {

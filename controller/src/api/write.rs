@@ -46,10 +46,20 @@ impl Api {
         kind: Kind,
         is_tried: bool,
     ) -> Result<Answer, Failure> {
-        if !is_tried {
-            return Ok(answer(self.write_as(cx, request).await?, kind));
+        let committed = self.write_or_try_as(cx, request, is_tried).await?;
+        Ok(answer(committed, kind).tried_if(is_tried))
+    }
+
+    async fn write_or_try_as(
+        &self,
+        cx: Cx,
+        request: Request,
+        is_tried: bool,
+    ) -> Result<Committed<Reply>, Failure> {
+        match is_tried {
+            true => self.try_as(cx, request).await,
+            false => self.write_as(cx, request).await,
         }
-        Ok(answer(self.try_as(cx, request).await?, kind).tried())
     }
 
     /// Decides a request, or only tries to; true if it was only tried.
@@ -59,10 +69,7 @@ impl Api {
         request: Request,
     ) -> Result<(Committed<Reply>, bool), Failure> {
         let is_tried = call.query.flag(DRY_RUN)?;
-        let committed = match is_tried {
-            true => self.try_as(call.cx()?, request).await?,
-            false => self.write(call, request).await?,
-        };
+        let committed = self.write_or_try_as(call.cx()?, request, is_tried).await?;
         Ok((committed, is_tried))
     }
 

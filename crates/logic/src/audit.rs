@@ -238,9 +238,9 @@ fn header(state: &State, cx: &Cx) -> Map<String, Value> {
     let mut body = Map::new();
     body.insert("at".into(), json!(cx.now));
     body.insert("request_id".into(), json!(cx.request_id));
-    body.insert("actor".into(), cx.actor().into());
-    if let Some(user) = cx.user_id() {
-        tell_actor(state, user, &mut body);
+    match cx.user_id() {
+        Some(user) => tell_actor(state, user, &mut body),
+        None => drop(body.insert("actor".into(), cx.actor().into())),
     }
     if !cx.source.is_empty() {
         body.insert("source".into(), cx.source.as_str().into());
@@ -260,7 +260,7 @@ fn tell_actor(state: &State, user: ObjectId, body: &mut Map<String, Value>) {
 
 fn parents_tenant(state: &State, object: &Object) -> Option<ObjectId> {
     let parent = state.get(object.parent?)?;
-    (parent.kind == <User as virtflow_model::Resource>::KIND.name())
+    (parent.kind == User::KIND.name())
         .then_some(parent.tenant)
         .flatten()
 }

@@ -12,7 +12,6 @@ use crate::net::Cidr;
 /// Largest free-form JSON that an object keeps, in bytes.
 pub(crate) const JSON_BYTES_MAX: usize = 16 * 1024;
 
-/// A semantic version: `1.31.0`, without a `v`.
 /// Six pairs of hexadecimal digits.
 pub(crate) fn mac(field: &str, text: &str) -> Result<(), Invalid> {
     let is_pair = |pair: &str| pair.len() == 2 && pair.bytes().all(|it| it.is_ascii_hexdigit());
@@ -25,6 +24,7 @@ pub(crate) fn mac(field: &str, text: &str) -> Result<(), Invalid> {
     ))
 }
 
+/// A semantic version: `1.31.0`, without a `v`.
 pub(crate) fn version(field: &str, text: &str) -> Result<(), Invalid> {
     Invalid::text(field, text, 64)?;
     semver::Version::parse(text).map(drop).map_err(|error| {

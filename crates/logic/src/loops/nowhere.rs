@@ -142,17 +142,29 @@ fn told_one(refusal: &Refusal, host: &str) -> Value {
 /// How many hosts refused for what, the most frequent first, without a name or an amount: whose VM it is may not know
 /// the hosts, and by how much they are short tells what others have on them.
 fn summary(refusals: &[Refusal]) -> String {
-    let mut found: Vec<(String, Why, usize)> = Vec::new();
+    // There are as many refusals as hosts, and few reasons: only these are put into words.
+    let mut found: Vec<(Why, usize)> = Vec::new();
     for refusal in refusals {
-        let said = sentence(refusal.why, 1);
-        match found.iter_mut().find(|(known, ..)| *known == said) {
-            Some((.., count)) => *count += 1,
-            None => found.push((said, refusal.why, 1)),
+        let why = without_amounts(refusal.why);
+        match found.iter_mut().find(|(known, _)| *known == why) {
+            Some((_, count)) => *count += 1,
+            None => found.push((why, 1)),
         }
     }
-    found.sort_by_key(|(.., count)| std::cmp::Reverse(*count));
-    let lines = found.iter().map(|(_, why, count)| sentence(*why, *count));
+    found.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let lines = found.iter().map(|(why, count)| sentence(*why, *count));
     lines.collect::<Vec<_>>().join("; ")
+}
+
+/// What it is short of, without by how much.
+fn without_amounts(why: Why) -> Why {
+    let some = |amounts: Amounts| amounts.map(|amount| amount.min(1));
+    match why {
+        Why::OverQuota(short) => Why::OverQuota(some(short)),
+        Why::Short(short) => Why::Short(some(short)),
+        Why::Busy(_) => Why::Busy(1),
+        Why::Standing(_) | Why::NoQuota | Why::Pinned | Why::Manual => why,
+    }
 }
 
 /// The same by the words of [`told_one`].

@@ -39,15 +39,16 @@ impl<'a> Past<'a> {
     /// By name or id what is there, by id alone what is not.
     pub fn meant(&self, kind: Kind, target: &str, tenant: Option<&str>) -> Result<Meant, Error> {
         let tenant = self.door.tenant(tenant)?;
-        match target.parse::<ObjectId>() {
-            Ok(id) if self.door.state.get(id).is_none() => return Ok(Meant::Gone(id)),
-            _ => {}
+        if let Ok(id) = target.parse::<ObjectId>()
+            && self.door.state.get(id).is_none()
+        {
+            return Ok(Meant::Gone(id));
         }
         let found = self.door.find(kind, target, tenant)?;
         if self.door.is_guest(&found) {
             return Err(Error::new(
                 ErrorCode::Forbidden,
-                "what another tenant shows to everybody is told as it is now",
+                "what is shown to everybody is told as it is now",
             )
             .advise("ask without its past"));
         }

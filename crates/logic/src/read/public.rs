@@ -87,6 +87,7 @@ pub(crate) fn public_to(door: &Door<'_>, object: &Object) -> Value {
     for field in ["created_by", "updated_by"] {
         shown[field] = HIDDEN.into();
     }
+    let mut names = shown["names"].take();
     let id_of = |what: &str| {
         let field = format!("{what}_id");
         let places = [
@@ -101,10 +102,10 @@ pub(crate) fn public_to(door: &Door<'_>, object: &Object) -> Value {
         let named = id_of(what).and_then(|id| door.state.get(id));
         named.is_some_and(|named| door.sees(named))
     };
-    let names = shown["names"].as_object().cloned().unwrap_or_default();
-    let seen = names.into_iter().filter(|(what, _)| is_seen(what));
-    let seen: Map<String, Value> = seen.collect();
-    shown["names"] = seen.into();
+    if let Value::Object(names) = &mut names {
+        names.retain(|what, _| is_seen(what));
+    }
+    shown["names"] = names;
     shown
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use virtflow_model::kinds::ip_address::{AddressState, IpAddressSpec, IpAddressStatus, in_pool};
 use virtflow_model::kinds::ip_pool::PoolState;
-use virtflow_model::kinds::{IpAddress, IpPool, Subnet, VirtualMachine};
+use virtflow_model::kinds::{IpAddress, IpPool, VirtualMachine};
 use virtflow_model::net::Address;
 use virtflow_model::{Action, Kind, Permission, key, space};
 use virtflow_policy::Target;
@@ -268,59 +268,37 @@ fn free_in_a_row(
     asked: &AllocateAddress,
 ) -> Result<Vec<Free>, Error> {
     let count = usize::try_from(asked.count).unwrap_or(usize::MAX);
-    let from = match &asked.address {
-        None => typed.spec.first_address,
-        Some(text) => match named(state, pool, typed, text)? {
-            Free::New(address) => address,
-            row @ Free::Row(_) => row.address(state)?,
-        },
+    // The first of those that are asked for may be reserved.
+    let (from, mut run) = match &asked.address {
+        None => (typed.spec.first_address, Vec::new()),
+        Some(text) => {
+            let first = named(state, pool, typed, text)?;
+            (first.address(state)?, vec![first])
+        }
     };
     let scope = space::addresses(typed.status.address_scope_id);
-    let barred = special(state, typed)?;
     let mut had = rows_of(state, key::IP_AVAILABLE, pool.id).peekable();
-    let mut run = Vec::new();
-    for number in from.number()..=typed.spec.last_address.number() {
+    let numbers = from.number()..=typed.spec.last_address.number();
+    for number in numbers.skip(run.len()) {
         while had.next_if(|(other, _)| *other < number).is_some() {}
         let address = Address::from_number(number);
-        let free = match had.peek() {
-            Some((other, row)) if *other == number => Some(Free::Row(row.id)),
-            // The first of those that are asked for may be reserved.
-            _ if asked.address.is_some() && run.is_empty() && address == from => {
-                Some(named(state, pool, typed, &address.to_string())?)
-            }
-            _ => state
-                .holder(&scope, &address.bytes())
-                .is_none()
-                .then_some(Free::New(address)),
-        };
-        match free.filter(|_| !barred.contains(&address)) {
-            Some(free) => run.push(free),
-            None if asked.address.is_some() => {
-                let problem =
-                    format!("{address} cannot be had, so that there are no {count} from {from} on");
-                return Err(Error::new(ErrorCode::Conflict, problem)
-                    .advise("name another first address, or none"));
-            }
-            None => run.clear(),
+        if let Some((_, row)) = had.next_if(|(other, _)| *other == number) {
+            run.push(Free::Row(row.id));
+        } else if state.holder(&scope, &address.bytes()).is_none() {
+            run.push(Free::New(address));
+        } else if asked.address.is_some() {
+            let problem =
+                format!("{address} cannot be had, so that there are no {count} from {from} on");
+            return Err(Error::new(ErrorCode::Conflict, problem)
+                .advise("name another first address, or none"));
+        } else {
+            run.clear();
         }
         if run.len() == count {
             return Ok(run);
         }
     }
     Ok(Vec::new())
-}
-
-/// What no machine of the pool's subnet can have.
-fn special(state: &State, typed: &Typed<IpPool>) -> Result<Vec<Address>, Error> {
-    let subnet = typed.spec.subnet_id.and_then(|id| state.get(id));
-    match subnet {
-        Some(subnet) => Ok(decoded::<Subnet>(subnet)?
-            .spec
-            .special()
-            .into_iter()
-            .collect()),
-        None => Ok(Vec::new()),
-    }
 }
 
 /// The lowest that can be had. Walks over the pool's rows from the lowest to the first gap: at most as many as a
