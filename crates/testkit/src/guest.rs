@@ -70,6 +70,15 @@ pub fn build(directory: &Path) -> Result<Image> {
     Ok(image)
 }
 
+/// Seconds that the guest of this image has counted since it came up, by the last whole line that it `said` on its console. The
+/// first number depends on how long it took to boot.
+pub fn uptime(said: &str) -> Option<f64> {
+    said.lines().rev().find_map(|line| {
+        let (_, counted) = line.trim().split_once(": up ")?;
+        counted.strip_suffix(" s")?.parse().ok()
+    })
+}
+
 /// The package of the newest cloud kernel.
 fn kernel_package() -> Result<String> {
     let dependencies = command::call("apt-cache", ["depends", KERNEL_PACKAGE])?;

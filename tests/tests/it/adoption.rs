@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use virtflow_testkit::cloud::json::{list, number, status, text};
 use virtflow_testkit::cloud::{Cloud, Plan, TENANT};
-use virtflow_testkit::poll;
+use virtflow_testkit::{guest, poll};
 use virtflow_testkit::rig::{Process, is_alive};
 
 use crate::support::{self, IMAGE_FOLDER};
@@ -77,19 +77,10 @@ impl ByHand {
         fs::read_to_string(&self.console).unwrap_or_default()
     }
 
-    /// Seconds that the guest has counted since it came up.
-    fn uptime(&self) -> Option<f64> {
-        let said = self.said();
-        said.lines().rev().find_map(|line| {
-            let (_, counted) = line.trim().split_once(": up ")?;
-            counted.strip_suffix(" s")?.parse().ok()
-        })
-    }
-
     fn wait_uptime(&self, beyond: f64) -> Result<f64> {
         let what = format!("{} to have counted beyond {beyond} s", self.name);
         poll::until(what, UPTIME_TIMEOUT, || {
-            Ok(self.uptime().filter(|uptime| *uptime > beyond))
+            Ok(guest::uptime(&self.said()).filter(|uptime| *uptime > beyond))
         })
     }
 
