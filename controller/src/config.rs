@@ -170,14 +170,18 @@ pub struct Status {
     pub token_file: Option<PathBuf>,
 }
 
-/// What one user, and all users of one tenant together, may ask of this controller; beyond it requests are refused
-/// with the time to wait.
+/// What one API token, one user, and all users of one tenant together, may ask of this controller; beyond it requests are
+/// refused with the time to wait.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Limits {
-    /// Requests a second, in the long run.
+    /// Requests a second with one API token, in the long run; 0: no more limited than its user.
+    pub token_requests_per_s: u32,
+    /// Its requests at once, after a pause.
+    pub token_requests_burst: u32,
+    /// Requests a second of one user, in the long run, whatever they sign in with.
     pub user_requests_per_s: u32,
-    /// Requests at once, after a pause.
+    /// Theirs at once, after a pause.
     pub user_requests_burst: u32,
     /// Requests a second of all users of one tenant together, in the long run; 0: not limited.
     pub tenant_requests_per_s: u32,
@@ -186,9 +190,12 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// Far above what a person or a program that waits makes.
+    /// Far above what a person or a program that waits makes. A token has half of its user's, so that a program that
+    /// runs wild does not keep its user from stopping it.
     fn default() -> Self {
         Self {
+            token_requests_per_s: 250,
+            token_requests_burst: 1000,
             user_requests_per_s: 500,
             user_requests_burst: 2000,
             tenant_requests_per_s: 2000,

@@ -85,6 +85,8 @@ const LOGIN_RATE: Rate = Rate {
 /// Who may come how often.
 #[derive(Debug)]
 struct Gates {
+    /// Absent where API tokens are no more limited than their users.
+    tokens: Option<Gate<ObjectId>>,
     users: Gate<ObjectId>,
     /// Absent where tenants are not limited.
     tenants: Option<Gate<ObjectId>>,
@@ -146,20 +148,18 @@ pub fn router(app: App) -> Router {
     let uses = Arc::new(Uses::default());
     let (recent, kept) = watch::follow(&app);
     let limits = &app.config().limits;
-    let user_rate = Rate {
-        per_s: f64::from(limits.user_requests_per_s),
-        burst: f64::from(limits.user_requests_burst),
+    let rate = |per_s, burst| Rate {
+        per_s: f64::from(per_s),
+        burst: f64::from(burst),
     };
-    let tenant_rate = Rate {
-        per_s: f64::from(limits.tenant_requests_per_s),
-        burst: f64::from(limits.tenant_requests_burst),
-    };
+    let gate = |per_s, burst| (per_s > 0).then(|| Gate::new(rate(per_s, burst)));
     let api = Api(Arc::new(Shared {
         access_tokens: AccessTokens::new(app.jwt_key(), app.cluster_id()),
         hashing: Hashing::default(),
         gates: Gates {
-            users: Gate::new(user_rate),
-            tenants: (limits.tenant_requests_per_s > 0).then(|| Gate::new(tenant_rate)),
+            tokens: gate(limits.token_requests_per_s, limits.token_requests_burst),
+            users: Gate::new(rate(limits.user_requests_per_s, limits.user_requests_burst)),
+            tenants: gate(limits.tenant_requests_per_s, limits.tenant_requests_burst),
             refused: Gate::new(REFUSED_RATE),
             logins: Gate::new(LOGIN_RATE),
         },

@@ -22,7 +22,7 @@ use virtflow_types::{
 };
 
 use super::Api;
-use super::credential;
+use super::credential::{self, Credential};
 use super::envelope::{
     Answer, Failure, REQUEST_ID_HEADER, Seal, announced, no_leader, outcome_of, seal,
 };
@@ -367,6 +367,12 @@ impl Api {
         if call.caller.hops == 0
             && let Principal::User { user_id, .. } = &principal
         {
+            // First, so that what is refused to a token is not taken from its user.
+            if let (Some(gate), Credential::ApiToken(token, _)) =
+                (&self.gates().tokens, &credential)
+            {
+                gate.take(*token, now).map_err(too_many_with_token)?;
+            }
             self.gates().users.take(*user_id, now).map_err(too_many)?;
             let tenant = image.get(*user_id).and_then(|user| user.tenant);
             if let (Some(gate), Some(tenant)) = (&self.gates().tenants, tenant) {
@@ -422,6 +428,19 @@ pub(crate) fn too_many(wait: Duration) -> Failure {
         ),
     )
     .advise("slow down; wait for operations with `?wait=` rather than asking often");
+    Failure::later(error, wait)
+}
+
+/// The refusal of a request with an API token whose user may still ask.
+fn too_many_with_token(wait: Duration) -> Failure {
+    let error = Error::new(
+        ErrorCode::LimitExceeded,
+        format!(
+            "too many requests with this API token; the next is taken in {} ms",
+            wait.as_millis().max(1)
+        ),
+    )
+    .advise("slow down, make a token for each program, or ask an operator for a higher `limits.token_requests_per_s`");
     Failure::later(error, wait)
 }
 

@@ -1,4 +1,4 @@
-//! What is done to all VMs of a set. Each is judged and done on its own and has its own outcome, as in a request about
+//! What is done to all members of a set. Each is judged and done on its own and has its own outcome, as in a request about
 //! many; if none can be done, the answer is what is wrong with the first.
 
 use axum::extract::{Extension, Path, State};
@@ -90,39 +90,71 @@ async fn for_each(
     of: &(dyn Fn(String) -> Request + Sync),
 ) -> Answered {
     call.query.only(PARAMETERS)?;
-    let items = members(call, set)?.into_iter().map(|vm| Item {
-        said: format!("{vm}/{said}"),
-        mark: vm.clone(),
+    let items = members(call, set)?.into_iter().map(|member| Item {
+        said: format!("{}/{said}", member.id()),
+        mark: member.id().to_owned(),
         generation: None,
-        request: Ok(of(vm)),
+        request: match member {
+            Member::Vm(vm) => Ok(of(vm)),
+            Member::Rents(instance) => Err(nothing_to_do_it_to(&instance)),
+        },
     });
     bulk::carry_out_some(api, call, kind, items.collect()).await
 }
 
-/// The ids of a set's VMs, with the asker's eyes.
-fn members(call: &Call, set: &str) -> Result<Vec<String>, Failure> {
+/// Who is in a set, by id.
+#[derive(Debug)]
+enum Member {
+    Vm(String),
+    /// An instance that has a host for itself.
+    Rents(String),
+}
+
+impl Member {
+    fn of(membership: &Value) -> Option<Self> {
+        let named = |field: &str| membership["spec"][field].as_str().map(str::to_owned);
+        named("vm_id")
+            .map(Self::Vm)
+            .or_else(|| named("instance_id").map(Self::Rents))
+    }
+    fn id(&self) -> &str {
+        match self {
+            Self::Vm(id) | Self::Rents(id) => id,
+        }
+    }
+}
+
+fn nothing_to_do_it_to(instance: &str) -> Error {
+    Error::new(
+        ErrorCode::Conflict,
+        format!("instance `{instance}` has a host for itself: nothing runs there that this could be done to"),
+    )
+    .advise("do it to the other members, or take the instance out of the set")
+}
+
+/// Who is in a set, with the asker's eyes.
+fn members(call: &Call, set: &str) -> Result<Vec<Member>, Failure> {
     let (image, cx) = (call.image()?, call.cx()?);
     let tenant = call.query.get("tenant");
     let set = logic::get(image, &cx, Kind::InstanceSet, set, tenant)?;
     let mut query = ListQuery::of(Kind::InstanceSetMember);
     query.parent = Some(set.id.to_string());
-    let mut vms: Vec<String> = Vec::new();
+    let mut members: Vec<Member> = Vec::new();
     for _ in 0..PAGES_MAX {
         let page = logic::list(image, &cx, &query)?;
-        let found = page.objects.iter().map(|member| &member["spec"]["vm_id"]);
-        vms.extend(found.filter_map(Value::as_str).map(str::to_owned));
+        members.extend(page.objects.iter().filter_map(Member::of));
         query.cursor = page.next_cursor;
-        if vms.len() > ITEMS_MAX || query.cursor.is_none() {
+        if members.len() > ITEMS_MAX || query.cursor.is_none() {
             break;
         }
     }
-    if vms.len() > ITEMS_MAX || query.cursor.is_some() {
+    if members.len() > ITEMS_MAX || query.cursor.is_some() {
         return Err(Error::new(
             ErrorCode::LimitExceeded,
-            format!("the set has more than {ITEMS_MAX} VMs"),
+            format!("the set has more than {ITEMS_MAX} members"),
         )
-        .advise("do it to its VMs; nothing was done")
+        .advise("do it to its members; nothing was done")
         .into());
     }
-    Ok(vms)
+    Ok(members)
 }

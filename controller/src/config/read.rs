@@ -39,6 +39,8 @@ const KEYS: &[(&str, &str)] = &[
     ("certificates", "controller_lifetime_s"),
     ("certificates", "names"),
     ("status", "token_file"),
+    ("limits", "token_requests_per_s"),
+    ("limits", "token_requests_burst"),
     ("limits", "user_requests_per_s"),
     ("limits", "user_requests_burst"),
     ("limits", "tenant_requests_per_s"),
@@ -168,6 +170,7 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
     }
     let limits = &config.limits;
     for (key, number) in [
+        ("limits.token_requests_burst", limits.token_requests_burst),
         ("limits.user_requests_per_s", limits.user_requests_per_s),
         ("limits.user_requests_burst", limits.user_requests_burst),
         ("limits.tenant_requests_burst", limits.tenant_requests_burst),
@@ -176,11 +179,16 @@ fn check(config: &Config) -> Result<(), (&'static str, String)> {
             return Err((key, format!("must be between 1 and {REQUESTS_MAX}")));
         }
     }
-    if limits.tenant_requests_per_s > REQUESTS_MAX {
-        return Err((
-            "limits.tenant_requests_per_s",
-            format!("must be between 1 and {REQUESTS_MAX}, or 0 for no limit"),
-        ));
+    for (key, number) in [
+        ("limits.token_requests_per_s", limits.token_requests_per_s),
+        ("limits.tenant_requests_per_s", limits.tenant_requests_per_s),
+    ] {
+        if number > REQUESTS_MAX {
+            return Err((
+                key,
+                format!("must be between 1 and {REQUESTS_MAX}, or 0 for no limit"),
+            ));
+        }
     }
     if config.retention.audit_days == 0 || config.retention.history_days == 0 {
         return Err((

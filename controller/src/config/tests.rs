@@ -31,6 +31,8 @@ fn a_short_file_suffices() {
     assert_eq!(config.name, "c1");
     assert_eq!(config.api_address(), "10.0.0.1:8443");
     assert_eq!(config.hosts.lease_s, 10);
+    assert_eq!(config.limits.token_requests_per_s, 250);
+    assert_eq!(config.limits.token_requests_burst, 1000);
     assert_eq!(config.limits.user_requests_per_s, 500);
     assert_eq!(config.limits.user_requests_burst, 2000);
     assert_eq!(config.limits.tenant_requests_per_s, 2000);
@@ -81,6 +83,14 @@ fn contradictions_are_refused() {
         (
             "[certificates]\nagent_lifetime_s = 1\n",
             "certificates.agent_lifetime_s",
+        ),
+        (
+            "[limits]\ntoken_requests_per_s = 1000001\n",
+            "limits.token_requests_per_s",
+        ),
+        (
+            "[limits]\ntoken_requests_burst = 0\n",
+            "limits.token_requests_burst",
         ),
         (
             "[limits]\nuser_requests_per_s = 0\n",

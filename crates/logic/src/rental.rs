@@ -20,6 +20,7 @@ use crate::door::{Door, quota_of};
 use crate::draft::{Draft, Place};
 use crate::explain::{call, check_group_quota, no_group_quota};
 use crate::instances::state_of;
+use crate::limits::CASCADE_MAX;
 use crate::loops::{balance, data_center_is_open};
 use crate::typed::decoded;
 
@@ -92,7 +93,7 @@ impl Draft<'_> {
         Ok(instance)
     }
 
-    /// The instance is gone: its row and the role bindings over it. A host that it rents is free again.
+    /// The instance is gone: its row, its memberships in sets and the role bindings over it. A host that it rents is free again.
     pub(crate) fn remove_instance(&mut self, instance: &Object) -> Result<(), Error> {
         let rented = decoded::<Instance>(instance)?.status.rented.clone();
         if let Some(rented) = rented.filter(|rented| self.get(rented.host_id).is_some()) {
@@ -105,6 +106,22 @@ impl Draft<'_> {
                 before: None,
                 note: &format!("{} is gone", call(instance)),
             });
+        }
+        let state = self.state;
+        let is_membership = |id: &ObjectId| {
+            let object = state.get(*id);
+            object.is_some_and(|object| object.kind == Kind::InstanceSetMember.name())
+        };
+        let memberships = state.linking_to(instance.id).filter(is_membership);
+        let memberships: Vec<ObjectId> = memberships.take(CASCADE_MAX + 1).collect();
+        if memberships.len() > CASCADE_MAX {
+            let message = format!("{} is in more than {CASCADE_MAX} sets", call(instance));
+            return Err(Error::new(ErrorCode::LimitExceeded, message)
+                .advise("take it out of some of them first"));
+        }
+        for membership in memberships {
+            self.delete_bindings_over(membership)?;
+            self.delete(membership);
         }
         self.delete_bindings_over(instance.id)?;
         self.delete(instance.id);

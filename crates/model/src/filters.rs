@@ -236,7 +236,7 @@ fn filters_of<R: Resource>(spec: &Value, status: &Value) -> Vec<Filter> {
             add(field, if has_words { By::Word } else { By::Text });
         }
     }
-    if has(spec, "tags") && spec["properties"]["tags"]["type"] == "array" {
+    if has(spec, "tags") {
         add("tag", By::Text);
     }
     if has(spec, "labels") {
@@ -396,8 +396,7 @@ mod tests {
         assert_eq!(names(Kind::Ontology), ["tenant", "name", "type", "tag"]);
         assert!(names(Kind::Alert).contains(&"severity"));
         assert!(names(Kind::Doc).contains(&"category"));
-        // Labels of a cluster, which are called tags there.
-        assert!(!names(Kind::K8sCluster).contains(&"tag"));
+        assert!(names(Kind::K8sCluster).contains(&"tag"));
         assert_eq!(
             names(Kind::Baremetal),
             [

@@ -9,8 +9,8 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use virtflow_testkit::cloud::json::{list, number, status, text};
 use virtflow_testkit::cloud::{Cloud, Plan, TENANT};
-use virtflow_testkit::{guest, poll};
 use virtflow_testkit::rig::{Process, is_alive};
+use virtflow_testkit::{guest, poll};
 
 use crate::support::{self, IMAGE_FOLDER};
 

@@ -99,9 +99,11 @@ fn a_guest_boots_talks_and_obeys() -> Result<()> {
     let console = node.directory().join("var/lib/probe.log");
     let said = || fs::read_to_string(&console).unwrap_or_default();
     let says = |what: &str| {
-        poll::until(format_args!("`{what}` on the console"), GUEST_TIMEOUT, || {
-            Ok(said().contains(what).then_some(()))
-        })
+        poll::until(
+            format_args!("`{what}` on the console"),
+            GUEST_TIMEOUT,
+            || Ok(said().contains(what).then_some(())),
+        )
     };
 
     node.virsh(&["create", &definition])?;

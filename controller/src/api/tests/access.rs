@@ -319,6 +319,42 @@ async fn until_refused(rig: &Rig, token: &str) -> (usize, Option<Reply>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_token_that_asks_too_often_leaves_its_user_room() {
+    let rig = Rig::start_with(|config| {
+        config.limits.token_requests_per_s = 1;
+        config.limits.token_requests_burst = 4;
+        config.limits.user_requests_per_s = 1;
+        config.limits.user_requests_burst = 30;
+    })
+    .await;
+    let anna = rig.tenant_with("acme", "anna", "tenant_admin").await;
+    let mut tokens = Vec::new();
+    for name in ["wild", "calm"] {
+        let body = json!({"name": name, "spec": {}});
+        let made = send(&rig, "POST", "/api_tokens", &body, &anna).await;
+        tokens.push(made.data(201)["token"].as_str().unwrap().to_owned());
+    }
+    let (asked, refused) = until_refused(&rig, &tokens[0]).await;
+    assert!((4..20).contains(&asked), "{asked}");
+    let refused = refused.unwrap();
+    assert_eq!(refused.error(429), "limit_exceeded");
+    assert!(
+        refused.text.contains("with this API token"),
+        "{}",
+        refused.text
+    );
+    assert!(refused.headers.contains_key("retry-after"));
+    // What is refused to the token counts for nobody: its user has more than 20 left of 30, another token its own four.
+    for _ in 0..40 {
+        rig.get("/tenants", &tokens[0]).await;
+    }
+    for _ in 0..4 {
+        rig.get("/tenants", &tokens[1]).await.data(200);
+    }
+    rig.get("/tenants", &anna).await.data(200);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_tenant_that_asks_too_often_holds_up_nobody_but_itself() {
     let rig = Rig::start_with(|config| {
         config.limits.tenant_requests_per_s = 1;

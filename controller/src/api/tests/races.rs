@@ -75,6 +75,7 @@ struct Race {
 impl Race {
     async fn start() -> Self {
         let rig = Rig::start_with(|config| {
+            config.limits.token_requests_per_s = 0;
             config.limits.user_requests_per_s = 1_000_000;
             config.limits.user_requests_burst = 1_000_000;
             config.limits.tenant_requests_per_s = 0;

@@ -80,6 +80,7 @@ fn of_machines() -> Vec<Made> {
         made(Kind::Instance, "shop", true, json!({"specification": "small"}), json!({"description": "the shop"})),
         made(Kind::InstanceSet, "project", true, json!({"type": "project"}), json!({"description": "one project"})),
         made(Kind::InstanceSetMember, "project-web", true, json!({"set": "project", "vm": "web"}), json!({"role": "front"})),
+        made(Kind::InstanceSetMember, "project-shop", true, json!({"set": "project", "instance": "shop"}), json!({"role": "back"})),
         made(Kind::Snapshot, "before", true, json!({"vm": "web"}), json!({"description": "before the upgrade"})),
         made(Kind::K8sCluster, "k8s", true, json!({"version": "1.31.0"}), json!({"description": "staging"})),
         made(Kind::NodePool, "workers", true, json!({"cluster": "k8s", "specification": "small", "min_nodes": 1, "node_count": 2, "max_nodes": 3}), json!({"node_count": 3})),

@@ -58,6 +58,7 @@ fn id_of(text: &str) -> ObjectId {
 impl World {
     pub(super) async fn start() -> Self {
         let mut rig = Rig::start_with(|config| {
+            config.limits.token_requests_per_s = 0;
             config.limits.user_requests_per_s = 1_000_000;
             config.limits.user_requests_burst = 1_000_000;
             config.limits.tenant_requests_per_s = 0;

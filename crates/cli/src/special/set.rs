@@ -1,4 +1,4 @@
-//! What is done to all VMs of a set.
+//! What is done to all members of a set.
 
 use clap::{ArgMatches, Command};
 use serde_json::{Value, json};
@@ -10,8 +10,8 @@ use crate::generic::{is_set, target, text, trial, write};
 use crate::grammar::{option, switch, trying, verb, waiting, writing};
 use crate::run::{Cluster, Run};
 
-/// Most VMs of a set that something is done to.
-const VMS_MAX: usize = 100;
+/// Most members of a set that something is done to.
+const MEMBERS_MAX: usize = 100;
 
 pub(crate) fn grammar(command: Command) -> Command {
     let verb = |name, about| trying(writing(verb(name, about)));
@@ -38,12 +38,19 @@ pub(crate) async fn act(
         .query("parent", target(matches))
         .query_if("tenant", tenant);
     // In the order in which they are told of.
-    let members = cluster.client.list(&members, VMS_MAX).await?.rows;
+    let members = cluster.client.list(&members, MEMBERS_MAX).await?.rows;
     let members: Vec<(Value, String)> = members
         .iter()
         .map(|member| {
-            let name = member["names"]["vm"].as_str().unwrap_or_default();
-            (member["spec"]["vm_id"].clone(), format!("vm {name}"))
+            // Of an instance that a VM realises, it is done to the VM.
+            let is_vm = member["spec"]["vm_id"].is_string();
+            let (field, id) = if is_vm {
+                ("vm", "vm_id")
+            } else {
+                ("instance", "instance_id")
+            };
+            let name = member["names"][field].as_str().unwrap_or_default();
+            (member["spec"][id].clone(), format!("{field} {name}"))
         })
         .collect();
     let (body, did) = match verb {
@@ -57,7 +64,8 @@ pub(crate) async fn act(
         .body(body);
     let answer = cluster.client.send(&write(call, matches)).await?;
     if members.is_empty() {
-        run.output.remark("the set has no VMs: nothing was done");
+        run.output
+            .remark("the set has no members: nothing was done");
     }
     bulk::outcomes(run, cluster, matches, &answer.data, &members, did).await
 }

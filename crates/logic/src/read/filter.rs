@@ -22,6 +22,18 @@ const STATUS_LINKS: &[(Kind, &str, &str)] = &[
     (Kind::IpAddress, "subnet", "subnet_id"),
 ];
 
+/// Whether that is among the tags; where tags have values, `key` or `key=value`.
+fn has_tag(tags: &Value, asked: &str) -> bool {
+    match tags {
+        Value::Array(tags) => tags.iter().any(|tag| *tag == *asked),
+        Value::Object(tags) => match asked.split_once('=') {
+            Some((key, value)) => tags.get(key).is_some_and(|tag| *tag == *value),
+            None => tags.contains_key(asked),
+        },
+        _ => false,
+    }
+}
+
 /// A query with its names looked up.
 #[derive(Debug, Default)]
 pub(super) struct Filter {
@@ -321,12 +333,11 @@ impl Filter {
             return false;
         }
         let mut words = query.words.iter();
-        let has_words = words.all(|(field, word)| match (field.as_str(), &spec["tags"]) {
-            ("tag", Value::Array(tags)) => tags.iter().any(|tag| *tag == **word),
-            ("tag", _) => false,
+        let has_words = words.all(|(field, word)| match field.as_str() {
+            "tag" => has_tag(&spec["tags"], word),
             // It was looked at in the typed value.
-            (HEALTH, _) => true,
-            (field, _) => spec[field] == **word,
+            HEALTH => true,
+            field => spec[field] == **word,
         });
         let scope = query.scope.as_ref();
         let has_state = |state: &String| match asks_for_locked(query) {

@@ -23,6 +23,7 @@ pub(crate) fn run<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
         ByPeople::ByVerb => match create.kind {
             Kind::VirtualMachine => vm_create::run(door, create),
             Kind::Instance => super::instance::create(door, create),
+            Kind::InstanceSet => super::instance_set::create(door, create),
             Kind::ApiToken => credentials::create_api_token(door, create),
             Kind::JoinToken => credentials::create_join_token(door, create),
             Kind::RoleBinding => credentials::create_binding(door, create),

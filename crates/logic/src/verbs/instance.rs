@@ -30,19 +30,31 @@ pub(crate) fn create<'a>(door: &Door<'a>, create: &Create) -> Done<'a> {
     door.refuse_if_read_only(place.tenant)?;
     let mut spec = create.spec.clone();
     references::resolve(door, Kind::Instance, &mut spec, None, place.tenant)?;
+    let outcome = make(door, &mut draft, place, spec, TemplateType::Instance)?;
+    Ok((draft, outcome))
+}
+
+/// Makes an instance, and what realises it. Whoever asks was admitted, the references are resolved; a template has to
+/// be of that type.
+pub(super) fn make(
+    door: &Door<'_>,
+    draft: &mut Draft<'_>,
+    place: Place,
+    mut spec: Value,
+    of: TemplateType,
+) -> Result<Outcome, Error> {
     take_latest(door, &mut spec)?;
     user_groups::fill(door, &mut spec, place.tenant.unwrap_or(ObjectId::NIL))?;
     let spec: InstanceSpec = parse_spec(&spec)?;
     Instance::validate(&spec)?;
-    let size = size_of(door, &spec)?;
-    let outcome = match spec.rental {
-        Rental::Shared => make_vm(door, &mut draft, place, spec, &size)?,
+    let size = size_of(door, &spec, of)?;
+    match spec.rental {
+        Rental::Shared => make_vm(door, draft, place, spec, &size),
         Rental::Exclusive => {
             let instance = draft.rent(door, place, spec, size.demand())?;
-            Outcome::new(verb::<Instance>("create"), 201, instance)
+            Ok(Outcome::new(verb::<Instance>("create"), 201, instance))
         }
-    };
-    Ok((draft, outcome))
+    }
 }
 
 /// How large what realises it is at least, and what it begins as.
@@ -104,7 +116,7 @@ fn make_vm(
 }
 
 /// A template without a version stands for its latest.
-fn take_latest(door: &Door<'_>, spec: &mut Value) -> Result<(), Error> {
+pub(super) fn take_latest(door: &Door<'_>, spec: &mut Value) -> Result<(), Error> {
     let Some(template) = id_in(spec, "template_id") else {
         return Ok(());
     };
@@ -125,7 +137,7 @@ fn take_latest(door: &Door<'_>, spec: &mut Value) -> Result<(), Error> {
     Ok(())
 }
 
-fn size_of(door: &Door<'_>, spec: &InstanceSpec) -> Result<Size, Error> {
+fn size_of(door: &Door<'_>, spec: &InstanceSpec, of: TemplateType) -> Result<Size, Error> {
     let version = spec.template_version_id.and_then(|id| door.state.get(id));
     let Some(version) = version else {
         let named = spec.specification_id.and_then(|id| door.state.get(id));
@@ -153,15 +165,19 @@ fn size_of(door: &Door<'_>, spec: &InstanceSpec) -> Result<Size, Error> {
             )
             .advise("name another template"));
         }
-        if spec.template_type == TemplateType::InstanceSet {
-            return Err(Error::invalid(
-                "spec.template",
-                format!(
-                    "{} is one of instance sets: no single instance is made of it",
-                    call(template)
+        if spec.template_type != of {
+            let (problem, advice) = match of {
+                TemplateType::Instance => (
+                    "is one of instance sets: no single instance is made of it",
+                    "name a template of the type `instance`, or make an instance set of this one",
                 ),
-            )
-            .advise("name a template of the type `instance`; sets are not made of templates yet"));
+                TemplateType::InstanceSet => (
+                    "is one of single instances: no set is made of it",
+                    "name a template of the type `instance_set`, or make instances of this one",
+                ),
+            };
+            let problem = format!("{} {problem}", call(template));
+            return Err(Error::invalid("spec.template", problem).advise(advice));
         }
     }
     let size = &decoded::<TemplateVersion>(version)?.spec;

@@ -15,6 +15,7 @@ mod delete;
 mod host;
 mod images;
 mod instance;
+mod instance_set;
 mod ip;
 mod operation;
 mod references;

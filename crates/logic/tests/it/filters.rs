@@ -163,6 +163,37 @@ fn ontologies_are_listed_by_type_name_and_tag() {
 }
 
 #[test]
+fn clusters_are_listed_by_tags_that_have_values() {
+    let (mut world, _host) = World::furnished();
+    let alice = world.named(Kind::User, "alice").id;
+    for (name, tags) in [
+        ("shop", json!({"stage": "live", "team": "eu"})),
+        ("trial", json!({"stage": "test"})),
+        ("bare", json!({})),
+    ] {
+        let spec = json!({"version": "1.31.0", "tags": tags});
+        world
+            .create_as(alice, Kind::K8sCluster, name, spec)
+            .unwrap();
+    }
+    for (tag, expected) in [
+        ("stage", vec!["shop", "trial"]),
+        ("stage=live", vec!["shop"]),
+        ("team=eu", vec!["shop"]),
+        ("team=", vec![]),
+        ("stag", vec![]),
+        ("live", vec![]),
+        ("stage=live=", vec![]),
+    ] {
+        let query = ListQuery {
+            words: vec![("tag".into(), tag.into())],
+            ..ListQuery::of(Kind::K8sCluster)
+        };
+        assert_eq!(found(&world, alice, &query), expected, "{tag}");
+    }
+}
+
+#[test]
 fn what_names_an_object_is_listed_by_it() {
     let (mut world, host) = World::furnished();
     let admin = world.admin;

@@ -321,6 +321,57 @@ fn a_set_holds_its_tenants_vms_once_each() {
 }
 
 #[test]
+fn a_set_holds_instances_as_themselves_and_as_their_vms_once_each() {
+    let (mut world, _host, alice, _bob) = world();
+    let instance = world.create_as(
+        alice,
+        Kind::Instance,
+        "web",
+        json!({"specification": "small"}),
+    );
+    let instance = instance.unwrap();
+    let vm = status(&world, instance)["vm_id"].clone();
+    let other = world
+        .vm(alice, "alone", json!({"specification": "small"}))
+        .unwrap()
+        .object_id
+        .unwrap();
+    for set in ["shop", "course"] {
+        world
+            .create_as(alice, Kind::InstanceSet, set, json!({}))
+            .unwrap();
+    }
+    let join = |world: &mut World, set: &str, of: serde_json::Value| {
+        let mut member = json!({"set": set});
+        for (field, id) in of.as_object().unwrap() {
+            member[field] = id.clone();
+        }
+        world.create_as(alice, Kind::InstanceSetMember, "", member)
+    };
+    let as_both = json!({"instance_id": instance.to_string(), "vm_id": vm});
+    for (set, of) in [
+        ("shop", json!({"instance": "web"})),
+        ("course", json!({"vm": "web"})),
+    ] {
+        let member = join(&mut world, set, of).unwrap();
+        let spec = spec(&world, member);
+        for (field, id) in as_both.as_object().unwrap() {
+            assert_eq!(spec[field], *id, "{set}");
+        }
+    }
+    let again = join(&mut world, "shop", json!({"vm": "web"}));
+    refuses(again, ErrorCode::AlreadyExists, "");
+    refuses_field(join(&mut world, "shop", json!({})), "spec.instance_id");
+    let apart = json!({"instance": "web", "vm_id": other});
+    refuses_field(join(&mut world, "shop", apart), "spec.vm_id");
+
+    // They do not keep it.
+    world.delete(alice, Kind::Instance, instance).unwrap();
+    assert_eq!(world.state.of_kind("instance_set_member", None).count(), 0);
+    assert!(world.state.get(instance).is_none());
+}
+
+#[test]
 fn a_snapshot_is_recorded_as_not_taken_and_keeps_its_vm() {
     let (mut world, host, alice, bob) = world();
     let small = json!({"specification": "small"});
@@ -431,20 +482,113 @@ fn an_instance_names_its_user_group_and_its_labels_and_its_vm_begins_with_them()
 #[test]
 fn of_a_template_for_sets_no_single_instance_is_made() {
     let (mut world, _host, alice, _) = world();
-    let sets = world
-        .create_as(
-            alice,
-            Kind::Template,
-            "sets",
-            json!({"type": "instance_set"}),
-        )
-        .unwrap();
-    version(&mut world, alice, sets, "1.0.0");
+    template_of_sets(&mut world, alice);
     let made = world.made(
         alice,
-        &create(Kind::Instance, "x", None, json!({"template": "sets"})),
+        &create(Kind::Instance, "x", None, json!({"template": "course"})),
     );
     refuses_field(made, "spec.template");
+}
+
+/// A template of sets with a version of 2 cores, 256 MiB and 3 GiB.
+fn template_of_sets(world: &mut World, user: ObjectId) {
+    let of_sets = json!({"type": "instance_set"});
+    let sets = world.create_as(user, Kind::Template, "course", of_sets);
+    version(world, user, sets.unwrap(), "1.0.0");
+}
+
+#[test]
+fn a_set_is_made_with_instances_of_a_template_all_or_none() {
+    let (mut world, _host, alice, _) = world();
+    template_of_sets(&mut world, alice);
+    let acme = world.named(Kind::Tenant, "acme").id;
+    let of_three = json!({"type": "training", "template": "course", "count": 3});
+    let set = world
+        .create_as(alice, Kind::InstanceSet, "lesson", of_three.clone())
+        .unwrap();
+    assert_eq!(spec(&world, set)["count"], 3);
+    assert!(spec(&world, set)["template_version_id"].is_string());
+    assert_eq!(world.used(acme, "vms"), 3);
+    assert_eq!(world.used(acme, "cpu_cores"), 6);
+    let mut members = ListQuery::of(Kind::InstanceSetMember);
+    members.parent = Some(set.to_string());
+    let members = list(&world.state, &world.cx(alice), &members).unwrap();
+    let mut names: Vec<String> = Vec::new();
+    for member in &members.objects {
+        let name = member["names"]["instance"].as_str().unwrap();
+        assert_eq!(member["names"]["vm"], name);
+        names.push(name.to_owned());
+    }
+    names.sort();
+    assert_eq!(names, ["lesson-1", "lesson-2", "lesson-3"]);
+    // Each begins as one that is made alone, its creation can be waited for.
+    let operations = ListQuery::of(Kind::Operation);
+    let operations = list(&world.state, &world.cx(alice), &operations).unwrap();
+    assert_eq!(operations.objects.len(), 3);
+
+    // One name that is taken is one too many.
+    let before = world.state.digest();
+    let deleted = world.named(Kind::Instance, "lesson-1").id;
+    world.delete(alice, Kind::InstanceSet, set).unwrap();
+    assert!(
+        world.state.get(deleted).is_some(),
+        "the set's end is not its instances'"
+    );
+    let again = world.create_as(alice, Kind::InstanceSet, "lesson", of_three.clone());
+    refuses(again, ErrorCode::AlreadyExists, "lesson-1");
+    assert_eq!(world.used(acme, "vms"), 3);
+    assert_ne!(world.state.digest(), before, "but the set is gone");
+
+    let many = json!({"template": "course", "count": 50});
+    let before = world.state.digest();
+    let many = world.create_as(alice, Kind::InstanceSet, "crowd", many);
+    refuses(many, ErrorCode::QuotaExceeded, "");
+    assert_eq!(world.state.digest(), before, "nothing of it was done");
+    world.verify();
+}
+
+#[test]
+fn what_a_set_is_made_of_is_whole_and_stays() {
+    let (mut world, _host, alice, _) = world();
+    template_of_sets(&mut world, alice);
+    let single = template(&mut world, alice, "single");
+    version(&mut world, alice, single, "1.0.0");
+    for (asked, field) in [
+        (json!({"template": "course"}), "spec.count"),
+        (json!({"template": "course", "count": 51}), "spec.count"),
+        (json!({"count": 2}), "spec.template_version_id"),
+        (json!({"template": "single", "count": 2}), "spec.template"),
+    ] {
+        let made = world.create_as(alice, Kind::InstanceSet, "x", asked);
+        refuses_field(made, field);
+    }
+    let long = "l".repeat(63);
+    let two = json!({"template": "course", "count": 2});
+    let made = world.create_as(alice, Kind::InstanceSet, &long, two.clone());
+    refuses_field(made, "name");
+    let set = world
+        .create_as(alice, Kind::InstanceSet, "lesson", two)
+        .unwrap();
+    let more = world.patch(alice, Kind::InstanceSet, set, json!({"count": 3}));
+    refuses_field(more, "spec.count");
+    let other = json!({"description": "of November"});
+    world.patch(alice, Kind::InstanceSet, set, other).unwrap();
+}
+
+#[test]
+fn who_may_make_sets_makes_no_instances_with_them() {
+    let (mut world, _host, alice, _) = world();
+    template_of_sets(&mut world, alice);
+    let keeper = world.user("keeper", Some("acme"));
+    let role = json!({"permissions": ["instance_set.*", "template.read", "template_version.read"]});
+    world.create(Kind::Role, "set-keeper", role);
+    world.bind("keeper", "set-keeper", "tenant/acme");
+    let two = json!({"template": "course", "count": 2});
+    let made = world.create_as(keeper, Kind::InstanceSet, "lesson", two);
+    refuses(made, ErrorCode::Forbidden, "instance.create");
+    world
+        .create_as(keeper, Kind::InstanceSet, "lesson", json!({}))
+        .unwrap();
 }
 
 #[test]

@@ -106,6 +106,33 @@ fn a_whole_host_is_had_by_one_instance_and_counts_with_all_it_has() {
 }
 
 #[test]
+fn what_has_a_host_for_itself_is_in_sets_like_others() {
+    let mut it = Rental::new();
+    let one = it.rent("one").unwrap();
+    let alice = it.alice;
+    it.world
+        .create_as(alice, Kind::InstanceSet, "shop", json!({}))
+        .unwrap();
+    let join = create(
+        Kind::InstanceSetMember,
+        "",
+        None,
+        json!({"set": "shop", "instance": "one"}),
+    );
+    let member = it.world.made(alice, &join).unwrap();
+    refuses(
+        it.world.made(alice, &join),
+        ErrorCode::AlreadyExists,
+        "instance_set_member",
+    );
+    // It does not keep the instance, nor the host.
+    it.world.delete(alice, Kind::Instance, one).unwrap();
+    assert!(it.world.state.get(member).is_none());
+    it.world.assert_ledgers_zero();
+    it.rent("two").unwrap();
+}
+
+#[test]
 fn of_the_hosts_that_are_large_enough_the_smallest_is_taken() {
     let mut it = Rental::new();
     let larger = it.world.host("SN-3", 1000, 2048, 20);

@@ -1,4 +1,4 @@
-//! A VM in a set.
+//! An instance or a VM in a set.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -17,9 +17,13 @@ pub enum InstanceSetMember {}
 pub struct InstanceSetMemberSpec {
     /// The set.
     pub set_id: ObjectId,
-    /// The VM, of the set's tenant. The membership goes when the VM goes.
-    pub vm_id: ObjectId,
-    /// What the VM does in the set, for people.
+    /// The VM, of the set's tenant. The membership goes when the VM goes. Of an instance that a VM realises it is that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub vm_id: Option<ObjectId>,
+    /// The instance, of the set's tenant. The membership goes when the instance goes. Of a VM that realises one it is that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub instance_id: Option<ObjectId>,
+    /// What it does in the set, for people.
     #[serde(default)]
     pub role: String,
 }
@@ -36,9 +40,10 @@ impl Resource for InstanceSetMember {
         references: &[
             Reference::under("set", Kind::InstanceSet),
             Reference::to("vm", Kind::VirtualMachine),
+            Reference::to("instance", Kind::Instance),
         ],
         cascades: true,
-        ..Rules::plain("A VM in a set")
+        ..Rules::plain("An instance or a VM in a set")
     };
     type Spec = InstanceSetMemberSpec;
     type Status = InstanceSetMemberStatus;
@@ -46,24 +51,36 @@ impl Resource for InstanceSetMember {
     fn example() -> InstanceSetMemberSpec {
         InstanceSetMemberSpec {
             set_id: ObjectId::from_u128(1),
-            vm_id: ObjectId::from_u128(2),
+            vm_id: Some(ObjectId::from_u128(2)),
+            instance_id: None,
             role: "front".into(),
         }
     }
     fn validate(spec: &InstanceSetMemberSpec) -> Result<(), Invalid> {
+        if spec.vm_id.or(spec.instance_id).is_none() {
+            return Err(Invalid::new("instance_id", "name an instance or a VM"));
+        }
         Invalid::text("role", &spec.role, 64)
     }
     fn validate_update(
         old: &InstanceSetMemberSpec,
         new: &InstanceSetMemberSpec,
     ) -> Result<(), Invalid> {
-        if old.vm_id != new.vm_id {
-            return Err(Invalid::new("vm_id", "a membership stays with its VM"));
+        for (field, old, new) in [
+            ("vm_id", old.vm_id, new.vm_id),
+            ("instance_id", old.instance_id, new.instance_id),
+        ] {
+            if old != new {
+                return Err(Invalid::new(field, "a membership stays with whom it is of"));
+            }
         }
         Self::validate(new)
     }
     fn print(_: &Meta, spec: &InstanceSetMemberSpec, _: &Self::Status, print: &mut Print) {
-        let pair = format!("instance_set_member/{}/{}", spec.set_id, spec.vm_id);
-        print.claim(space::PAIR, pair).link(spec.vm_id);
+        print.link(spec.vm_id).link(spec.instance_id);
+        if let Some(member) = spec.vm_id.or(spec.instance_id) {
+            let pair = format!("instance_set_member/{}/{member}", spec.set_id);
+            print.claim(space::PAIR, pair);
+        }
     }
 }

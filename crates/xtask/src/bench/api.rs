@@ -92,6 +92,7 @@ pub(super) fn run(options: &Options) -> Result<()> {
 /// Hosts with room for a million small VMs, and nobody asks more often than they may.
 fn plan() -> Plan {
     let environment = [
+        ("CONTROLLER_LIMITS_TOKEN_REQUESTS_PER_S", "0"),
         ("CONTROLLER_LIMITS_USER_REQUESTS_PER_S", "1000000"),
         ("CONTROLLER_LIMITS_TENANT_REQUESTS_PER_S", "0"),
         ("AGENT_CAPACITY_CPU_MILLI", "20000000"),

@@ -41,6 +41,7 @@ use virtflow_types::{Error, ObjectId};
 
 use crate::door::Door;
 use crate::draft::{Draft, Place};
+use crate::verbs::instance::take_latest;
 use crate::verbs::user_groups;
 
 /// What is about to be written.
@@ -105,6 +106,8 @@ pub(crate) fn complete(
     match kind {
         Kind::TemplateVersion => return template_version::complete(door, place, spec),
         Kind::Ontology => ontology::complete(door, place, spec),
+        Kind::InstanceSet => return take_latest(door, spec),
+        Kind::InstanceSetMember => return sets::complete(door.state, spec),
         Kind::K8sCluster | Kind::PrivateDataDisk => {
             let tenant = place.tenant.unwrap_or(ObjectId::NIL);
             return user_groups::fill(door, spec, tenant);

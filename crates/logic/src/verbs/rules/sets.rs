@@ -1,15 +1,39 @@
 //! What is put on a VM or into a set: neither while the VM goes, nor into an archived set; and a snapshot is of a disk that
-//! the VM has.
+//! the VM has. Whoever is in a set is it as an instance and as the VM that realises it, once.
 
-use virtflow_model::kinds::InstanceSet;
+use serde_json::{Value, json};
 use virtflow_model::kinds::instance_set::SetState;
+use virtflow_model::kinds::{Instance, InstanceSet};
 use virtflow_model::{Kind, space};
+use virtflow_state::State;
 use virtflow_types::{Error, ErrorCode};
 
 use super::Writing;
+use crate::explain::call;
 use crate::typed::decoded;
 use crate::verbs::create::id_in;
 use crate::vm::refuse_leaving;
+
+/// An instance that a VM realises is in the set as both, and so is such a VM.
+pub(super) fn complete(state: &State, spec: &mut Value) -> Result<(), Error> {
+    let (instance, vm) = (id_in(spec, "instance_id"), id_in(spec, "vm_id"));
+    if let Some(instance) = instance.and_then(|id| state.get(id)) {
+        let realised_by = decoded::<Instance>(instance)?.status.vm_id;
+        if vm.is_some_and(|vm| Some(vm) != realised_by) {
+            let problem = format!("is not what realises {}", call(instance));
+            return Err(Error::invalid("spec.vm_id", problem).advise("name one of both"));
+        }
+        if let Some(vm) = realised_by {
+            spec["vm_id"] = json!(vm);
+        }
+    } else if let Some(vm) = vm {
+        let pair = format!("instance/{vm}");
+        if let Some(instance) = state.holder(space::PAIR, pair.as_bytes()) {
+            spec["instance_id"] = json!(instance.id);
+        }
+    }
+    Ok(())
+}
 
 pub(super) fn on_write(writing: &Writing<'_, '_>) -> Result<(), Error> {
     if writing.old.is_some() {
