@@ -202,7 +202,7 @@ async fn find(connection: &mut SqliteConnection, search: &Search) -> Result<Foun
 }
 
 /// The statement; nothing that somebody said is in it but paths of the declared form.
-fn statement(search: &Search) -> Result<String, sqlx::Error> {
+pub(crate) fn statement(search: &Search) -> Result<String, sqlx::Error> {
     let key = match &search.order {
         Order::Id => "id".to_owned(),
         Order::Name => "name".to_owned(),

@@ -14,7 +14,7 @@ use crate::error::StoreError;
 use crate::files::sync_dir;
 use crate::load::{FileContent, check_integrity, footprint_bytes, load};
 use crate::options::{ShadowOptions, ViewDef};
-use crate::schema::{Meta, STATE_ID, Stamp, check_header, check_stamp, make_views};
+use crate::schema::{Meta, STATE_ID, Stamp, check_header, check_stamp, make_indexes, make_views};
 
 /// What many entries did together: the last word on each object.
 #[derive(Debug)]
@@ -81,6 +81,7 @@ impl StateFile {
         views: Option<&[ViewDef]>,
     ) -> Result<Self, StoreError> {
         if let Some(views) = views {
+            make_indexes(&mut connection, &path).await?;
             make_views(&mut connection, &path, views).await?;
         }
         let mut file = Self {

@@ -1,12 +1,16 @@
 //! Searches against the state itself, and what objects were against the images of that time.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
+use sqlx::{AssertSqlSafe, Row as _};
 use virtflow_state::port::Shadow as _;
 use virtflow_types::ObjectId;
 
 use super::machine::{Machine, open, options};
+use crate::connect::{close, connect, reading, run, writing};
+use crate::search::statement;
 use crate::{
     Condition, Moment, Order, Part, Retention, Search, ShadowOptions, SortValue, SqliteShadow,
     StoreError, Then, Word,
@@ -141,6 +145,71 @@ async fn what_is_found_is_what_the_state_has_in_the_order_that_was_asked_for() {
         ..search("disk")
     };
     assert!(shadow.search(&unfit).await.is_err());
+}
+
+/// How SQLite finds it, a line for each step.
+async fn plan(path: &Path, search: &Search) -> String {
+    let mut connection = connect(reading(path), path).await.unwrap();
+    let sql = format!("EXPLAIN QUERY PLAN {}", statement(search).unwrap());
+    let rows = sqlx::query(AssertSqlSafe(sql));
+    let rows = rows.fetch_all(&mut connection).await.unwrap();
+    close(connection, path).await.unwrap();
+    let steps = rows.iter().map(|row| row.get::<String, _>("detail"));
+    steps.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test]
+async fn the_newest_are_found_without_reading_all_also_in_a_file_of_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (shadow, _) = open(dir.path()).await;
+    let mut machine = Machine::new();
+    machine.fill(30);
+    machine.submit_after(&shadow, 0);
+    shadow.wait_durable(machine.index()).await.unwrap();
+    shadow.close().await.unwrap();
+    let path = dir.path().join("state.1.db");
+    let mut connection = connect(writing(&path, false), &path).await.unwrap();
+    let sql = "DROP INDEX object_made; DROP INDEX object_made_in;";
+    run(&mut connection, sql, &path).await.unwrap();
+    close(connection, &path).await.unwrap();
+
+    let newest = Search {
+        is_descending: true,
+        ..search("virtual_machine")
+    };
+    let of_tenant = Search {
+        tenant: Some(ObjectId::from_u128(1)),
+        ..newest.clone()
+    };
+    let after = Search {
+        after: Some((SortValue::Id, ObjectId::from_u128(9))),
+        words: vec![Word {
+            plain: "web".into(),
+            in_json: "web".into(),
+        }],
+        ..newest.clone()
+    };
+    let sorted = "TEMP B-TREE";
+    assert!(
+        plan(&path, &newest).await.contains(sorted),
+        "nothing to see"
+    );
+    let (shadow, _) = open(dir.path()).await;
+    for (search, index) in [
+        (&newest, "object_made "),
+        (&of_tenant, "object_made_in "),
+        (&after, "object_made "),
+    ] {
+        let plan = plan(&path, search).await;
+        assert!(plan.contains(index) && !plan.contains(sorted), "{plan}");
+    }
+    let mut found = ids(&shadow, &newest).await;
+    found.reverse();
+    let objects = machine.state.of_kind("virtual_machine", None);
+    let mut objects: Vec<_> = objects.map(|object| object.id).collect();
+    objects.sort();
+    assert_eq!(found, objects);
+    shadow.close().await.unwrap();
 }
 
 #[tokio::test]
