@@ -257,7 +257,9 @@ impl Node {
         tasks.push(tokio::spawn(tasks::snapshot_by_size(
             raft.clone(),
             log.clone(),
+            shadow.clone(),
             limits.snapshot_log_bytes,
+            config.node_id,
         )));
         let inner = Arc::new(Inner {
             raft,

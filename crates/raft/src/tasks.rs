@@ -24,6 +24,8 @@ use crate::wire::{DigestQuery, DigestReply};
 
 /// A member's answer about its digest.
 const DIGEST_TIMEOUT: Duration = Duration::from_secs(2);
+/// Members whose snapshots come one after the other.
+const TURNS: u64 = 5;
 /// How often the log's size is looked at.
 const LOG_SIZE_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -81,23 +83,42 @@ pub(crate) async fn watch_shadow(shadow: Arc<dyn Shadow>, fatal: Arc<Fatal>) {
     fatal.stop(format!("the shadow database has failed: {error}"));
 }
 
-/// Makes a snapshot when the log has grown large in bytes; the library counts entries only.
-pub(crate) async fn snapshot_by_size(raft: Raft, log: Arc<dyn LogGauge>, bytes_max: u64) {
+/// Makes a snapshot when the log has grown large in bytes; the library counts entries only. What is kept for those that lag
+/// counts, too, so that a log may stay that large: then it grows by as much as the newest snapshot weighs before the
+/// next is made, and what is written for snapshots is at most what is written for the log. Members take their turns, by up
+/// to half as much later: a quorum that copies at once answers nobody quickly.
+pub(crate) async fn snapshot_by_size(
+    raft: Raft,
+    log: Arc<dyn LogGauge>,
+    shadow: Arc<dyn Shadow>,
+    bytes_max: u64,
+    turn: u64,
+) {
     let mut tried_at = 0;
     loop {
         tokio::time::sleep(LOG_SIZE_INTERVAL).await;
         let bytes = log.bytes();
-        // What the newest snapshot freed shows only in whole files: wait for as much growth again.
-        if bytes < tried_at {
-            tried_at = 0;
+        // What the newest snapshot freed shows only in whole files.
+        tried_at = tried_at.min(bytes);
+        if bytes <= bytes_max {
+            continue;
         }
-        if bytes > bytes_max && bytes > tried_at + bytes_max / 4 {
+        let newest = shadow.current_snapshot().await;
+        let newest = newest.ok().flatten().map_or(0, |file| file.bytes);
+        if bytes > tried_at + growth(bytes_max, newest, turn) {
             tried_at = bytes;
             if raft.trigger().snapshot().await.is_err() {
                 return;
             }
         }
     }
+}
+
+/// By how many bytes the log grows from one snapshot to the next, where it stays larger than `bytes_max`.
+const fn growth(bytes_max: u64, newest: u64, turn: u64) -> u64 {
+    let least = bytes_max / 4;
+    let growth = if newest > least { newest } else { least };
+    growth + growth / (2 * TURNS) * (turn % TURNS)
 }
 
 async fn ask_digest(
@@ -170,5 +191,24 @@ pub(crate) async fn compare_digests(
             answers.insert(link.node_id, own);
         }
         digests.conclude(index, link.node_id, &answers, voters.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: u64 = 1024 * 1024;
+
+    #[test]
+    fn a_large_state_is_copied_as_seldom_as_it_is_large_and_not_by_all_at_once() {
+        let of = |newest, turn| growth(256 * MIB, newest, turn) / MIB;
+        assert_eq!(of(0, 0), 64);
+        assert_eq!(of(20 * MIB, 0), 64);
+        assert_eq!(of(500 * MIB, 0), 500);
+        assert_eq!(
+            [1, 2, 3, 4, 5].map(|turn| of(500 * MIB, turn)),
+            [550, 600, 650, 700, 500]
+        );
     }
 }
