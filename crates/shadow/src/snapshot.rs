@@ -132,22 +132,23 @@ pub(crate) async fn copy_database(from: &Path, to: &Path) -> Result<(), StoreErr
         .to_str()
         .ok_or_else(|| StoreError::refused(format!("{}", to.display()), "its name is not UTF-8"))?;
     let mut connection = connect(copying(from), from).await?;
-    let copy = sqlx::query("VACUUM INTO ?")
-        .bind(target)
-        .execute(&mut connection);
-    tokio::pin!(copy);
-    let mut flushed = 0;
-    let copied = loop {
-        tokio::select! {
-            biased;
-            copied = &mut copy => break copied.map(|_| ()).doing(doing),
-            () = tokio::time::sleep(FLUSH_INTERVAL) => {}
-        }
-        let bytes = file_bytes(to);
-        if bytes >= flushed + FLUSH_BYTES {
-            flushed = bytes;
-            // What fails here fails again at the end, where it counts.
-            let _ = sync_file(to).await;
+    let copied = {
+        let copy = sqlx::query("VACUUM INTO ?").bind(target);
+        let copy = copy.execute(&mut connection);
+        tokio::pin!(copy);
+        let mut flushed = 0;
+        loop {
+            tokio::select! {
+                biased;
+                copied = &mut copy => break copied.map(|_| ()).doing(doing),
+                () = tokio::time::sleep(FLUSH_INTERVAL) => {}
+            }
+            let bytes = file_bytes(to);
+            if bytes >= flushed + FLUSH_BYTES {
+                flushed = bytes;
+                // What fails here fails again at the end, where it counts.
+                let _ = sync_file(to).await;
+            }
         }
     };
     close(connection, from).await?;
