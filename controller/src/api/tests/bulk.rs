@@ -2,8 +2,11 @@
 
 use axum::http::Method;
 use serde_json::{Value, json};
+use virtflow_model::Kind;
+use virtflow_types::ObjectId;
 
 use super::lists::names;
+use super::rows::{self, Row};
 use super::support::{Reply, Rig};
 use crate::api::aliases::ALIASES;
 
@@ -389,6 +392,21 @@ async fn what_is_done_to_a_set_is_done_to_each_of_its_vms() {
         "not_found"
     );
     assert_eq!(post(&dev, path, json!({})).await.error(400), "invalid");
+
+    // What has a host for itself is in the set, too, and nothing is there that could be copied.
+    let acme = rig.get("/tenants/acme", &rig.admin).await.id();
+    let spec = json!({"specification_id": ObjectId::generate(), "rental": "exclusive"});
+    let rents = Row::new(Kind::Instance, "whole", spec).tenant(Some(acme.parse().unwrap()));
+    rows::put(&rig.app, vec![rents]).await;
+    let member = json!({"parent": "s", "spec": {"instance": "whole"}});
+    post(&dev, "/instance_set_members", member).await.data(201);
+    let mixed = post(&dev, path, json!({"name": "noon"})).await;
+    assert_eq!(statuses(&mixed), [201, 201, 409]);
+    let refused = &mixed.data(200)["items"][2]["error"]["message"];
+    assert!(
+        refused.as_str().unwrap().contains("has a host for itself"),
+        "{refused}"
+    );
 
     let eye = rig.user("acme", "eye", "viewer").await;
     for verb in ["start", "stop", "snapshot"] {

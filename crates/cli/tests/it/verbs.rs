@@ -70,7 +70,7 @@ async fn a_snapshot_is_taken_of_every_vm_of_a_set() {
     };
     run("instance-set create s --tenant acme").await.good();
     let empty = run("instance-set snapshot s --as night").await;
-    assert!(empty.err.contains("the set has no VMs"), "{empty:?}");
+    assert!(empty.err.contains("the set has no members"), "{empty:?}");
     for vm in ["a", "b"] {
         run(&format!(
             "instance-set-member create --tenant acme --set-id s --vm {vm}"

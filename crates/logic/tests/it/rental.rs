@@ -123,7 +123,7 @@ fn what_has_a_host_for_itself_is_in_sets_like_others() {
     refuses(
         it.world.made(alice, &join),
         ErrorCode::AlreadyExists,
-        "instance_set_member",
+        "one already for this pair",
     );
     // It does not keep the instance, nor the host.
     it.world.delete(alice, Kind::Instance, one).unwrap();

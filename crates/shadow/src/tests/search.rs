@@ -167,6 +167,7 @@ async fn the_newest_are_found_without_reading_all_also_in_a_file_of_before() {
     machine.submit_after(&shadow, 0);
     shadow.wait_durable(machine.index()).await.unwrap();
     shadow.close().await.unwrap();
+    drop(shadow);
     let path = dir.path().join("state.1.db");
     let mut connection = connect(writing(&path, false), &path).await.unwrap();
     let sql = "DROP INDEX object_made; DROP INDEX object_made_in;";

@@ -173,6 +173,8 @@ pub(super) async fn make_and_remove(
             body["name"] = one.called.into();
         }
         let made = lives.make(one.kind, &body).await;
+        let wrong = &lives.tally.wrong;
+        assert!(!made.is_null(), "{} was not made: {wrong:?}", one.called);
         ids.insert(one.called, id_of(&made));
     }
 
