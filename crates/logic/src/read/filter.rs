@@ -216,6 +216,7 @@ impl Filter {
                 .name
                 .as_ref()
                 .is_some_and(|name| *name != object.name.as_str())
+            || !self.may_be_of_tenant(object, query.kind)
             || !self.matches_keys(object, query)
         {
             return false;
@@ -236,6 +237,13 @@ impl Filter {
             return false;
         }
         self.matches_fields(object, query)
+    }
+
+    /// Whose tenant it is tells of most kinds that they are of another, without reading the JSON: a thousand watchers of as
+    /// many tenants look at each change. Some objects name in their spec the tenant that they are about.
+    fn may_be_of_tenant(&self, object: &Object, kind: Kind) -> bool {
+        let mut references = kind.rules().references.iter();
+        same(self.tenant, object.tenant) || references.any(|it| it.kind == Kind::Tenant)
     }
 
     /// What index keys say.
