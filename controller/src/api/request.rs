@@ -420,41 +420,38 @@ pub(crate) fn address_of(caller: &Caller) -> std::net::IpAddr {
 }
 
 pub(crate) fn too_many(wait: Duration) -> Failure {
-    let error = Error::new(
-        ErrorCode::LimitExceeded,
-        format!(
-            "too many requests; the next is taken in {} ms",
-            wait.as_millis().max(1)
-        ),
+    too_often(
+        "too many requests",
+        "slow down; wait for operations with `?wait=` rather than asking often",
+        wait,
     )
-    .advise("slow down; wait for operations with `?wait=` rather than asking often");
-    Failure::later(error, wait)
 }
 
 /// The refusal of a request with an API token whose user may still ask.
 fn too_many_with_token(wait: Duration) -> Failure {
-    let error = Error::new(
-        ErrorCode::LimitExceeded,
-        format!(
-            "too many requests with this API token; the next is taken in {} ms",
-            wait.as_millis().max(1)
-        ),
+    too_often(
+        "too many requests with this API token",
+        "slow down, make a token for each program, or ask an operator for a higher `limits.token_requests_per_s`",
+        wait,
     )
-    .advise("slow down, make a token for each program, or ask an operator for a higher `limits.token_requests_per_s`");
-    Failure::later(error, wait)
 }
 
 /// The refusal of a request whose sender asks no more than they may, while their tenant does.
 fn too_many_of_tenant(wait: Duration) -> Failure {
+    too_often(
+        "your tenant's users together make too many requests",
+        "slow down, or ask an operator for a higher `limits.tenant_requests_per_s`",
+        wait,
+    )
+}
+
+fn too_often(what: &str, advice: &str, wait: Duration) -> Failure {
+    let next = wait.as_millis().max(1);
     let error = Error::new(
         ErrorCode::LimitExceeded,
-        format!(
-            "your tenant's users together make too many requests; the next is taken in {} ms",
-            wait.as_millis().max(1)
-        ),
-    )
-    .advise("slow down, or ask an operator for a higher `limits.tenant_requests_per_s`");
-    Failure::later(error, wait)
+        format!("{what}; the next is taken in {next} ms"),
+    );
+    Failure::later(error.advise(advice), wait)
 }
 
 /// Reads a body within its limit. What is beyond is read and thrown away, up to another limit: a

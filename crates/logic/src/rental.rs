@@ -107,22 +107,11 @@ impl Draft<'_> {
                 note: &format!("{} is gone", call(instance)),
             });
         }
-        let state = self.state;
-        let is_membership = |id: &ObjectId| {
-            let object = state.get(*id);
-            object.is_some_and(|object| object.kind == Kind::InstanceSetMember.name())
-        };
-        let memberships = state.linking_to(instance.id).filter(is_membership);
-        let memberships: Vec<ObjectId> = memberships.take(CASCADE_MAX + 1).collect();
-        if memberships.len() > CASCADE_MAX {
+        self.delete_hanging_on(instance.id, &[Kind::InstanceSetMember], || {
             let message = format!("{} is in more than {CASCADE_MAX} sets", call(instance));
-            return Err(Error::new(ErrorCode::LimitExceeded, message)
-                .advise("take it out of some of them first"));
-        }
-        for membership in memberships {
-            self.delete_bindings_over(membership)?;
-            self.delete(membership);
-        }
+            Error::new(ErrorCode::LimitExceeded, message)
+                .advise("take it out of some of them first")
+        })?;
         self.delete_bindings_over(instance.id)?;
         self.delete(instance.id);
         Ok(())

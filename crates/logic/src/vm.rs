@@ -108,33 +108,18 @@ impl Draft<'_> {
             self.delete(attachment);
         }
         self.delete_bindings_over(vm.id)?;
-        let state = self.state;
-        let goes_along = |id: &ObjectId| {
-            let kind = state
-                .get(*id)
-                .and_then(|object| Kind::of_name(&object.kind));
-            matches!(
-                kind,
-                Some(
-                    Kind::Instance
-                        | Kind::InstanceSetMember
-                        | Kind::Snapshot
-                        | Kind::BastionClusterAssociation
-                )
-            )
-        };
-        let hanging = state.linking_to(vm.id).filter(goes_along);
-        let hanging: Vec<ObjectId> = hanging.take(CASCADE_MAX + 1).collect();
-        if hanging.len() > CASCADE_MAX {
-            return Err(internal(format!(
+        let goes_along = [
+            Kind::Instance,
+            Kind::InstanceSetMember,
+            Kind::Snapshot,
+            Kind::BastionClusterAssociation,
+        ];
+        self.delete_hanging_on(vm.id, &goes_along, || {
+            internal(format!(
                 "more than {CASCADE_MAX} objects hang on VM {}; delete some of them first",
                 vm.id
-            )));
-        }
-        for object in hanging {
-            self.delete_bindings_over(object)?;
-            self.delete(object);
-        }
+            ))
+        })?;
         let placement = decoded::<VirtualMachine>(vm)?.status.placement.clone();
         self.delete(vm.id);
         // If its host never took its domain over, that is somebody else's again.
@@ -142,6 +127,31 @@ impl Draft<'_> {
             Some(placement) => self.recount_foreign(placement.host_id, None),
             None => Ok(()),
         }
+    }
+
+    /// Deletes what links to an object and is of these kinds, and the bindings over it; none of it where there is more than
+    /// one step takes.
+    pub(crate) fn delete_hanging_on(
+        &mut self,
+        on: ObjectId,
+        kinds: &[Kind],
+        too_many: impl FnOnce() -> Error,
+    ) -> Result<(), Error> {
+        let state = self.state;
+        let goes_along = |id: &ObjectId| {
+            let object = state.get(*id);
+            object.is_some_and(|object| kinds.iter().any(|kind| object.kind == kind.name()))
+        };
+        let hanging = state.linking_to(on).filter(goes_along);
+        let hanging: Vec<ObjectId> = hanging.take(CASCADE_MAX + 1).collect();
+        if hanging.len() > CASCADE_MAX {
+            return Err(too_many());
+        }
+        for object in hanging {
+            self.delete_bindings_over(object)?;
+            self.delete(object);
+        }
+        Ok(())
     }
 
     /// The VM is gone from the books while its host has not confirmed it: the host's capacity and the

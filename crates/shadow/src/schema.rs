@@ -374,7 +374,6 @@ pub(crate) async fn check_stamp(
 pub(crate) async fn create_state(path: &Path) -> Result<(), StoreError> {
     let mut connection = crate::connect::connect(crate::connect::building(path), path).await?;
     run(&mut connection, STATE_DDL, path).await?;
-    make_indexes(&mut connection, path).await?;
     let empty = Meta::of(&State::empty(), 0, Bytes::new());
     empty.write(&mut connection, path).await?;
     crate::connect::close(connection, path).await

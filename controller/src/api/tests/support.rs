@@ -165,6 +165,17 @@ impl Rig {
         rig
     }
 
+    /// For tests that ask more often than anybody may.
+    pub(super) async fn start_unlimited() -> Self {
+        Self::start_with(|config| {
+            config.limits.token_requests_per_s = 0;
+            config.limits.user_requests_per_s = 1_000_000;
+            config.limits.user_requests_burst = 1_000_000;
+            config.limits.tenant_requests_per_s = 0;
+        })
+        .await
+    }
+
     /// Where everything of it lies.
     pub(super) fn folder(&self) -> &std::path::Path {
         self.dir.path()

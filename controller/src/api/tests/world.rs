@@ -57,13 +57,7 @@ fn id_of(text: &str) -> ObjectId {
 
 impl World {
     pub(super) async fn start() -> Self {
-        let mut rig = Rig::start_with(|config| {
-            config.limits.token_requests_per_s = 0;
-            config.limits.user_requests_per_s = 1_000_000;
-            config.limits.user_requests_burst = 1_000_000;
-            config.limits.tenant_requests_per_s = 0;
-        })
-        .await;
+        let mut rig = Rig::start_unlimited().await;
         rig.tenant_with("acme", "alice", "tenant_admin").await;
         rig.tenant_with("rival", "bob", "tenant_admin").await;
         rig.admin = rows::lasting_token(&rig, "admin").await;

@@ -150,13 +150,7 @@ pub(super) async fn make_and_remove(
     operations: &[Operation],
     tally: &mut Tally,
 ) {
-    let rig = Rig::start_with(|config| {
-        config.limits.token_requests_per_s = 0;
-        config.limits.user_requests_per_s = 1_000_000;
-        config.limits.user_requests_burst = 1_000_000;
-        config.limits.tenant_requests_per_s = 0;
-    })
-    .await;
+    let rig = Rig::start_unlimited().await;
     rig.tenant_with("acme", "alice", "tenant_admin").await;
     let mut lives = Lives {
         rig,
