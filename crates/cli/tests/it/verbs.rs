@@ -95,6 +95,38 @@ async fn a_snapshot_is_taken_of_every_vm_of_a_set() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_set_is_made_of_a_template_and_done_to_as_a_whole() {
+    let cloud = cloud().await;
+    let run = async |line: &str| {
+        let words: Vec<&str> = line.split(' ').collect();
+        cloud.run(&words).await
+    };
+    run("template create course --tenant acme --type instance-set")
+        .await
+        .good();
+    run("template-version create 1.0.0 --tenant acme --template course --cpu-cores 1 --memory 64MiB --storage 1GiB")
+        .await
+        .good();
+    let make = "instance-set create lesson --tenant acme --template course";
+    let none = run(make).await.bad(2);
+    assert!(none.contains("count"), "{none}");
+    run(&format!("{make} --count 51")).await.bad(2);
+    run(&format!("{make} --count 50")).await.good();
+    let members = cloud.json(&["instance-set-member", "list"]).await;
+    let members = members.as_array().unwrap();
+    assert_eq!(members.len(), 50);
+    let mut names: Vec<&str> = members
+        .iter()
+        .map(|member| member["names"]["instance"].as_str().unwrap())
+        .collect();
+    names.sort_unstable();
+    assert_eq!((names[0], names[49]), ("lesson-1", "lesson-9"));
+    let taken = run("instance-set snapshot lesson --as night").await.good();
+    assert_eq!(taken.lines().count(), 50, "{taken}");
+    run(&format!("{make} --count 2")).await.bad(5);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn hosts_are_asked_for_by_how_they_fare() {
     let cloud = Cloud::start().await;
     let run = async |line: &str| {
