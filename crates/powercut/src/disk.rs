@@ -27,11 +27,13 @@ impl Image {
     /// If it cannot be read.
     #[must_use]
     pub fn read(root: &Path) -> Self {
+        Self::try_read(root).expect("a folder that a test made can be read")
+    }
+
+    pub(crate) fn try_read(root: &Path) -> io::Result<Self> {
         let mut image = Self::default();
-        image
-            .read_below(root, Path::new(""))
-            .expect("a folder that a test made can be read");
-        image
+        image.read_below(root, Path::new(""))?;
+        Ok(image)
     }
 
     fn read_below(&mut self, root: &Path, within: &Path) -> io::Result<()> {

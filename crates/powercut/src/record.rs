@@ -1,11 +1,13 @@
 //! From calls to a stream of changes.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use rustix::fs::{FileType, OFlags, Stat};
 
@@ -15,6 +17,15 @@ use crate::intercept;
 /// How many recordings run: without any, a call passes at the cost of looking here.
 static RUNNING: AtomicUsize = AtomicUsize::new(0);
 static RECORDINGS: Mutex<Recordings> = Mutex::new(Recordings(Vec::new()));
+/// Calls that began before the recording was on pass without its lock; none takes as long as this.
+const UNDER_WAY: Duration = Duration::from_millis(5);
+/// So often the folder is read until it stays as it is.
+const READINGS_MAX: usize = 1000;
+
+thread_local! {
+    /// While this thread holds the lock and reads the folder itself.
+    static READING: Cell<bool> = const { Cell::new(false) };
+}
 
 /// One thing that happened below the recorded folder. Paths are relative to it.
 #[derive(Debug, Clone)]
@@ -51,7 +62,31 @@ fn recordings() -> MutexGuard<'static, Recordings> {
 }
 
 pub(crate) fn active() -> bool {
-    RUNNING.load(Ordering::Relaxed) > 0
+    RUNNING.load(Ordering::SeqCst) > 0 && !READING.get()
+}
+
+/// Looks at files on behalf of the recorder, whose lock is held: nobody else changes any meanwhile.
+fn unnoted<T>(look: impl FnOnce() -> T) -> T {
+    READING.set(true);
+    let seen = look();
+    READING.set(false);
+    seen
+}
+
+/// What lies in the folder once the calls that were under way have returned; all later ones wait for
+/// the lock, which the caller holds.
+fn at_rest(root: &Path) -> Image {
+    let mut last = None;
+    for _ in 0..READINGS_MAX {
+        // A file may have gone between being listed and being read.
+        let seen = Image::try_read(root).ok();
+        if seen.is_some() && seen == last {
+            return seen.unwrap_or_default();
+        }
+        last = seen;
+        std::thread::sleep(UNDER_WAY);
+    }
+    panic!("{} does not come to rest", root.display());
 }
 
 /// Does something and notes it, with nothing else between.
@@ -239,14 +274,29 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// Begins. What lies in the folder now counts as flushed.
+    /// Begins. What lies in the folder now counts as flushed. Others may go on writing to it: they are
+    /// held up while it is read, so that it is what it was at one moment.
     ///
     /// # Panics
     /// If the folder cannot be read, or the program was linked in a way that lets calls pass by.
     #[must_use]
     pub fn start(root: &Path) -> Self {
         let root = root.canonicalize().expect("the folder to record is there");
-        let before = Image::read(&root);
+        let mut recordings = recordings();
+        RUNNING.fetch_add(1, Ordering::SeqCst);
+        let (before, inodes) = unnoted(|| {
+            let before = at_rest(&root);
+            let inodes: Vec<_> = before
+                .files()
+                .keys()
+                .map(|path| {
+                    let file = fs::File::open(root.join(path));
+                    let file = file.expect("a file that was just read is there");
+                    inode(&rustix::fs::fstat(&file).expect("an open file has its marks"))
+                })
+                .collect();
+            (before, inodes)
+        });
         let mut recording = Recording {
             root: root.clone(),
             events: Vec::new(),
@@ -255,27 +305,47 @@ impl Recorder {
             files: 0,
             wrong: None,
         };
-        for path in before.files().keys() {
-            let file = fs::File::open(root.join(path)).expect("a file that was just read is there");
-            let stat = rustix::fs::fstat(&file).expect("an open file has its marks");
-            recording.file(path, inode(&stat));
+        for (path, inode) in before.files().keys().zip(inodes) {
+            recording.file(path, inode);
         }
         assert!(intercept::linked() > 0);
-        recordings().0.push(recording);
-        RUNNING.fetch_add(1, Ordering::SeqCst);
+        recordings.0.push(recording);
+        drop(recordings);
         let this = Self { root, before };
-        let probe = this.root.join("probe");
+        this.probe();
+        this
+    }
+
+    /// Looks whether a file that is made, written and removed is noted, and forgets it again.
+    fn probe(&self) {
+        let name = Path::new("probe");
+        let probe = self.root.join(name);
         fs::write(&probe, "probe").expect("the folder can be written");
         fs::remove_file(&probe).expect("a file that was just made is there");
-        let events = this.with(|recording| std::mem::take(&mut recording.events));
+        let noted = self.with(|recording| {
+            let made = recording.events.iter().find_map(|event| match event {
+                Event::Made(file, path) if path == name => Some(*file),
+                _ => None,
+            });
+            let of_probe = |event: &Event| match event {
+                Event::Made(file, _) | Event::Written(file, ..) => Some(*file) == made,
+                Event::Removed(path) => path == name,
+                _ => false,
+            };
+            let (noted, others) = std::mem::take(&mut recording.events)
+                .into_iter()
+                .partition(of_probe);
+            recording.events = others;
+            noted
+        });
+        let noted: Vec<Event> = noted;
         assert!(
             matches!(
-                events.as_slice(),
+                noted.as_slice(),
                 [Event::Made(..), Event::Written(..), Event::Removed(_)]
             ),
-            "calls pass the recorder by: {events:?}"
+            "calls pass the recorder by: {noted:?}"
         );
-        this
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Recording) -> T) -> T {
@@ -310,8 +380,9 @@ impl Recorder {
         let recording = recordings
             .0
             .remove(own.expect("a recording lasts as long as its recorder"));
-        drop(recordings);
+        let found = unnoted(|| Image::read(&self.root));
         RUNNING.fetch_sub(1, Ordering::SeqCst);
+        drop(recordings);
         assert_eq!(recording.wrong, None);
         let stream = Stream {
             before: self.before.clone(),
@@ -329,8 +400,7 @@ impl Recorder {
                 );
             }
         }
-        let (played, found) = (disk.all(), Image::read(&self.root));
-        let differs = played.difference(&found);
+        let differs = disk.all().difference(&found);
         assert!(
             differs.is_empty(),
             "recorded otherwise than it is: {differs:?}"

@@ -6,6 +6,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{IoSlice, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use virtflow_powercut::{Image, Recorder, Stream, sample};
 
@@ -89,6 +90,55 @@ fn bytes_that_passed_by_are_noticed_at_the_flush() {
     File::open(&b).unwrap().sync_all().unwrap();
     fs::remove_file(b).unwrap();
     let _ = recorder.finish();
+}
+
+#[test]
+fn a_recording_begins_at_one_moment_of_a_folder_in_use() {
+    const FILES: usize = 100;
+    let dir = tempfile::tempdir().unwrap();
+    let files: Vec<File> = (0..FILES)
+        .map(|n| File::create(dir.path().join(format!("{n:03}"))).unwrap())
+        .collect();
+    // Round by round through all files: of two, the first is never behind, nor ahead by more than one.
+    let ended = AtomicBool::new(false);
+    let write = || {
+        // Also ends if what it is written for fails.
+        for round in 0..100_000_u64 {
+            for file in &files {
+                file.write_all_at(&round.to_le_bytes(), 0).unwrap();
+            }
+            if ended.load(Ordering::Relaxed) {
+                return;
+            }
+        }
+    };
+    let stream = std::thread::scope(|scope| {
+        scope.spawn(write);
+        let until_written = || files.iter().all(|file| file.metadata().unwrap().len() == 8);
+        while !until_written() {
+            std::thread::yield_now();
+        }
+        let recorder = Recorder::start(dir.path());
+        recorder.mark("begun", 1);
+        ended.store(true, Ordering::Relaxed);
+        std::thread::sleep(std::time::Duration::from_millis(50));
+        recorder.finish()
+    });
+    let begun = stream.states_near(|told| told == "begun 1", 0);
+    let first: Vec<_> = begun
+        .iter()
+        .filter(|state| state.is_flushed_only())
+        .collect();
+    assert_eq!(first.len(), 1);
+    stream.visit(first, |_, image| {
+        let rounds = image.files().values().map(|bytes| {
+            let bytes: [u8; 8] = bytes.as_ref().try_into().unwrap();
+            u64::from_le_bytes(bytes)
+        });
+        let rounds: Vec<u64> = rounds.collect();
+        assert!(rounds.is_sorted_by(|a, b| a >= b), "{rounds:?}");
+        assert!(rounds[0] - rounds[FILES - 1] <= 1, "{rounds:?}");
+    });
 }
 
 #[test]
