@@ -378,6 +378,8 @@ async fn while_it_reads_what_does_not_end() {
                 .stdin(Stdio::piped())
                 .spawn()
                 .unwrap();
+            // Waiting for the program would close it.
+            let mut stdin = child.stdin.take().unwrap();
             let mut writer = match named {
                 // Opened once it is read.
                 "pipe" => tokio::task::spawn_blocking(move || {
@@ -388,7 +390,6 @@ async fn while_it_reads_what_does_not_end() {
                 .map(Some)
                 .unwrap(),
                 _ => {
-                    let stdin = child.stdin.as_mut().unwrap();
                     stdin.write_all(b"kind: rack\n").await.unwrap();
                     // A second one more than the pipe holds is taken only by who reads.
                     stdin
