@@ -4,10 +4,10 @@ use serde_json::{Map, Value};
 use virtflow_model::{Kind, Scope};
 use virtflow_types::{Error, ObjectId};
 
-use super::images;
+use super::{images, rules};
 use crate::door::Door;
 
-/// The one list of references: groups that something is shown to.
+/// References in a list: groups that something is shown to. What an ontology inherits from is the other.
 const GROUPS: &str = "user_group_ids";
 
 /// Resolves names to ids and checks that every id names something that the asker may see. What `old`
@@ -69,6 +69,9 @@ pub(crate) fn resolve(
                 *group = found.id.to_string().into();
             }
         }
+    }
+    if kind == Kind::Ontology {
+        rules::ontology::resolve_inherited(door, fields, tenant)?;
     }
     match kind.rules().anything {
         Some(named) => resolve_any(door, fields, named.field, named.or_system),

@@ -117,6 +117,51 @@ fn what_is_inherited_from_exists_and_stays() {
 }
 
 #[test]
+fn what_is_inherited_from_may_be_told_by_name_the_tenants_own_first() {
+    let (mut world, alice, bob) = world();
+    let of_all = world.create(Kind::Ontology, "", of("base", "core", "1.0.0"));
+    world
+        .create_as(bob, Kind::Ontology, "", of("base", "own", "1.0.0"))
+        .unwrap();
+    let mut number = 0;
+    let mut make = |world: &mut World, who: ObjectId, from: &str| {
+        number += 1;
+        let mut spec = of("domain", &format!("shop-{number}"), "1.0.0");
+        spec["inherits_from"] = json!([from]);
+        world.create_as(who, Kind::Ontology, "", spec)
+    };
+    let inherited = |world: &World, id: ObjectId| spec(world, id)["inherits_from"].clone();
+
+    let first = make(&mut world, alice, "base/core@1.0.0").unwrap();
+    assert_eq!(inherited(&world, first), json!([of_all]));
+    let own = world
+        .create_as(alice, Kind::Ontology, "", of("base", "core", "1.0.0"))
+        .unwrap();
+    let second = make(&mut world, alice, "base/core@1.0.0").unwrap();
+    assert_eq!(inherited(&world, second), json!([own]));
+    let third = make(&mut world, bob, "base/core@1.0.0").unwrap();
+    assert_eq!(inherited(&world, third), json!([of_all]));
+    // The same document once more.
+    let same = json!({"inherits_from": ["base/core@1.0.0"], "tags": ["trade"]});
+    world.patch(alice, Kind::Ontology, second, same).unwrap();
+    assert_eq!(inherited(&world, second), json!([own]));
+
+    for unknown in [
+        "base/own@1.0.0",
+        "base/core@2.0.0",
+        "domain/core@1.0.0",
+        "base/core",
+        "core@1.0.0",
+        "odd/core@1.0.0",
+        "",
+    ] {
+        let refused = make(&mut world, alice, unknown);
+        refuses_field(refused, "spec.inherits_from");
+    }
+    make(&mut world, bob, "base/own@1.0.0").unwrap();
+}
+
+#[test]
 fn only_a_tenants_major_names_compatible_domains() {
     let (mut world, alice, _) = world();
     let admin = world.admin;

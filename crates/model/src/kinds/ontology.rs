@@ -33,6 +33,13 @@ impl OntologyType {
             Self::Major => "major",
         }
     }
+
+    /// The type of that word.
+    #[must_use]
+    pub fn parse(word: &str) -> Option<Self> {
+        let all = [Self::Base, Self::Domain, Self::Major];
+        all.into_iter().find(|of| of.name() == word)
+    }
 }
 
 /// A class of things.
@@ -84,8 +91,10 @@ pub struct OntologySpec {
     /// Who wrote it.
     #[serde(default)]
     pub author: String,
-    /// Ids of ontologies it builds on; they exist, and stay as long as it does.
+    /// Ontologies it builds on, each by its id or as `TYPE/NAME@VERSION` (kept as its id); they exist, and stay as
+    /// long as it does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(with = "Vec<String>")]
     pub inherits_from: Vec<ObjectId>,
     /// Names of domains that a major one may be merged with.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

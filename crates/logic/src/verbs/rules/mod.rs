@@ -16,7 +16,7 @@ mod image_version;
 mod ip_address;
 mod ip_pool;
 mod maintainer;
-mod ontology;
+pub(super) mod ontology;
 mod private_data_disk;
 mod qa;
 mod resource_maintainer;
