@@ -20,6 +20,7 @@ pub const REQUIRED: &[&str] = &[
     "libvirt-daemon",
     "libvirt-daemon-driver-qemu",
     "libvirt-dev",
+    "make",
     "openssl",
     "pkg-config",
     "qemu-system-x86",
