@@ -20,7 +20,6 @@ pub const REQUIRED: &[&str] = &[
     "libvirt-daemon",
     "libvirt-daemon-driver-qemu",
     "libvirt-dev",
-    "make",
     "openssl",
     "pkg-config",
     "qemu-system-x86",

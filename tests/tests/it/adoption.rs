@@ -118,9 +118,9 @@ fn wait_told(cloud: &Cloud, expected: &[&str]) -> Result<Value> {
         || {
             let told = foreign(cloud)?;
             let domains = list(&told["domains"])?;
-            // The sizes of disks come after their names.
-            let sized = domains.iter().all(|domain| domain["storage_gib"] == 1);
-            Ok((names(&told)? == expected && sized).then_some(told))
+            // The sizes of disks come after their names, and that it runs after that it is there.
+            let whole = |domain: &Value| domain["storage_gib"] == 1 && domain["state"] == "running";
+            Ok((names(&told)? == expected && domains.iter().all(whole)).then_some(told))
         },
     )
 }
