@@ -80,10 +80,10 @@ fn at_rest(root: &Path) -> Image {
     for _ in 0..READINGS_MAX {
         // A file may have gone between being listed and being read.
         let seen = Image::try_read(root).ok();
-        if seen.is_some() && seen == last {
-            return seen.unwrap_or_default();
+        match seen {
+            Some(seen) if last.as_ref() == Some(&seen) => return seen,
+            seen => last = seen,
         }
-        last = seen;
         std::thread::sleep(UNDER_WAY);
     }
     panic!("{} does not come to rest", root.display());
@@ -284,19 +284,6 @@ impl Recorder {
         let root = root.canonicalize().expect("the folder to record is there");
         let mut recordings = recordings();
         RUNNING.fetch_add(1, Ordering::SeqCst);
-        let (before, inodes) = unnoted(|| {
-            let before = at_rest(&root);
-            let inodes: Vec<_> = before
-                .files()
-                .keys()
-                .map(|path| {
-                    let file = fs::File::open(root.join(path));
-                    let file = file.expect("a file that was just read is there");
-                    inode(&rustix::fs::fstat(&file).expect("an open file has its marks"))
-                })
-                .collect();
-            (before, inodes)
-        });
         let mut recording = Recording {
             root: root.clone(),
             events: Vec::new(),
@@ -305,9 +292,16 @@ impl Recorder {
             files: 0,
             wrong: None,
         };
-        for (path, inode) in before.files().keys().zip(inodes) {
-            recording.file(path, inode);
-        }
+        let before = unnoted(|| {
+            let before = at_rest(&root);
+            for path in before.files().keys() {
+                let file = fs::File::open(root.join(path));
+                let file = file.expect("a file that was just read is there");
+                let stat = rustix::fs::fstat(&file).expect("an open file has its marks");
+                recording.file(path, inode(&stat));
+            }
+            before
+        });
         assert!(intercept::linked() > 0);
         recordings.0.push(recording);
         drop(recordings);
@@ -332,13 +326,11 @@ impl Recorder {
                 Event::Removed(path) => path == name,
                 _ => false,
             };
-            let (noted, others) = std::mem::take(&mut recording.events)
-                .into_iter()
-                .partition(of_probe);
+            let events = std::mem::take(&mut recording.events);
+            let (noted, others): (Vec<_>, _) = events.into_iter().partition(of_probe);
             recording.events = others;
             noted
         });
-        let noted: Vec<Event> = noted;
         assert!(
             matches!(
                 noted.as_slice(),

@@ -114,8 +114,8 @@ fn a_recording_begins_at_one_moment_of_a_folder_in_use() {
     };
     let stream = std::thread::scope(|scope| {
         scope.spawn(write);
-        let until_written = || files.iter().all(|file| file.metadata().unwrap().len() == 8);
-        while !until_written() {
+        let is_written = || files.iter().all(|file| file.metadata().unwrap().len() == 8);
+        while !is_written() {
             std::thread::yield_now();
         }
         let recorder = Recorder::start(dir.path());
