@@ -112,6 +112,12 @@ impl Cloud {
         self.command(arguments).output().await.unwrap().into()
     }
 
+    /// Runs a command whose words have no spaces in them.
+    pub(crate) async fn run_line(&self, line: &str) -> Ended {
+        let words: Vec<&str> = line.split(' ').collect();
+        self.run(&words).await
+    }
+
     /// Runs a command with `-o json` that must end well.
     pub(crate) async fn json(&self, arguments: &[&str]) -> Value {
         let mut all = arguments.to_vec();

@@ -14,8 +14,7 @@ async fn cloud() -> Cloud {
         "vm create b --tenant acme --cpu 1 --memory 64MiB --storage 1GiB",
         "ip-pool create front --data-center dc1 --first-address 192.0.2.1 --last-address 192.0.2.2",
     ] {
-        let words: Vec<&str> = line.split(' ').collect();
-        cloud.run(&words).await.good();
+        cloud.run_line(line).await.good();
     }
     cloud
 }
@@ -23,10 +22,7 @@ async fn cloud() -> Cloud {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_address_is_given_to_a_vm_and_taken_back() {
     let cloud = cloud().await;
-    let run = async |line: &str| {
-        let words: Vec<&str> = line.split(' ').collect();
-        cloud.run(&words).await
-    };
+    let run = async |line: &str| cloud.run_line(line).await;
     run("ip-pool allocate front").await.bad(2);
     let tried = run("ip-pool allocate front --vm a --dry-run").await;
     assert!(tried.err.contains("would be allocated"), "{tried:?}");
@@ -64,10 +60,7 @@ async fn an_address_is_given_to_a_vm_and_taken_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_is_taken_of_every_vm_of_a_set() {
     let cloud = cloud().await;
-    let run = async |line: &str| {
-        let words: Vec<&str> = line.split(' ').collect();
-        cloud.run(&words).await
-    };
+    let run = async |line: &str| cloud.run_line(line).await;
     run("instance-set create s --tenant acme").await.good();
     let empty = run("instance-set snapshot s --as night").await;
     assert!(empty.err.contains("the set has no members"), "{empty:?}");
@@ -97,10 +90,7 @@ async fn a_snapshot_is_taken_of_every_vm_of_a_set() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_set_is_made_of_a_template_and_done_to_as_a_whole() {
     let cloud = cloud().await;
-    let run = async |line: &str| {
-        let words: Vec<&str> = line.split(' ').collect();
-        cloud.run(&words).await
-    };
+    let run = async |line: &str| cloud.run_line(line).await;
     run("template create course --tenant acme --type instance-set")
         .await
         .good();
@@ -129,10 +119,7 @@ async fn a_set_is_made_of_a_template_and_done_to_as_a_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn hosts_are_asked_for_by_how_they_fare() {
     let cloud = Cloud::start().await;
-    let run = async |line: &str| {
-        let words: Vec<&str> = line.split(' ').collect();
-        cloud.run(&words).await
-    };
+    let run = async |line: &str| cloud.run_line(line).await;
     let listed = cloud.json(&["host", "list", "--health", "critical"]).await;
     assert_eq!(listed, Value::Array(vec![]));
     let refused = run("host list --health ill").await.bad(2);
@@ -153,8 +140,7 @@ async fn every_verb_is_tried_without_being_done() {
         "user create carol --tenant acme",
         "baremetal-group create hosts --data-center dc1",
     ] {
-        let words: Vec<&str> = line.split(' ').collect();
-        cloud.run(&words).await.good();
+        cloud.run_line(line).await.good();
     }
     let controller = cloud.json(&["controller", "list"]).await[0].clone();
     let name = controller["name"].as_str().unwrap();
