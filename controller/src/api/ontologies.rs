@@ -66,11 +66,6 @@ fn needed<'c>(call: &'c Call, name: &str) -> Result<&'c str, Error> {
 }
 
 fn type_of(word: &str) -> Result<OntologyType, Error> {
-    let types = [
-        OntologyType::Base,
-        OntologyType::Domain,
-        OntologyType::Major,
-    ];
-    let found = types.into_iter().find(|of| of.name() == word);
-    found.ok_or_else(|| Error::invalid("type", "must be `base`, `domain` or `major`"))
+    OntologyType::parse(word)
+        .ok_or_else(|| Error::invalid("type", "must be `base`, `domain` or `major`"))
 }

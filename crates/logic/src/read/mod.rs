@@ -49,6 +49,7 @@ pub use effect::access_effect;
 pub use fields::Fields;
 pub use foreign::foreign_domains;
 pub use list::{ListQuery, Page, TextPage, list, list_text};
+pub(crate) use ontology::ontologies_called;
 pub use ontology::{MergeQuery, OntologyQuery, merged, ontology};
 pub use past::{Meant, Past, PastList};
 pub use placement::{ConsoleTarget, console_of, placement};

@@ -56,6 +56,27 @@ pub fn ontology(state: &State, cx: &Cx, query: &OntologyQuery) -> Result<Arc<Obj
     look_up(&door, tenant, query.ontology_type, &query.name, version)
 }
 
+/// Those of that name and version (none: the default) that the asker sees, in use or not: the tenant's own, then the one
+/// for all.
+pub(crate) fn ontologies_called<'d>(
+    door: &'d Door<'_>,
+    tenant: Option<ObjectId>,
+    of: OntologyType,
+    name: &'d str,
+    version: Option<&'d str>,
+) -> impl Iterator<Item = &'d Arc<Object>> {
+    let whose = tenant.map(Some).into_iter().chain([None]);
+    whose.filter_map(move |whose| {
+        let line = line(whose, of, name);
+        let (space, at) = match version {
+            Some(version) => (space::ONTOLOGY, version_key(&line, version)),
+            None => (space::SINGLE, default_key(&line)),
+        };
+        let found = door.state.holder(space, at.as_bytes())?;
+        door.sees(found).then_some(found)
+    })
+}
+
 fn look_up(
     door: &Door<'_>,
     tenant: Option<ObjectId>,
@@ -63,17 +84,8 @@ fn look_up(
     name: &str,
     version: Option<&str>,
 ) -> Result<Arc<Object>, Error> {
-    let whose = tenant.map(Some).into_iter().chain([None]);
-    for whose in whose {
-        let line = line(whose, of, name);
-        let (space, at) = match version {
-            Some(version) => (space::ONTOLOGY, version_key(&line, version)),
-            None => (space::SINGLE, default_key(&line)),
-        };
-        let Some(found) = door.state.holder(space, at.as_bytes()) else {
-            continue;
-        };
-        if door.sees(found) && decoded::<Ontology>(found)?.spec.active {
+    for found in ontologies_called(door, tenant, of, name, version) {
+        if decoded::<Ontology>(found)?.spec.active {
             return Ok(found.clone());
         }
     }

@@ -7,8 +7,10 @@ use virtflow_types::{Error, ObjectId};
 use super::{images, rules};
 use crate::door::Door;
 
-/// References in a list: groups that something is shown to. What an ontology inherits from is the other.
+/// References in a list: groups that something is shown to.
 const GROUPS: &str = "user_group_ids";
+/// References in a list: what an ontology inherits from.
+const INHERITED: &str = "inherits_from";
 
 /// Resolves names to ids and checks that every id names something that the asker may see. What `old`
 /// already refers to is left alone: it was checked when it was written.
@@ -59,24 +61,38 @@ pub(crate) fn resolve(
         }
         check_id(door, fields, &id_field, target, old, tenant)?;
     }
-    if let Some(Value::Array(groups)) = fields.get_mut(GROUPS) {
-        for group in groups {
-            // One that is no text is refused with the field's own words.
-            if let Value::String(text) = group
-                && text.parse::<ObjectId>().is_err()
-            {
-                let found = door.find(Kind::UserGroup, text, tenant)?;
-                *group = found.id.to_string().into();
-            }
-        }
-    }
+    resolve_list(fields, GROUPS, |text| {
+        Ok(door.find(Kind::UserGroup, text, tenant)?.id)
+    })?;
     if kind == Kind::Ontology {
-        rules::ontology::resolve_inherited(door, fields, tenant)?;
+        resolve_list(fields, INHERITED, |text| {
+            rules::ontology_named(door, text, tenant)
+        })?;
     }
     match kind.rules().anything {
         Some(named) => resolve_any(door, fields, named.field, named.or_system),
         None => Ok(()),
     }
+}
+
+/// Puts ids in the place of what a list calls otherwise.
+fn resolve_list(
+    fields: &mut Map<String, Value>,
+    field: &str,
+    id_of: impl Fn(&str) -> Result<ObjectId, Error>,
+) -> Result<(), Error> {
+    let Some(Value::Array(all)) = fields.get_mut(field) else {
+        return Ok(());
+    };
+    for one in all {
+        // One that is no text is refused with the field's own words.
+        if let Value::String(text) = one
+            && text.parse::<ObjectId>().is_err()
+        {
+            *one = id_of(text)?.to_string().into();
+        }
+    }
+    Ok(())
 }
 
 fn id_in_fields(fields: &Map<String, Value>, field: &str) -> Option<ObjectId> {

@@ -16,7 +16,7 @@ mod image_version;
 mod ip_address;
 mod ip_pool;
 mod maintainer;
-pub(super) mod ontology;
+mod ontology;
 mod private_data_disk;
 mod qa;
 mod resource_maintainer;
@@ -31,6 +31,7 @@ mod user_group_member;
 mod virtual_machine;
 mod vpc;
 
+pub(crate) use ontology::ontology_named;
 pub(crate) use template_version::latest_of;
 pub(crate) use user_group::chain_of;
 

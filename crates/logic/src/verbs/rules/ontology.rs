@@ -1,9 +1,9 @@
 //! Ontologies: one version of a name is the default, and what one inherits from exists.
 
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use virtflow_model::kinds::Ontology;
-use virtflow_model::kinds::ontology::{OntologySpec, OntologyType, default_key, line, version_key};
+use virtflow_model::kinds::ontology::{OntologySpec, OntologyType, default_key};
 use virtflow_model::{Kind, key, space};
 use virtflow_state::{Object, State};
 use virtflow_types::{Error, ErrorCode, ObjectId};
@@ -11,6 +11,7 @@ use virtflow_types::{Error, ErrorCode, ObjectId};
 use super::Writing;
 use crate::door::Door;
 use crate::draft::Place;
+use crate::read::ontologies_called;
 use crate::typed::decoded;
 use crate::verbs::parse_spec;
 
@@ -61,29 +62,14 @@ pub(super) fn on_write(writing: Writing<'_, '_>) -> Result<(), Error> {
     Ok(())
 }
 
-/// Turns each `TYPE/NAME@VERSION` of `inherits_from` into the id of the tenant's own, else of the one for all.
+/// What `TYPE/NAME@VERSION` means to a tenant: its own, else the one for all.
 ///
 /// The version has to be named: an object says what it builds on, whatever is the default later.
-pub(in crate::verbs) fn resolve_inherited(
+pub(crate) fn ontology_named(
     door: &Door<'_>,
-    fields: &mut Map<String, Value>,
+    text: &str,
     tenant: Option<ObjectId>,
-) -> Result<(), Error> {
-    let Some(Value::Array(all)) = fields.get_mut("inherits_from") else {
-        return Ok(());
-    };
-    for one in all {
-        // What is no text is refused with the field's own words.
-        if let Value::String(text) = one
-            && text.parse::<ObjectId>().is_err()
-        {
-            *one = named(door, text, tenant)?.to_string().into();
-        }
-    }
-    Ok(())
-}
-
-fn named(door: &Door<'_>, text: &str, tenant: Option<ObjectId>) -> Result<ObjectId, Error> {
+) -> Result<ObjectId, Error> {
     let parts = text.split_once('/').and_then(|(of, rest)| {
         let of = OntologyType::parse(of)?;
         let (name, version) = rest.rsplit_once('@')?;
@@ -93,13 +79,8 @@ fn named(door: &Door<'_>, text: &str, tenant: Option<ObjectId>) -> Result<Object
         let problem = format!("`{text}` is neither an id nor `TYPE/NAME@VERSION`");
         Error::invalid("spec.inherits_from", problem).advise("such as `base/core@1.0.0`")
     })?;
-    let whose = tenant.map(Some).into_iter().chain([None]);
-    let found = whose
-        .map(|whose| version_key(&line(whose, of, name), version))
-        .find_map(|at| {
-            let held = door.state.holder(space::ONTOLOGY, at.as_bytes())?;
-            door.sees(held).then_some(held.id)
-        });
+    let mut found = ontologies_called(door, tenant, of, name, Some(version));
+    let found = found.next().map(|object| object.id);
     found.ok_or_else(|| missing(text))
 }
 
